@@ -1,0 +1,199 @@
+# kprov. Plain non-recursive GNU make. A folder with C files is a module and becomes one archive; PROGRAMS below says
+# which module folders a program is made of; main.c is never archived. `make help` lists the targets.
+BUILD   ?= build
+CC      ?= gcc
+AR      ?= ar
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= v1.36.0
+SAN     ?= 0
+T       ?=
+O       := $(BUILD)
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+PKGS := libuv libnghttp2 openssl lmdb yaml-0.1 jansson libprotobuf-c libnftables libmnl libcurl libssh2 zlib
+LINK_PKGS := $(PKGS)
+ifneq ($(filter-out clean help deps,$(or $(MAKECMDGOALS),all)),)
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(LINK_PKGS) 2>/dev/null)
+endif
+
+WARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter \
+          -Wno-missing-field-initializers
+CFLAGS_ALL  := -std=gnu17 -O2 -g $(WARN) -fstack-protector-strong -fPIE -pthread -D_GNU_SOURCE \
+               -DKP_VERSION='"$(VERSION)"' -I. -Ilib -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
+LDFLAGS_ALL := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
+ifeq ($(SAN),1)
+CFLAGS_ALL  += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+LDFLAGS_ALL += -fsanitize=address,undefined
+else
+CFLAGS_ALL  += -D_FORTIFY_SOURCE=3
+endif
+GEN_CFLAGS = $(filter-out -W%,$(CFLAGS_ALL))
+
+# ---- sources ---------------------------------------------------------------------------------------------------------
+SOURCES   := $(sort $(shell find lib controlplane nodeimage cloud-controller provisioner -name '*.c' \
+               -not -path 'nodeimage/image/*' 2>/dev/null))
+MODULES   := $(sort $(patsubst %/,%,$(dir $(filter-out %/main.c,$(SOURCES)))))
+SCHEMAS   := $(sort $(wildcard api/*.schema))
+PROTOS    := $(sort $(wildcard lib/grpc/proto/*.proto))
+# apigen writes <schema>.c and <schema>.h for each schema, and k8s.c and k8s.h over all of them.
+GEN_API_C := $(patsubst api/%.schema,$(O)/gen/api/%.c,$(SCHEMAS)) $(if $(SCHEMAS),$(O)/gen/api/k8s.c)
+GEN_PB_C  := $(patsubst lib/grpc/proto/%.proto,$(O)/gen/proto/%.pb-c.c,$(PROTOS))
+GEN_STAMP := $(if $(SCHEMAS),$(O)/gen/api/.stamp) $(patsubst %.c,%.h,$(GEN_PB_C))
+
+module_objs = $(patsubst %.c,$(O)/obj/%.o,$(filter-out %/main.c,$(filter $(1)/%,$(foreach s,$(SOURCES),$(if $(filter $(1)/,$(dir $(s))),$(s))))))
+module_lib  = $(O)/$(1).a
+
+LIB_ARCHIVES := $(foreach m,$(filter lib/%,$(MODULES)),$(call module_lib,$(m))) $(O)/gen/api.a $(O)/gen/proto.a
+ALL_ARCHIVES := $(foreach m,$(MODULES),$(call module_lib,$(m))) $(O)/gen/api.a $(O)/gen/proto.a
+
+# ---- programs: name = folder of main.c; every module below that folder belongs to it -----------------------------------
+DIR_etcd                    := controlplane/etcd
+DIR_kube-apiserver          := controlplane/apiserver
+DIR_kube-scheduler          := controlplane/scheduler
+DIR_kube-controller-manager := controlplane/controller-manager
+DIR_kubelet                 := nodeimage/kubelet
+DIR_kube-proxy              := nodeimage/kube-proxy
+DIR_kprov-network           := nodeimage/network
+DIR_kprov-dns               := nodeimage/dns
+DIR_kprov-init              := nodeimage/init
+DIR_kprov                   := provisioner
+PROGRAMS := $(foreach p,etcd kube-apiserver kube-scheduler kube-controller-manager kubelet kube-proxy kprov-network \
+              kprov-dns kprov-init kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
+BINARIES := $(patsubst %,$(O)/bin/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(O)/bin/pause)
+
+all: $(BINARIES)
+
+define program_rule
+$(O)/bin/$(1): $(O)/obj/$(DIR_$(1))/main.o $(foreach m,$(filter $(DIR_$(1)) $(DIR_$(1))/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
+	@mkdir -p $$(@D)
+	@echo "  LD    $$@"
+	@$(CC) $(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LIBS_$(1)) $(PKG_LIBS) -lm
+endef
+$(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
+
+define module_rule
+$(call module_lib,$(1)): $(call module_objs,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	@$(AR) rcs $$@ $$^
+endef
+$(foreach m,$(MODULES),$(eval $(call module_rule,$(m))))
+
+$(O)/obj/%.o: %.c | $(GEN_STAMP)
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# PID 1 of every pod: static and tiny, without libc's start-up cost in pages.
+$(O)/bin/pause: nodeimage/image/pause/pause.c
+	@mkdir -p $(@D)
+	@$(CC) -std=gnu17 -Os -Wall -Wextra -Werror -static -s -o $@ $<
+
+# ---- generated code --------------------------------------------------------------------------------------------------
+$(O)/bin/apigen: $(patsubst %.c,$(O)/obj/%.o,$(wildcard api/gen/*.c)) $(O)/lib/base.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ $(PKG_LIBS) -lm
+$(O)/obj/api/gen/%.o: api/gen/%.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+$(O)/obj/lib/base/%.o: lib/base/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $<"
+	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+$(O)/gen/api/.stamp: $(O)/bin/apigen $(SCHEMAS)
+	@mkdir -p $(@D)
+	@echo "  GEN   $(O)/gen/api"
+	@$(O)/bin/apigen -o $(O)/gen/api $(SCHEMAS)
+	@touch $@
+$(GEN_API_C): $(O)/gen/api/.stamp ;
+$(O)/gen/api/%.o: $(O)/gen/api/%.c
+	@echo "  CC    $<"
+	@$(CC) $(GEN_CFLAGS) -MMD -MP -c -o $@ $<
+$(O)/gen/api.a: $(GEN_API_C:.c=.o)
+	@mkdir -p $(@D)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+$(O)/gen/proto/%.pb-c.c $(O)/gen/proto/%.pb-c.h: lib/grpc/proto/%.proto
+	@mkdir -p $(@D)
+	@echo "  GEN   $<"
+	@protoc-c --proto_path=lib/grpc/proto --c_out=$(O)/gen/proto $<
+$(O)/gen/proto/%.o: $(O)/gen/proto/%.c | $(GEN_STAMP)
+	@echo "  CC    $<"
+	@$(CC) $(GEN_CFLAGS) -I$(O)/gen/proto -MMD -MP -c -o $@ $<
+$(O)/gen/proto.a: $(GEN_PB_C:.c=.o)
+	@mkdir -p $(@D)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+# ---- unit tests: tests/unit/**/test_*.c, one binary each, linked with every module ---------------------------------------
+TEST_SRCS := $(sort $(shell find tests/unit -name 'test_*.c' 2>/dev/null))
+TEST_SUPPORT := $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/support/*.c))
+TEST_BINS := $(patsubst tests/unit/%.c,$(O)/tests/%,$(foreach s,$(TEST_SRCS),$(if $(or $(if $(T),,all),$(findstring $(T),$(s))),$(s))))
+$(O)/tests/%: $(O)/obj/tests/unit/%.o $(TEST_SUPPORT) $(ALL_ARCHIVES)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lcmocka -lm
+test-unit: $(TEST_BINS)
+	@BUILD=$(O) tests/run-unit $(TEST_BINS)
+
+# ---- fuzz targets: tests/fuzz/fuzz_*.c, clang's libFuzzer ----------------------------------------------------------------
+FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_O    := $(O)/fuzz
+ifeq ($(FUZZING),1)
+$(O)/fuzz_%: $(O)/obj/tests/fuzz/fuzz_%.o $(ALL_ARCHIVES)
+	@$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+fuzz-bins: $(patsubst tests/fuzz/%.c,$(O)/%,$(FUZZ_SRCS))
+endif
+fuzz:
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ_O) FUZZING=1 CC=clang SAN=1 CFLAGS="-fsanitize=fuzzer-no-link -Wno-error" fuzz-bins
+	@BUILD=$(FUZZ_O) tests/run-fuzz $(patsubst tests/fuzz/%.c,$(FUZZ_O)/%,$(FUZZ_SRCS))
+
+# ---- the rest ------------------------------------------------------------------------------------------------------------
+DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
+        protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
+        libssh2-1-dev libseccomp-dev iproute2 nftables mmdebstrap curl
+TEST_DEPS := clang libclang-rt-14-dev etcd-client npm unzip
+
+deps:
+	@tests/install-packages $(DEPS)
+test-deps: deps
+	@tests/install-packages $(TEST_DEPS)
+
+lint:
+	@tests/lint/lint
+test: test-deps
+	@tests/run-all
+bench: all
+	@tests/bench/run
+image: all
+	@$(O)/bin/kprov image build
+demo: deps
+	@$(MAKE) --no-print-directory -j2 all
+	@tests/demo
+install: all
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kprov
+	@install -m 0755 $(O)/bin/kprov $(DESTDIR)$(PREFIX)/bin/kprov
+clean:
+	@rm -rf $(O)
+help:
+	@echo "make            build every program into build/bin"
+	@echo "make deps       install the Debian packages the build needs (root)"
+	@echo "make test       everything CI runs: lint, unit tests under ASan and UBSan, fuzzing, end to end (root)"
+	@echo "make test-unit  unit tests; T=part-of-a-path picks some, SAN=1 turns the sanitizers on"
+	@echo "make fuzz       every fuzz target for FUZZ_SECONDS (default 10) each"
+	@echo "make lint       house rules, formatting of includes, the map"
+	@echo "make bench      benchmarks against the real peers"
+	@echo "make demo       packages, build, node image, cluster 'demo', an application on it (root)"
+	@echo "make install    DESTDIR= PREFIX=/usr/local"
+	@echo "make clean"
+
+.PHONY: all test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+
+-include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
