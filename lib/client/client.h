@@ -3,9 +3,9 @@
 #ifndef KP_CLIENT_H
 #define KP_CLIENT_H
 
-#include "base/base.h"
-#include "codec/codec.h"
-#include "loop/loop.h"
+#include "lib/base/base.h"
+#include "lib/codec/codec.h"
+#include "lib/loop/loop.h"
 
 struct k8s_object_reference;
 
