@@ -1,0 +1,157 @@
+/* lib/cloud: the one driver interface to whatever machines come from; used by kprov and by the cloud-controller-manager.
+ *
+ * Every resource carries its cluster's uid as a tag, and ownership is read from that tag alone, never from a name.
+ * KP_ENOTFOUND is the cloud's authoritative answer that something does not exist; a call that could not be made or was
+ * refused fails with another code, so that a caller may act on NOT_FOUND. Everything that ensures or deletes is
+ * idempotent: making what exists gives what exists, deleting what is gone succeeds. */
+#ifndef KP_CLOUD_H
+#define KP_CLOUD_H
+
+#include "base/base.h"
+
+#define CLOUD_NAME_MAX 64            /* bytes of a machine's or pool's name, with the NUL: a DNS label */
+#define CLOUD_MACHINES_MAX 1000      /* of one cluster */
+#define CLOUD_USER_DATA_MAX ((size_t)4 << 20)
+#define CLOUD_CONSOLE_MAX ((size_t)4 << 20) /* bytes of console log handed out, the newest */
+
+/* What a driver can do beyond machines and networks. */
+enum cloud_capability {
+    CLOUD_CAN_EXEC = 1 << 0,           /* cloud_machine_exec */
+    CLOUD_CAN_CONSOLE = 1 << 1,        /* cloud_machine_console */
+    CLOUD_CAN_LOAD_BALANCE = 1 << 2,
+    CLOUD_CAN_ROUTE = 1 << 3,
+    CLOUD_CAN_LOCAL_IMAGES = 1 << 4,   /* machines run straight from a folder of /var/lib/kprov/images */
+};
+
+enum cloud_power { CLOUD_POWER_OFF, CLOUD_POWER_ON };
+enum cloud_power_action { CLOUD_POWER_START, CLOUD_POWER_STOP /* orderly */, CLOUD_POWER_KILL /* pull the plug */ };
+
+struct cloud_network_spec {
+    const char *cluster_uid;
+    const char *cidr; /* wanted, or NULL: the driver chooses a free one */
+};
+struct cloud_network {
+    const char *id, *cluster_uid;
+    const char *cidr;    /* "10.89.3.0/24" */
+    const char *gateway; /* "10.89.3.1" */
+    int prefix_len;
+};
+
+struct cloud_machine_spec {
+    const char *cluster_uid;
+    const char *name;         /* the host name; unique in the cluster */
+    const char *role;         /* "control-plane" or "worker" */
+    const char *pool;         /* node pool, "" for the control plane */
+    const char *machine_type; /* "" is the driver's default */
+    const char *image;        /* id of a node image */
+    const char *address;      /* one reserved with cloud_address_reserve */
+    const void *user_data;    /* what the machine's init reads as its bootstrap config */
+    size_t user_data_len;     /* at most CLOUD_USER_DATA_MAX */
+};
+struct cloud_machine {
+    const char *id, *provider_id; /* "local://<uid>/<name>" */
+    const char *name, *cluster_uid, *role, *pool, *machine_type, *image, *address, *region, *zone;
+    enum cloud_power power;
+    int64_t created_s; /* since 1970 */
+};
+struct cloud_machine_list {
+    struct cloud_machine *items;
+    size_t len;
+};
+
+/* How a command runs inside a machine: the caller's descriptors are handed over as they are. */
+struct cloud_exec {
+    const char *const *argv; /* NULL-terminated */
+    int stdin_fd, stdout_fd, stderr_fd;
+};
+
+struct cloud_options {
+    const char *state_dir; /* of drivers that keep their machines on this host; NULL: /var/lib/kprov/clouds/<name> */
+    const char *image_dir; /* NULL: /var/lib/kprov/images */
+};
+
+struct cloud; /* one opened driver; calls may come from several threads */
+
+/* What a driver implements; cloud.c checks arguments and forwards. Results live in the arena. */
+struct cloud_driver {
+    const char *name;
+    unsigned capabilities; /* enum cloud_capability bits */
+    int (*open)(const struct cloud_options *options, void **ret_state, struct kp_error *error);
+    void (*close)(void *state);
+    int (*network_ensure)(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena,
+                          struct cloud_network *ret, struct kp_error *error);
+    int (*network_get)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_network *ret,
+                       struct kp_error *error);
+    int (*network_delete)(void *state, const char *cluster_uid, struct kp_error *error);
+    int (*address_reserve)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                           const char **ret_address, struct kp_error *error);
+    int (*address_release)(void *state, const char *cluster_uid, const char *name, struct kp_error *error);
+    int (*machine_create)(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                          struct cloud_machine *ret, struct kp_error *error);
+    int (*machine_get)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                       struct cloud_machine *ret, struct kp_error *error);
+    int (*machine_list)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_machine_list *ret,
+                        struct kp_error *error);
+    int (*machine_power)(void *state, const char *cluster_uid, const char *name, enum cloud_power_action action,
+                         struct kp_error *error);
+    int (*machine_delete)(void *state, const char *cluster_uid, const char *name, struct kp_error *error);
+    int (*machine_console)(void *state, const char *cluster_uid, const char *name, struct kp_buf *out,
+                           struct kp_error *error);
+    int (*machine_exec)(void *state, const char *cluster_uid, const char *name, const struct cloud_exec *exec,
+                        int *ret_status, struct kp_error *error);
+    int (*owned)(void *state, const char *cluster_uid, struct kp_arena *arena, struct kp_strings *ret,
+                 struct kp_error *error);
+    int (*clusters)(void *state, struct kp_strings *ret_uids, struct kp_error *error);
+    int (*purge)(void *state, const char *cluster_uid, struct kp_error *error);
+};
+
+/* name: "local". KP_EINVALID with the list of drivers when there is none of that name. */
+int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
+    KP_NODISCARD;
+void cloud_close(struct cloud *cloud); /* accepts NULL */
+KP_DEFINE_AUTO(struct cloud *, cloud_close)
+const char *cloud_name(const struct cloud *cloud);
+bool cloud_can(const struct cloud *cloud, enum cloud_capability capability);
+/* NULL-terminated names of every driver built in. */
+const char *const *cloud_driver_names(void);
+
+int cloud_network_ensure(struct cloud *cloud, const struct cloud_network_spec *spec, struct kp_arena *arena,
+                         struct cloud_network *ret, struct kp_error *error) KP_NODISCARD;
+int cloud_network_get(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct cloud_network *ret,
+                      struct kp_error *error) KP_NODISCARD;
+/* KP_ECONFLICT while machines are in it. */
+int cloud_network_delete(struct cloud *cloud, const char *cluster_uid, struct kp_error *error) KP_NODISCARD;
+/* An address of the cluster's network, kept for the machine of that name over power cycles. */
+int cloud_address_reserve(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                          const char **ret_address, struct kp_error *error) KP_NODISCARD;
+int cloud_address_release(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
+    KP_NODISCARD;
+/* Makes and starts a machine. One of that name that exists already is given back as it is (power unchanged). */
+int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                         struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
+int cloud_machine_get(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                      struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
+/* In order of name. A cluster that the cloud has never heard of has no machines. */
+int cloud_machine_list(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena,
+                       struct cloud_machine_list *ret, struct kp_error *error) KP_NODISCARD;
+/* Returns when the machine has reached the power state; one that is there already is fine. STOP falls back to KILL
+   after the driver's bound (local: 20 s). */
+int cloud_machine_power(struct cloud *cloud, const char *cluster_uid, const char *name, enum cloud_power_action action,
+                        struct kp_error *error) KP_NODISCARD;
+int cloud_machine_delete(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
+    KP_NODISCARD;
+int cloud_machine_console(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_buf *out,
+                          struct kp_error *error) KP_NODISCARD;
+/* Blocks until the command ends; *ret_status as kp_run's. KP_EUNAVAILABLE when the machine is off. */
+int cloud_machine_exec(struct cloud *cloud, const char *cluster_uid, const char *name, const struct cloud_exec *exec,
+                       int *ret_status, struct kp_error *error) KP_NODISCARD;
+/* One line for everything that carries the tag ("machine w1", "link kp0a1b2c3d", "cgroup ..."), also what half-made
+   machines left: empty when nothing is left. */
+int cloud_owned(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct kp_strings *ret,
+                struct kp_error *error) KP_NODISCARD;
+/* The uids of all clusters that own anything here. */
+int cloud_clusters(struct cloud *cloud, struct kp_strings *ret_uids, struct kp_error *error) KP_NODISCARD;
+/* Deletes everything that carries the tag, machines first, and fails naming what would not go. */
+int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *error) KP_NODISCARD;
+
+#endif

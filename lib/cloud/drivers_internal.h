@@ -1,0 +1,9 @@
+/* The drivers that cloud_open knows. */
+#ifndef KP_CLOUD_DRIVERS_INTERNAL_H
+#define KP_CLOUD_DRIVERS_INTERNAL_H
+
+#include "cloud/cloud.h"
+
+extern const struct cloud_driver cloud_driver_local; /* cloud/local */
+
+#endif
