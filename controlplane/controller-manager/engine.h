@@ -1,0 +1,115 @@
+/* The engine that runs every controller: shared informers in, plans out. A controller is a row of struct controller and a
+ * pure function plan(input) -> writes; the engine owns queues, retries, the writing itself and the waiting until the caches
+ * have seen what was written. */
+#ifndef KCM_ENGINE_H
+#define KCM_ENGINE_H
+
+#include "api/k8s.h"
+#include "lib/client/client.h"
+
+struct engine;     /* one per process */
+struct controller_run; /* one per controller */
+struct plan;
+
+/* What a plan reads. now_s is the wall clock at the start of the plan: plans take no time of their own. */
+struct plan_input {
+    struct engine *engine; /* only to reach informers: engine_informer() */
+    struct client_view *view;
+    struct kp_arena *arena; /* the view's: lives until the plan's writes have been made */
+    const char *ns, *name;  /* of the key; ns is "" for cluster-scoped keys */
+    int64_t now_s;
+    void *state; /* of controller.setup, or NULL */
+};
+
+/* Decides what to write for one key. 0, or an error that makes the key come back with back-off. Never blocks, never writes
+   anything itself. */
+typedef int (*plan_fn)(const struct plan_input *in, struct plan *plan, struct kp_error *error);
+
+struct controller {
+    const char *name;  /* upstream's controller name: "replicaset-controller" */
+    unsigned workers;  /* keys planned at a time; 0: 2 */
+    /* Subscribes (engine_watch) and may set *ret_state, which lives as long as the process. */
+    int (*setup)(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error);
+    plan_fn plan;
+};
+
+/* ---- for setup ------------------------------------------------------------------------------------------------------- */
+struct engine_config {
+    struct client *client;
+    const char *cluster_cidr, *service_cluster_ip_range;
+    int64_t node_cidr_mask_size;          /* 24 */
+    bool allocate_node_cidrs;
+    int64_t node_monitor_period_ms;       /* 5,000 */
+    int64_t node_monitor_grace_period_ms; /* 50,000 as v1.32 and later */
+    int64_t terminated_pod_gc_threshold;  /* 12,500 */
+    const char *root_ca_pem;              /* published to namespaces; NULL: none */
+    const char *signing_cert_pem, *signing_key_pem; /* signs CSRs; NULL: the signer is off */
+    int64_t cluster_signing_duration_s;   /* one year */
+    const char *cluster_name;
+};
+const struct engine_config *engine_config(const struct engine *engine);
+/* The one shared informer of a resource over all namespaces; made on first use. Before engine_start only. */
+struct client_informer *engine_informer(struct engine *engine, const struct kp_resource *resource);
+/* As engine_informer, to be used from plans: the informer must have been made in a setup. */
+struct client_informer *engine_cache(const struct engine *engine, const struct kp_resource *resource);
+/* The index of objects by the uid of their controlling owner ("pods owned by this ReplicaSet"). */
+int engine_owner_index(struct engine *engine, const struct kp_resource *resource);
+/* Calls map on every change; it puts keys on the queue. old or new may be NULL. Runs on the loop: must not block. */
+typedef void (*engine_map)(struct controller_run *run, const struct client_object *old, const struct client_object *new);
+void engine_watch(struct controller_run *run, const struct kp_resource *resource, engine_map map);
+/* Ready-made maps. */
+void engine_map_self(struct controller_run *run, const struct client_object *old, const struct client_object *new);
+/* Enqueues the controlling owner when it is of the kind given to engine_watch_owned. */
+void engine_watch_owned(struct controller_run *run, const struct kp_resource *owned, const struct kp_resource *owner);
+void engine_enqueue(struct controller_run *run, const char *ns, const char *name);
+void engine_enqueue_after(struct controller_run *run, const char *ns, const char *name, int64_t delay_ms);
+void *engine_run_state(const struct controller_run *run); /* as set by setup */
+struct engine *engine_of(const struct controller_run *run);
+
+/* ---- for plans: writes, carried out in order after plan() has returned 0. Objects are borrowed until then (use in->arena).
+   A create that finds the object there already, and a delete that finds nothing, are no failures. The first other failure
+   ends the plan; the key comes back with back-off. ----------------------------------------------------------------------- */
+void plan_create(struct plan *plan, const struct kp_resource *resource, const char *ns, const void *obj);
+/* Optimistic: the object's resourceVersion must still be current, else the key is planned again from newer caches. */
+void plan_update(struct plan *plan, const struct kp_resource *resource, const void *obj);
+void plan_update_status(struct plan *plan, const struct kp_resource *resource, const void *obj);
+/* body: JSON text of the patch type. subresource may be NULL. */
+void plan_patch(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name,
+                const char *subresource, enum client_patch type, const char *body);
+/* uid may be NULL; grace_period_s -1: default; propagation NULL: default. */
+void plan_delete(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name, const char *uid,
+                 int64_t grace_period_s, const char *propagation);
+/* PUT of a subresource with the kind itself as the body: namespaces/finalize, certificatesigningrequests/approval. */
+void plan_update_sub(struct plan *plan, const struct kp_resource *resource, const char *subresource, const void *obj);
+/* Events are posted when their place in the order is reached, so that "Created pod: x" follows the create. */
+void plan_event(struct plan *plan, const struct kp_type *type, const void *obj, const char *event_type, const char *reason,
+                const char *format, ...) KP_PRINTF(6, 7);
+/* An event that is posted only when the write before it failed with anything; %s is the error's text. */
+void plan_event_on_failure(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason,
+                           const char *format);
+void plan_requeue_after_ms(struct plan *plan, int64_t delay_ms);
+/* For tests: the writes, one line each ("create pods ns/name-prefix", "delete pods ns/x", ...). */
+void plan_describe(const struct plan *plan, struct kp_buf *out);
+struct plan *plan_new(struct kp_arena *arena);
+
+/* ---- running ------------------------------------------------------------------------------------------------------------ */
+struct engine *engine_new(const struct engine_config *config);
+int engine_add(struct engine *engine, const struct controller *controller, struct kp_error *error);
+/* Starts informers, waits for them (60 s), starts workers. */
+int engine_start(struct engine *engine, struct kp_error *error);
+void engine_stop(struct engine *engine); /* waits for running plans */
+
+/* ---- small things every controller needs --------------------------------------------------------------------------------- */
+/* The ownerReference with controller=true, or NULL. */
+const struct k8s_owner_reference *engine_controller_of(const struct k8s_object_meta *meta);
+bool engine_is_controlled_by(const struct k8s_object_meta *meta, const char *owner_uid);
+/* Appends owner as the controlling owner (controller and blockOwnerDeletion true). */
+void engine_set_controller(struct kp_arena *arena, struct k8s_object_meta *meta, const struct kp_type *owner_type,
+                           const struct k8s_object_meta *owner);
+bool engine_pod_is_ready(const struct k8s_pod *pod);
+bool engine_pod_is_active(const struct k8s_pod *pod);   /* not Succeeded, Failed or being deleted */
+bool engine_pod_is_terminal(const struct k8s_pod *pod); /* Succeeded or Failed */
+/* Seconds since 1970 when the Ready condition became true; 0 when it is not. */
+int64_t engine_pod_ready_since_s(const struct k8s_pod *pod);
+
+#endif

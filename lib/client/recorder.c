@@ -1,0 +1,296 @@
+/* Posts core/v1 Events in the background, folding repeats into counts and holding back spam, as client-go does. */
+#include "lib/client/client_internal.h"
+
+#include <pthread.h>
+
+#define RECORDER_FOLD_S 600          /* client-go defaultAggregateIntervalInSeconds */
+#define RECORDER_SPAM_BURST 25       /* client-go defaultSpamBurst */
+#define RECORDER_SPAM_REFILL_S 300   /* one token each 5 minutes */
+#define RECORDER_SERIES_MAX 4096
+#define RECORDER_MESSAGE_MAX 1024    /* bytes; the API's limit on an event's message */
+#define RECORDER_TRIES 3
+
+struct pending {
+    struct pending *next;
+    char *api_version, *kind, *ns, *name, *uid, *resource_version, *field_path;
+    char *type, *reason, *message;
+    int64_t at_s;
+};
+
+struct series { /* what was posted for one (object, reason, message) */
+    char *event_name;
+    int32_t count;
+    int64_t first_s, last_s;
+};
+
+struct spam {
+    double tokens;
+    int64_t at_s;
+};
+
+struct client_recorder {
+    struct client *client;
+    char *component, *host;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct pending *head, *tail;
+    size_t len, dropped;
+    bool stop;
+    struct kp_strmap *series, *spam; /* of the thread alone */
+};
+
+static void free_pending(struct pending *p)
+{
+    if (!p)
+        return;
+    free(p->api_version);
+    free(p->kind);
+    free(p->ns);
+    free(p->name);
+    free(p->uid);
+    free(p->resource_version);
+    free(p->field_path);
+    free(p->type);
+    free(p->reason);
+    free(p->message);
+    free(p);
+}
+
+static void free_series(void *p)
+{
+    struct series *series = p;
+    free(series->event_name);
+    free(series);
+}
+
+static bool spam_allows(struct client_recorder *recorder, const struct pending *p)
+{
+    KP_AUTO_FREE char *key = kp_asprintf("%s/%s/%s/%s", p->kind ? p->kind : "", p->ns ? p->ns : "", p->name, p->uid ? p->uid : "");
+    struct spam *spam = kp_strmap_get(recorder->spam, key);
+    if (!spam) {
+        if (kp_strmap_len(recorder->spam) >= RECORDER_SERIES_MAX) {
+            kp_strmap_free(recorder->spam, free);
+            recorder->spam = kp_strmap_new();
+        }
+        spam = kp_calloc(1, sizeof(*spam));
+        spam->tokens = RECORDER_SPAM_BURST;
+        spam->at_s = p->at_s;
+        kp_strmap_put(recorder->spam, key, spam);
+    }
+    spam->tokens += (double)(p->at_s - spam->at_s) / RECORDER_SPAM_REFILL_S;
+    spam->tokens = KP_MIN(spam->tokens, (double)RECORDER_SPAM_BURST);
+    spam->at_s = p->at_s;
+    if (spam->tokens < 1)
+        return false;
+    spam->tokens -= 1;
+    return true;
+}
+
+static int patch_count(struct client_recorder *recorder, const char *ns, const struct series *series, struct kp_error *error)
+{
+    char when[KP_RFC3339_MAX];
+    kp_format_rfc3339(when, series->last_s, 0, false);
+    KP_AUTO_FREE char *body = kp_asprintf("{\"count\":%d,\"lastTimestamp\":\"%s\"}", series->count, when);
+    return client_patch(recorder->client, &k8s_events_resource, ns, series->event_name, CLIENT_PATCH_MERGE, body,
+                        strlen(body), NULL, NULL, NULL, error);
+}
+
+static int post_new(struct client_recorder *recorder, const struct pending *p, const char *ns, const struct series *series,
+                    struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct k8s_event *event = KP_OBJECT_NEW(arena, k8s_event);
+    event->metadata->name = series->event_name;
+    event->metadata->namespace_ = ns;
+    event->involved_object->api_version = p->api_version;
+    event->involved_object->kind = p->kind;
+    event->involved_object->namespace_ = p->ns;
+    event->involved_object->name = p->name;
+    event->involved_object->uid = p->uid;
+    event->involved_object->resource_version = p->resource_version;
+    event->involved_object->field_path = p->field_path;
+    event->type = p->type;
+    event->reason = p->reason;
+    event->message = p->message;
+    event->source->component = recorder->component;
+    event->source->host = recorder->host;
+    event->reporting_component = recorder->component;
+    event->reporting_instance = recorder->host;
+    event->first_timestamp = KP_TIME_OF(series->first_s);
+    event->last_timestamp = KP_TIME_OF(series->last_s);
+    event->count = series->count;
+    return client_create(recorder->client, &k8s_events_resource, ns, event, NULL, arena, NULL, error);
+}
+
+static struct series *series_of(struct client_recorder *recorder, const struct pending *p, bool *ret_new)
+{
+    KP_AUTO_FREE char *key = kp_asprintf("%s|%s|%s|%s|%s|%s|%s", p->kind ? p->kind : "", p->ns ? p->ns : "", p->name,
+                                         p->uid ? p->uid : "", p->type, p->reason, p->message);
+    struct series *series = kp_strmap_get(recorder->series, key);
+    *ret_new = !series || p->at_s - series->last_s > RECORDER_FOLD_S;
+    if (!series) {
+        if (kp_strmap_len(recorder->series) >= RECORDER_SERIES_MAX) {
+            kp_strmap_free(recorder->series, free_series);
+            recorder->series = kp_strmap_new();
+        }
+        series = kp_calloc(1, sizeof(*series));
+        kp_strmap_put(recorder->series, key, series);
+    }
+    if (*ret_new) {
+        free(series->event_name);
+        /* client-go: object name, a dot, and the time in hexadecimal nanoseconds */
+        series->event_name = kp_asprintf("%.200s.%llx", p->name, (unsigned long long)kp_now_ns());
+        series->count = 0;
+        series->first_s = p->at_s;
+    }
+    series->count++;
+    series->last_s = p->at_s;
+    return series;
+}
+
+static void post(struct client_recorder *recorder, const struct pending *p)
+{
+    if (!spam_allows(recorder, p))
+        return;
+    bool is_new;
+    struct series *series = series_of(recorder, p, &is_new);
+    const char *ns = kp_empty(p->ns) ? "default" : p->ns;
+    for (int i = 0; i < RECORDER_TRIES; i++) {
+        struct kp_error error = {0};
+        int code = is_new ? post_new(recorder, p, ns, series, &error) : patch_count(recorder, ns, series, &error);
+        if (code == 0)
+            return;
+        if (code == KP_ENOTFOUND && !is_new) { /* expired: begin anew */
+            is_new = true;
+            continue;
+        }
+        if (code != KP_EUNAVAILABLE && code != KP_ETIMEOUT && code != KP_ETOOMANY && code != KP_EIO) {
+            if (code != KP_EFORBIDDEN) /* a namespace that is going away refuses its events: expected */
+                kp_warn("event not posted", "reason", p->reason, "object", p->name, "error", error.message, NULL);
+            return;
+        }
+        kp_sleep_ms(200);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct client_recorder *recorder = arg;
+    pthread_mutex_lock(&recorder->lock);
+    for (;;) {
+        while (!recorder->head && !recorder->stop)
+            pthread_cond_wait(&recorder->changed, &recorder->lock);
+        struct pending *p = recorder->head;
+        if (!p)
+            break;
+        recorder->head = p->next;
+        if (!recorder->head)
+            recorder->tail = NULL;
+        recorder->len--;
+        pthread_mutex_unlock(&recorder->lock);
+        post(recorder, p);
+        free_pending(p);
+        pthread_mutex_lock(&recorder->lock);
+    }
+    pthread_mutex_unlock(&recorder->lock);
+    return NULL;
+}
+
+struct client_recorder *client_recorder_new(struct client *client, const char *component, const char *host)
+{
+    struct client_recorder *recorder = kp_calloc(1, sizeof(*recorder));
+    recorder->client = client;
+    recorder->component = kp_strdup(component);
+    recorder->host = kp_strdup(host);
+    recorder->series = kp_strmap_new();
+    recorder->spam = kp_strmap_new();
+    pthread_mutex_init(&recorder->lock, NULL);
+    pthread_cond_init(&recorder->changed, NULL);
+    KP_ASSERT(pthread_create(&recorder->thread, NULL, run, recorder) == 0);
+    return recorder;
+}
+
+void client_recorder_free(struct client_recorder *recorder)
+{
+    if (!recorder)
+        return;
+    int64_t until_ms = kp_mono_ms() + 1000;
+    pthread_mutex_lock(&recorder->lock);
+    while (recorder->head && kp_mono_ms() < until_ms) {
+        pthread_mutex_unlock(&recorder->lock);
+        kp_sleep_ms(10);
+        pthread_mutex_lock(&recorder->lock);
+    }
+    recorder->stop = true;
+    while (recorder->head) {
+        struct pending *p = recorder->head;
+        recorder->head = p->next;
+        free_pending(p);
+    }
+    recorder->tail = NULL;
+    pthread_cond_signal(&recorder->changed);
+    pthread_mutex_unlock(&recorder->lock);
+    pthread_join(recorder->thread, NULL);
+    kp_strmap_free(recorder->series, free_series);
+    kp_strmap_free(recorder->spam, free);
+    pthread_mutex_destroy(&recorder->lock);
+    pthread_cond_destroy(&recorder->changed);
+    free(recorder->component);
+    free(recorder->host);
+    free(recorder);
+}
+
+void client_event(struct client_recorder *recorder, const struct client_event_target *target, const char *type,
+                  const char *reason, const char *format, ...)
+{
+    char message[RECORDER_MESSAGE_MAX];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(message, sizeof(message), format, ap);
+    va_end(ap);
+    struct pending *p = kp_calloc(1, sizeof(*p)), *oldest = NULL;
+    p->api_version = kp_strdup(target->api_version);
+    p->kind = kp_strdup(target->kind);
+    p->ns = kp_strdup(target->ns);
+    p->name = kp_strdup(target->name ? target->name : "");
+    p->uid = kp_strdup(target->uid);
+    p->resource_version = kp_strdup(target->resource_version);
+    p->field_path = kp_strdup(target->field_path);
+    p->type = kp_strdup(type);
+    p->reason = kp_strdup(reason);
+    p->message = kp_strdup(message);
+    p->at_s = kp_now_s();
+    pthread_mutex_lock(&recorder->lock);
+    if (recorder->len >= CLIENT_RECORDER_QUEUE_MAX) {
+        oldest = recorder->head;
+        recorder->head = oldest->next;
+        if (!recorder->head)
+            recorder->tail = NULL;
+        recorder->len--;
+        recorder->dropped++;
+    }
+    if (recorder->tail)
+        recorder->tail->next = p;
+    else
+        recorder->head = p;
+    recorder->tail = p;
+    recorder->len++;
+    pthread_cond_signal(&recorder->changed);
+    pthread_mutex_unlock(&recorder->lock);
+    free_pending(oldest);
+}
+
+struct client_event_target client_event_target_of(const struct kp_type *type, const void *obj)
+{
+    static _Thread_local char api_version[KP_API_VERSION_MAX];
+    const struct k8s_object_meta *meta = kp_object_meta(type, obj);
+    return (struct client_event_target){
+        .api_version = kp_type_api_version(type, api_version),
+        .kind = type->kind,
+        .ns = meta->namespace_,
+        .name = meta->name,
+        .uid = meta->uid,
+        .resource_version = meta->resource_version,
+    };
+}
