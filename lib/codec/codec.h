@@ -143,6 +143,7 @@ enum kp_list_type { KP_LIST_UNSPECIFIED, KP_LIST_ATOMIC, KP_LIST_SET, KP_LIST_MA
 struct kp_type;
 struct kp_field {
     const char *json_name;
+    uint8_t json_name_len;
     uint32_t offset;
     int32_t has_offset; /* of has_x; -1 when the kind shows absence itself */
     enum kp_kind kind;
@@ -156,7 +157,8 @@ struct kp_field {
     bool value;    /* a by-value struct in Go: always present */
     bool nullable; /* zero differs from absent */
     bool always;   /* written even when zero or absent */
-    bool map_atomic; /* x-kubernetes-map-type: atomic */
+    bool omitzero;   /* value, but not written while it is empty */
+    bool map_atomic; /* a map replaced as a whole by server-side apply */
     enum kp_list_type list_type;
     const char *const *list_map_keys;  /* NULL-terminated; NULL when none */
     const char *patch_strategy;        /* "merge", "replace", "retainKeys", "merge,retainKeys" or NULL */
@@ -177,12 +179,15 @@ struct kp_type {
     size_t size;
     const struct kp_field *fields; /* in the order they are written */
     size_t n_fields;
+    const uint16_t *pb_order; /* indices of the fields on the protobuf wire, by outer message and number */
+    size_t n_pb;
     int32_t metadata_offset; /* of the ObjectMeta or ListMeta pointer; -1 when none */
     bool has_object_meta;
     bool is_list;            /* a List kind: ListMeta and items */
     uint32_t items_offset;   /* is_list: of the struct kp_list */
     const struct kp_type *item_type; /* is_list */
     enum kp_json_form json_form;
+    bool atomic;             /* replaced as a whole by server-side apply */
     const char *doc;
 };
 
