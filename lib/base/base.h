@@ -244,7 +244,7 @@ struct kp_strings {
 void kp_strings_add(struct kp_strings *strings, const char *s); /* copies */
 void kp_strings_done(struct kp_strings *strings);
 /* flags ends with name == NULL. argv[0] is skipped; words that are no flags, and everything after "--", are moved to
-   *ret_rest (borrowed from argv; may be NULL, then any is an error). Unknown flags and bad values fail with KP_EUSAGE.
+   *ret_rest (copies; may be NULL, then any is an error). Unknown flags and bad values fail with KP_EUSAGE.
    A "--help" or "-h" sets *ret_help when ret_help is not NULL. String values are borrowed from argv or environ. */
 int kp_flags_parse(const struct kp_flag *flags, int argc, char **argv, struct kp_strings *ret_rest, bool *ret_help,
                    struct kp_error *error) KP_NODISCARD;
