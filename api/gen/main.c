@@ -1,4 +1,4 @@
-/* apigen -o DIR a.schema b.schema ...: writes DIR/<name>.h and DIR/api_<name>.c for each, DIR/k8s.h and DIR/api_index.c. */
+/* apigen -o DIR a.schema b.schema ...: writes DIR/<schema>.h and DIR/<schema>.c for each, DIR/k8s.h and DIR/k8s.c over all. */
 #include "apigen.h"
 
 #include <ctype.h>
@@ -105,18 +105,18 @@ int main(int argc, char **argv)
         gen_fail(dir, 0, "cannot create: %s", strerror(errno));
     for (size_t i = 0; i < model.n_schemas; i++) {
         const struct gen_schema *schema = model.schemas[i];
-        FILE *out = create(dir, gen_text("%s.h", schema->c_name));
+        FILE *out = create(dir, gen_text("%s.h", schema->name));
         gen_write_header(&model, schema, out);
         finish(out, schema->c_name);
-        out = create(dir, gen_text("api_%s.c", schema->c_name));
+        out = create(dir, gen_text("%s.c", schema->name));
         gen_write_tables(schema, out);
         finish(out, schema->c_name);
     }
     FILE *out = create(dir, "k8s.h");
     gen_write_umbrella(&model, out);
     finish(out, "k8s.h");
-    out = create(dir, "api_index.c");
+    out = create(dir, "k8s.c");
     gen_write_index(&model, out);
-    finish(out, "api_index.c");
+    finish(out, "k8s.c");
     return 0;
 }

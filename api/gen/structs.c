@@ -107,7 +107,7 @@ static void write_includes(const struct gen_model *model, const struct gen_schem
             for (size_t f = 0; f < schema->types[i]->n_fields; f++)
                 used |= schema->types[i]->fields[f].type && schema->types[i]->fields[f].type->schema == model->schemas[s];
         if (used)
-            fprintf(out, "#include \"api/%s.h\"\n", model->schemas[s]->c_name);
+            fprintf(out, "#include \"api/%s.h\"\n", model->schemas[s]->name);
     }
 }
 
@@ -130,6 +130,6 @@ void gen_write_umbrella(const struct gen_model *model, FILE *out)
 {
     fprintf(out, "#ifndef K8S_H\n#define K8S_H\n\n");
     for (size_t i = 0; i < model->n_schemas; i++)
-        fprintf(out, "#include \"api/%s.h\"\n", model->schemas[i]->c_name);
+        fprintf(out, "#include \"api/%s.h\"\n", model->schemas[i]->name);
     fprintf(out, "\n#endif\n");
 }
