@@ -1,0 +1,37 @@
+/* controlplane/apiserver/admission: the chain of steps that may change or refuse a write after authorisation. */
+#ifndef APISERVER_ADMISSION_H
+#define APISERVER_ADMISSION_H
+
+#include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/status/status.h"
+
+enum admission_operation { ADMISSION_CREATE, ADMISSION_UPDATE, ADMISSION_DELETE, ADMISSION_CONNECT };
+struct admission_attributes {
+    enum admission_operation operation;
+    const struct kp_resource *resource;
+    const char *subresource; /* "" when none */
+    const struct kp_type *type; /* of object and old_object: the subresource's body type for binding, eviction, token ... */
+    const char *ns, *name;      /* "" when not set (generateName: name is set in validate) */
+    const struct auth_user *user;
+    void *object;           /* what will be stored; mutate may change it; NULL on delete and connect */
+    const void *old_object; /* what is stored; NULL on create */
+    bool dry_run;
+    struct kp_arena *arena;
+    struct kp_string_list *warnings; /* texts for Warning headers */
+};
+struct admission_config {
+    struct wcache_set *caches;    /* borrowed */
+    struct auth *auth;            /* borrowed */
+    const char *enabled_plugins;  /* comma-separated, beside the default ones; NULL: none more */
+    const char *disabled_plugins; /* NULL: none */
+};
+struct admission;
+/* An unknown plugin name fails with KP_EUSAGE. */
+int admission_new(const struct admission_config *config, struct admission **ret_admission, struct kp_error *error) KP_NODISCARD;
+void admission_free(struct admission *admission); /* accepts NULL */
+/* Both: 0, or a negative code with *status set (upstream's texts, mostly 403). Any thread, on the worker pool. Mutate runs after defaulting
+   and before validation, validate after validation. */
+int admission_mutate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
+int admission_validate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
+
+#endif

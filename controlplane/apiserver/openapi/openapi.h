@@ -1,0 +1,11 @@
+/* controlplane/apiserver/openapi: the /openapi/v2 and /openapi/v3 documents, made from the schema. */
+#ifndef APISERVER_OPENAPI_H
+#define APISERVER_OPENAPI_H
+
+#include "lib/http/http.h"
+
+/* Answers GET of /openapi/v2, /openapi/v3 and /openapi/v3/... (JSON and upstream's protobuf by Accept, ETag, 404 for an unknown
+   group version). Documents are made on first use and kept as long as memory allows. Any thread, on the worker pool. */
+void openapi_serve(struct http_request *req);
+
+#endif
