@@ -198,7 +198,7 @@ int raft_propose_batch(struct raft *raft, struct kp_blob *const *data, size_t le
 int raft_propose_conf_change(struct raft *raft, const struct raft_conf_change *change, struct kp_error *error) KP_NODISCARD;
 /* A linearizable read without a log entry (thesis 6.4): a ready->reads with this id follows once a quorum confirmed the
    leader; serve when its index is applied. Lost when leadership changes or a message is: ask again with a new id after a
-   timeout or a change of leader. KP_EUNAVAILABLE without a leader, KP_ETOOMANY over RAFT_READS_MAX. */
+   timeout or a change of leader. The same id may come twice. KP_EUNAVAILABLE without a leader, KP_ETOOMANY over RAFT_READS_MAX. */
 int raft_read_index(struct raft *raft, uint64_t read_id, struct kp_error *error) KP_NODISCARD;
 /* Hand leadership to a voter (thesis 3.10); on a follower the request is forwarded. Given up after an election timeout. */
 int raft_transfer_leader(struct raft *raft, uint64_t to, struct kp_error *error) KP_NODISCARD;
