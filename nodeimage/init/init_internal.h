@@ -1,0 +1,82 @@
+/* The node's PID 1: what its files share. */
+#ifndef KPROV_INIT_INTERNAL_H
+#define KPROV_INIT_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "base/base.h"
+
+#define INIT_BOOTSTRAP_PATH "/run/kprov/bootstrap.json"
+#define INIT_FW_CFG_PATH "/sys/firmware/qemu_fw_cfg/by_name/opt/kprov/bootstrap/raw"
+#define INIT_BOOTSTRAP_MAX ((size_t)4 << 20)
+#define INIT_LOG_DIR "/var/log/kprov"
+#define INIT_SERVICES_MAX 8
+#define INIT_FILES_MAX 1000
+#define INIT_ARGS_MAX 256
+
+/* ---- config.c: the bootstrap config, all in the arena it was decoded into */
+struct init_file {
+    const char *path;
+    unsigned mode;
+    const char *data;
+    size_t len;
+};
+struct init_service {
+    const char *name;
+    const char *const *argv; /* NULL-terminated */
+    const char *wait_for;    /* unix socket that must accept before it starts, or NULL */
+};
+struct init_sysctl {
+    const char *key, *value; /* "net.ipv4.ip_forward", "1" */
+};
+struct init_config {
+    const char *hostname;
+    const char *interface, *address, *gateway; /* "eth0", "10.89.0.10/24", "10.89.0.1"; NULL: left alone */
+    struct init_file *files;
+    size_t n_files;
+    struct init_sysctl *sysctls;
+    size_t n_sysctls;
+    struct init_service services[INIT_SERVICES_MAX];
+    size_t n_services;
+};
+/* KP_EINVALID names the field and its line. */
+int init_config_parse(const char *text, size_t len, struct kp_arena *arena, struct init_config *ret,
+                      struct kp_error *error);
+
+/* ---- mounts.c */
+/* What the kernel and containers expect below "/"; whatever is mounted already stays. container: in namespaces of a host
+   rather than on a kernel of its own. */
+int init_mount_all(bool container, struct kp_error *error);
+/* Decides from /proc/self/cgroup's text: the comma-separated controllers of each v1 hierarchy; none means cgroup v2. */
+#define INIT_CGROUPS_MAX 32
+size_t init_parse_cgroups(const char *text, char names[][64], size_t max);
+/* Where overlayfs cannot lie on the root's file system, gives containerd a tmpfs, and fills it from the image. */
+int init_prepare_containerd(struct kp_error *error);
+/* Removes what a hard power cut leaves behind and would stop a program from starting. */
+void init_remove_stale(void);
+
+/* ---- setup.c: host name, addresses, sysctls, files */
+int init_apply(const struct init_config *config, struct kp_error *error);
+
+/* ---- log_file.c: a log with a size bound: name.log and one older name.log.1 */
+#define INIT_LOG_BYTES_MAX ((size_t)16 << 20)
+struct init_log {
+    char path[128];
+    int fd;
+    size_t size, size_max;
+};
+int init_log_open(struct init_log *log, const char *dir, const char *name, size_t size_max, struct kp_error *error);
+void init_log_write(struct init_log *log, const void *data, size_t len);
+void init_log_close(struct init_log *log);
+
+/* ---- supervisor.c: starts services, restarts them with back-off, reaps everything */
+#define INIT_BACKOFF_MS_MIN 50
+#define INIT_BACKOFF_MS_MAX 10000
+#define INIT_STABLE_MS 10000 /* a run this long clears the back-off */
+/* Milliseconds to wait before the next start of a service that ran for ran_ms after `failures` short runs in a row;
+   updates *failures. */
+int64_t init_backoff_ms(unsigned *failures, int64_t ran_ms);
+/* Runs until a signal asks for power off; then everything has been stopped in order. Gives the signal. */
+int init_supervise(const struct init_config *config, struct kp_error *error);
+
+#endif

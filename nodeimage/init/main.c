@@ -1,0 +1,62 @@
+/* PID 1 of a node: mounts, applies the bootstrap config, supervises containerd and the kubelet, powers off. */
+#include <sys/reboot.h>
+#include <unistd.h>
+
+#include "init_internal.h"
+
+static _Noreturn void power_off(void)
+{
+    sync();
+    /* Inside a PID namespace this ends the namespace (reboot(2)); on a kernel of its own, the machine. */
+    if (reboot(RB_POWER_OFF) < 0)
+        kp_error_log("cannot power off", NULL);
+    _exit(1);
+}
+
+/* An init that ends panics a machine's kernel without a word: say why, give the console time, power off. */
+static _Noreturn void give_up(const struct kp_error *error)
+{
+    kp_error_log("the node cannot start", "error", error->message, NULL);
+    power_off();
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && kp_streq(argv[1], "--version")) {
+        printf("kprov-init %s\n", KP_VERSION);
+        return 0;
+    }
+    kp_log_init("kprov-init", KP_LOG_INFO);
+    if (getpid() != 1) {
+        fprintf(stderr, "kprov-init: this is a node's PID 1 and does nothing else\n");
+        return kp_code_info(KP_EUSAGE)->exit_status;
+    }
+    struct kp_error error = {0};
+    int64_t start_ms = kp_mono_ms();
+    setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+    if (init_mount_all(getenv("container") != NULL, &error) < 0)
+        give_up(&error);
+
+    const char *path = kp_path_exists(INIT_BOOTSTRAP_PATH) ? INIT_BOOTSTRAP_PATH : INIT_FW_CFG_PATH;
+    struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf text = {0};
+    struct init_config config;
+    if (kp_read_file(path, INIT_BOOTSTRAP_MAX, &text, &error) < 0 ||
+        init_config_parse(text.data, text.len, arena, &config, &error) < 0)
+        give_up(&error);
+    kp_buf_done(&text);
+    if (init_apply(&config, &error) < 0 || init_prepare_containerd(&error) < 0)
+        give_up(&error);
+    /* No container outlives a boot, so neither do the addresses they were given. */
+    if (kp_remove_tree("/var/lib/cni/networks", &error) < 0)
+        kp_warn("stale pod addresses stay reserved", "error", error.message, NULL);
+
+    char took[24];
+    snprintf(took, sizeof(took), "%lld", (long long)(kp_mono_ms() - start_ms));
+    kp_info("machine up", "hostname", config.hostname, "milliseconds", took, NULL);
+    if (init_supervise(&config, &error) < 0)
+        give_up(&error);
+    kp_arena_free(arena);
+    kp_info("machine off", "hostname", config.hostname, NULL);
+    power_off();
+}
