@@ -1,0 +1,234 @@
+/* Watchers: giving each change to those who asked, as it is applied. */
+#include "controlplane/etcd/mvcc/mvcc_internal.h"
+
+void watch_hub_init(struct watch_hub *hub)
+{
+    pthread_mutex_init(&hub->mutex, NULL);
+    pthread_cond_init(&hub->idle, NULL);
+}
+
+void watch_hub_done(struct watch_hub *hub)
+{
+    KP_ASSERT(hub->watchers == 0);
+    pthread_mutex_destroy(&hub->mutex);
+    pthread_cond_destroy(&hub->idle);
+}
+
+static void group_remove(struct mvcc_watcher *w)
+{
+    if (w->prev)
+        w->prev->next = w->next;
+    else
+        w->group->head = w->next;
+    if (w->next)
+        w->next->prev = w->prev;
+    w->group->count--;
+    w->group = NULL;
+    w->prev = w->next = NULL;
+}
+
+static void group_add(struct watch_group *group, struct mvcc_watcher *w)
+{
+    w->group = group;
+    w->prev = NULL;
+    w->next = group->head;
+    if (group->head)
+        group->head->prev = w;
+    group->head = w;
+    group->count++;
+}
+
+static struct watch_group *key_group(struct watch_hub *hub, struct kp_bytes key)
+{
+    return &hub->by_key[kp_hash64(key.data, key.len) % WATCH_KEY_BUCKETS];
+}
+
+void watch_set_state(struct watch_hub *hub, struct mvcc_watcher *w, enum watcher_state state)
+{
+    if (w->group)
+        group_remove(w);
+    w->state = state;
+    if (state != WATCHER_SYNCED)
+        group_add(&hub->lagging, w);
+    else
+        group_add(w->range_end.len ? &hub->ranges : key_group(hub, w->key), w);
+    if (state == WATCHER_UNSYNCED && hub->on_lag)
+        hub->on_lag(hub->on_lag_ctx);
+}
+
+bool watch_wants(const struct mvcc_watcher *w, const struct mvcc_event *event)
+{
+    if (event->revision < w->next_revision || (event->is_delete ? w->no_delete : w->no_put))
+        return false;
+    return mvcc_in_range(event->kv.key, w->key, w->range_end);
+}
+
+/* Under either lock. */
+void watch_find_previous(struct mvcc *mvcc, struct mvcc_event *event)
+{
+    if (event->prev)
+        return;
+    const struct mvcc_key *key = index_find(&mvcc->index, event->kv.key);
+    const struct mvcc_revision *before = key ? key_revision_at(key, event->revision - 1) : NULL;
+    /* A record that cannot be read is as good as compacted: the event itself must not be held back for it. */
+    if (before && !before->tombstone && store_fetch(mvcc, before, &event->prev, NULL) != MVCC_OK)
+        event->prev = NULL;
+}
+
+/* Gives one synced watcher what it wants of one revision. */
+static void notify_one(struct mvcc *mvcc, struct mvcc_watcher *w, struct mvcc_event *events, size_t len,
+                       struct mvcc_event **wanted)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (!watch_wants(w, &events[i]))
+            continue;
+        if (w->want_prev)
+            watch_find_previous(mvcc, &events[i]);
+        wanted[n++] = &events[i];
+    }
+    if (n == 0)
+        return;
+    struct mvcc_watch_batch batch = {
+        .events = wanted, .len = n, .with_prev = w->want_prev, .revision = mvcc->revision};
+    if (w->sink(w->ctx, w, &batch)) {
+        w->next_revision = mvcc->revision + 1;
+        mvcc->hub.events += n;
+    } else {
+        w->next_revision = KP_MAX(w->next_revision, mvcc->revision);
+        watch_set_state(&mvcc->hub, w, WATCHER_FULL);
+    }
+}
+
+void watch_notify(struct mvcc *mvcc, struct mvcc_event *events, size_t len)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    pthread_mutex_lock(&hub->mutex);
+    if (hub->watchers == 0) {
+        pthread_mutex_unlock(&hub->mutex);
+        return;
+    }
+    struct mvcc_event *one;
+    struct mvcc_event **wanted = len > 1 ? kp_calloc(len, sizeof *wanted) : &one;
+    for (struct mvcc_watcher *w = hub->ranges.head, *next; w; w = next) {
+        next = w->next;
+        notify_one(mvcc, w, events, len, wanted);
+    }
+    for (size_t i = 0; i < len; i++) {
+        /* A watcher that was served moves its next_revision on and wants nothing of this revision again. */
+        for (struct mvcc_watcher *w = key_group(hub, events[i].kv.key)->head, *next; w; w = next) {
+            next = w->next;
+            notify_one(mvcc, w, events, len, wanted);
+        }
+    }
+    if (len > 1)
+        free(wanted);
+    pthread_mutex_unlock(&hub->mutex);
+}
+
+static struct kp_bytes copy_bytes(struct kp_bytes bytes)
+{
+    uint8_t *copy = kp_malloc(bytes.len + 1);
+    if (bytes.len)
+        memcpy(copy, bytes.data, bytes.len);
+    return (struct kp_bytes){.data = copy, .len = bytes.len};
+}
+
+enum mvcc_result mvcc_watch(struct mvcc *mvcc, const struct mvcc_watch_request *request, mvcc_watch_sink sink, void *ctx,
+                            void (*created)(void *ctx, struct mvcc_watcher *watcher, int64_t revision),
+                            struct mvcc_watcher **ret_watcher)
+{
+    struct kp_bytes end = request->range_end;
+    if (end.len && !(end.len == 1 && end.data[0] == 0) && mvcc_bytes_compare(request->key, end) >= 0)
+        return MVCC_WATCH_EMPTY_RANGE;
+    struct mvcc_watcher *w = kp_calloc(1, sizeof *w);
+    w->key = copy_bytes(request->key);
+    w->range_end = copy_bytes(end);
+    w->no_put = request->no_put;
+    w->no_delete = request->no_delete;
+    w->want_prev = request->want_prev;
+    w->sink = sink;
+    w->ctx = ctx;
+    *ret_watcher = w;
+    backend_read_lock(mvcc->backend);
+    struct watch_hub *hub = &mvcc->hub;
+    pthread_mutex_lock(&hub->mutex);
+    w->next_revision = request->start_revision > 0 ? request->start_revision : mvcc->revision + 1;
+    hub->watchers++;
+    if (created)
+        created(ctx, w, mvcc->revision);
+    watch_set_state(hub, w, w->next_revision > mvcc->revision ? WATCHER_SYNCED : WATCHER_UNSYNCED);
+    pthread_mutex_unlock(&hub->mutex);
+    backend_read_unlock(mvcc->backend);
+    return MVCC_OK;
+}
+
+void mvcc_watch_cancel(struct mvcc *mvcc, struct mvcc_watcher *watcher)
+{
+    if (!watcher)
+        return;
+    struct watch_hub *hub = &mvcc->hub;
+    pthread_mutex_lock(&hub->mutex);
+    watcher->cancelled = true;
+    while (watcher->busy)
+        pthread_cond_wait(&hub->idle, &hub->mutex);
+    group_remove(watcher);
+    hub->watchers--;
+    pthread_mutex_unlock(&hub->mutex);
+    free((void *)(uintptr_t)watcher->key.data);
+    free((void *)(uintptr_t)watcher->range_end.data);
+    free(watcher);
+}
+
+void *mvcc_watcher_ctx(const struct mvcc_watcher *watcher) { return watcher->ctx; }
+
+void mvcc_watch_resume(struct mvcc *mvcc, struct mvcc_watcher *watcher)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    pthread_mutex_lock(&hub->mutex);
+    if (watcher->state == WATCHER_FULL)
+        watch_set_state(hub, watcher, WATCHER_UNSYNCED);
+    pthread_mutex_unlock(&hub->mutex);
+}
+
+bool mvcc_watch_needs_sync(struct mvcc *mvcc)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    bool needs = false;
+    pthread_mutex_lock(&hub->mutex);
+    for (const struct mvcc_watcher *w = hub->lagging.head; w && !needs; w = w->next)
+        needs = w->state == WATCHER_UNSYNCED;
+    pthread_mutex_unlock(&hub->mutex);
+    return needs;
+}
+
+void mvcc_watch_on_lag(struct mvcc *mvcc, void (*fn)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    mvcc->hub.on_lag = fn;
+    mvcc->hub.on_lag_ctx = ctx;
+    pthread_mutex_unlock(&mvcc->hub.mutex);
+}
+
+bool mvcc_watch_progress(struct mvcc *mvcc, struct mvcc_watcher *const *watchers, size_t len,
+                         void (*fn)(void *ctx, int64_t revision), void *ctx)
+{
+    backend_read_lock(mvcc->backend);
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    bool synced = true;
+    for (size_t i = 0; i < len && synced; i++)
+        synced = watchers[i]->state == WATCHER_SYNCED;
+    if (synced)
+        fn(ctx, mvcc->revision);
+    pthread_mutex_unlock(&mvcc->hub.mutex);
+    backend_read_unlock(mvcc->backend);
+    return synced;
+}
+
+void mvcc_watch_stats(struct mvcc *mvcc, struct mvcc_watch_stats *ret_stats)
+{
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    *ret_stats = (struct mvcc_watch_stats){
+        .watchers = mvcc->hub.watchers, .slow = mvcc->hub.lagging.count, .events = mvcc->hub.events};
+    pthread_mutex_unlock(&mvcc->hub.mutex);
+}
