@@ -33,7 +33,7 @@ static void reset(struct raft *raft, uint64_t term)
     /* Spread so that split votes are rare (thesis 3.4). */
     raft->election_timeout = raft->election_ticks + (unsigned)raft->random(raft->random_ctx, raft->election_ticks);
     raft->transferee = 0;
-    raft->pending_conf_index = 0;
+    raft->pending_conf_index = raft->removed_index = 0;
     raft->uncommitted_bytes = 0;
     raft->granted.len = raft->refused.len = 0;
     raft_reads_drop(raft);
@@ -95,8 +95,14 @@ static void request_votes(struct raft *raft, enum raft_message_type type, uint64
         uint64_t id = raft->progress[i].id;
         if (id == raft->id || !raft_conf_votes(&raft->conf, id))
             continue;
-        raft_send(raft, &(struct raft_message){.type = type, .to = id, .term = term, .index = last,
-                                               .log_term = last_term, .force = transfer});
+        raft_send(raft, &(struct raft_message){.type = type,
+                                               .to = id,
+                                               .term = term,
+                                               .index = last,
+                                               .log_term = last_term,
+                                               .commit = raft->log.committed,
+                                               .commit_term = raft_term_of(raft, raft->log.committed),
+                                               .force = transfer});
     }
 }
 
@@ -157,6 +163,19 @@ void raft_poll(struct raft *raft, uint64_t from, bool granted)
 
 void raft_grant_own_vote(struct raft *raft) { raft_poll(raft, raft->id, true); }
 
+/* Configurations take effect when applied, so a member that missed a commit may ask a majority that is no more, and be
+   refused by a removed member with a longer log for ever. What others know to be committed gets it out of there. */
+static void learn_commit(struct raft *raft, const struct raft_message *message)
+{
+    if (raft->role == RAFT_LEADER || message->commit <= raft->log.committed || message->commit_term == 0 ||
+        !raft_log_matches(&raft->log, message->commit, message->commit_term))
+        return;
+    raft_commit_to(raft, message->commit);
+    /* Its campaign may have counted on the old configuration. */
+    if (raft->role != RAFT_FOLLOWER && !raft_may_campaign(raft, NULL))
+        raft_become_follower(raft, raft->term, 0);
+}
+
 void raft_on_vote(struct raft *raft, const struct raft_message *message)
 {
     bool pre = message->type == RAFT_MSG_PRE_VOTE;
@@ -171,16 +190,20 @@ void raft_on_vote(struct raft *raft, const struct raft_message *message)
     raft_send(raft, &(struct raft_message){.type = pre ? RAFT_MSG_PRE_VOTE_RESP : RAFT_MSG_VOTE_RESP,
                                            .to = message->from,
                                            .term = grant ? message->term : raft->term,
+                                           .commit = raft->log.committed,
+                                           .commit_term = raft_term_of(raft, raft->log.committed),
                                            .reject = !grant});
     if (grant && !pre) {
         raft->election_elapsed = 0;
         raft->vote = message->from;
     }
+    learn_commit(raft, message);
 }
 
 void raft_on_vote_resp(struct raft *raft, const struct raft_message *message)
 {
     bool pre = message->type == RAFT_MSG_PRE_VOTE_RESP;
+    learn_commit(raft, message);
     if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE))
         return;
     if (pre && !message->reject && message->term != raft->term + 1)

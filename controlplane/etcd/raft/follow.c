@@ -31,7 +31,8 @@ static void refuse(struct raft *raft, const struct raft_message *message)
 
 static void accept(struct raft *raft, uint64_t to, uint64_t index)
 {
-    raft_send(raft, &(struct raft_message){.type = RAFT_MSG_APPEND_RESP, .to = to, .index = index});
+    raft_send(raft, &(struct raft_message){.type = RAFT_MSG_APPEND_RESP, .to = to, .index = index,
+                                           .commit = raft->log.committed});
 }
 
 int raft_on_append(struct raft *raft, const struct raft_message *message, struct kp_error *error)
@@ -71,7 +72,8 @@ int raft_on_heartbeat(struct raft *raft, const struct raft_message *message, str
                        (unsigned long long)raft_log_last(&raft->log));
     raft_commit_to(raft, message->commit);
     raft_send(raft, &(struct raft_message){
-                        .type = RAFT_MSG_HEARTBEAT_RESP, .to = message->from, .context = message->context});
+                        .type = RAFT_MSG_HEARTBEAT_RESP, .to = message->from, .context = message->context,
+                        .commit = raft->log.committed});
     return 0;
 }
 

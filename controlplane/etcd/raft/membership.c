@@ -30,10 +30,8 @@ static void progress_follow_conf(struct raft *raft)
 
 static void leader_follow_conf(struct raft *raft)
 {
-    if (!raft_conf_votes(&raft->conf, raft->id)) { /* removed or demoted (thesis 4.2.2) */
-        raft_become_follower(raft, raft->term, 0);
-        return;
-    }
+    if (!raft_conf_votes(&raft->conf, raft->id) && raft->removed_index == 0)
+        raft->removed_index = raft->log.committed; /* the change that is being applied is not after this */
     if (!raft_id_set_has(&raft->conf.voters, raft->transferee))
         raft->transferee = 0;
     /* A smaller quorum may hold already for more entries and reads. */
@@ -45,6 +43,32 @@ static void leader_follow_conf(struct raft *raft)
                 raft_send_append(raft, &raft->progress[i], false);
     }
     raft_reads_release(raft);
+}
+
+static uint64_t commit_of(const void *ctx, uint64_t id)
+{
+    const struct raft *raft = ctx;
+    for (size_t i = 0; i < raft->progress_len; i++)
+        if (raft->progress[i].id == id)
+            return raft->progress[i].commit;
+    return 0;
+}
+
+/* A removed leader manages the new configuration without counting itself (thesis 4.2.2). It may go when a quorum there
+   knows so: were it to go earlier, they would still ask it for votes. Then it hands over to the best of them. */
+void raft_maybe_retire(struct raft *raft)
+{
+    if (raft->removed_index == 0 || raft_quorum_value(&raft->conf, commit_of, raft) < raft->removed_index)
+        return;
+    const struct raft_progress *best = NULL;
+    for (size_t i = 0; i < raft->progress_len; i++) {
+        const struct raft_progress *progress = &raft->progress[i];
+        if (raft_id_set_has(&raft->conf.voters, progress->id) && (!best || progress->match > best->match))
+            best = progress;
+    }
+    if (best)
+        raft_send(raft, &(struct raft_message){.type = RAFT_MSG_TIMEOUT_NOW, .to = best->id});
+    raft_become_follower(raft, raft->term, 0);
 }
 
 void raft_switch_conf(struct raft *raft, const struct raft_conf_state *conf)

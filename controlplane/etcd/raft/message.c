@@ -88,6 +88,7 @@ void raft_message_encode(struct kp_buf *out, const struct raft_message *message)
     put_u64(out, message->index);
     put_u64(out, message->log_term);
     put_u64(out, message->commit);
+    put_u64(out, message->commit_term);
     put_u64(out, message->reject_hint);
     put_u64(out, message->context);
     put_u32(out, (uint32_t)message->entries_len);
@@ -174,6 +175,7 @@ int raft_message_decode(const void *data, size_t len, struct raft_message *ret, 
     message.index = get_u64(&in);
     message.log_term = get_u64(&in);
     message.commit = get_u64(&in);
+    message.commit_term = get_u64(&in);
     message.reject_hint = get_u64(&in);
     message.context = get_u64(&in);
     get_entries(&in, &message);

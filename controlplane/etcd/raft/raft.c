@@ -107,8 +107,13 @@ static void load(struct raft *raft, const struct raft_config *config)
     }
 }
 
-int raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error)
+int raft_new(const struct raft_config *given, struct raft **ret, struct kp_error *error)
 {
+    struct raft_config start = *given, *config = &start;
+    if (config->conf.voters.len > 0 && config->snapshot_index == 0) {
+        config->snapshot_index = RAFT_INITIAL_INDEX;
+        config->snapshot_term = RAFT_INITIAL_TERM;
+    }
     int code = check_config(config, error);
     if (code < 0)
         return code;

@@ -25,6 +25,8 @@
 #define RAFT_INFLIGHT_MAX 256            /* append messages on the way to one follower */
 #define RAFT_READS_MAX 4096              /* linearizable reads waiting for their quorum */
 #define RAFT_ENTRY_BYTES_MAX (64u << 20) /* data of one entry */
+#define RAFT_INITIAL_INDEX 1             /* where a new cluster's log starts after: the initial configuration */
+#define RAFT_INITIAL_TERM 1
 #define RAFT_MESSAGE_ENTRIES_MAX 65536   /* entries of one message */
 
 enum raft_role { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER };
@@ -36,7 +38,7 @@ enum raft_entry_type {
     RAFT_ENTRY_CONF_CHANGE = 1, /* data: raft_conf_change_encode */
 };
 struct raft_entry {
-    uint64_t index; /* first is 1 */
+    uint64_t index;
     uint64_t term;
     enum raft_entry_type type;
     struct kp_blob *data; /* one reference owned by whoever holds the entry; NULL: empty */
@@ -110,13 +112,13 @@ struct raft_snapshot {
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 enum raft_message_type {
     RAFT_MSG_APPEND = 1,      /* AppendEntries (thesis 3.5): index, log_term, entries, commit */
-    RAFT_MSG_APPEND_RESP,     /* index = match, or reject with hints in index, reject_hint, log_term */
-    RAFT_MSG_VOTE,            /* RequestVote (thesis 3.4): index, log_term; force: leadership transfer */
-    RAFT_MSG_VOTE_RESP,
+    RAFT_MSG_APPEND_RESP,     /* index = match, or reject with hints in index, reject_hint, log_term; commit */
+    RAFT_MSG_VOTE,            /* RequestVote (thesis 3.4): index, log_term; force: leadership transfer; commit, commit_term */
+    RAFT_MSG_VOTE_RESP,       /* reject; commit, commit_term */
     RAFT_MSG_PRE_VOTE,        /* thesis 9.6; term is the one it would campaign in */
     RAFT_MSG_PRE_VOTE_RESP,
     RAFT_MSG_HEARTBEAT,       /* commit, context = read round */
-    RAFT_MSG_HEARTBEAT_RESP,  /* context echoed */
+    RAFT_MSG_HEARTBEAT_RESP,  /* context echoed; commit */
     RAFT_MSG_SNAPSHOT,        /* InstallSnapshot (thesis 5): snapshot */
     RAFT_MSG_TIMEOUT_NOW,     /* thesis 3.10 */
     RAFT_MSG_TRANSFER_LEADER, /* follower -> leader; context = the member to lead */
@@ -131,6 +133,7 @@ struct raft_message {
     uint64_t to, from;
     uint64_t term; /* 0 in forwarded requests: not part of an election */
     uint64_t index, log_term, commit;
+    uint64_t commit_term; /* of entry commit, in votes and their answers: tells who fell behind what is committed */
     uint64_t reject_hint;
     uint64_t context;
     bool reject, force;
@@ -166,7 +169,10 @@ struct raft_config {
     void *random_ctx;
 
     /* What the disk holds. A first start: conf is the initial configuration, all else 0 - every initial member must
-       be started with the same one. A member that joins later starts with an empty conf. */
+       be started with the same one. The initial configuration counts as applied entry RAFT_INITIAL_INDEX (of term
+       RAFT_INITIAL_TERM): the first real entry is the one after, and snapshot_index 0 is taken as that (wal_create does
+       the same). So a member that joins later - it starts with an empty conf and all 0 - gets a snapshot first, and
+       with it the configuration. */
     struct raft_hard_state hard_state;
     uint64_t snapshot_index, snapshot_term; /* the log starts after this */
     struct raft_conf_state conf;            /* as of applied (first start: initial) */
@@ -238,7 +244,9 @@ const struct raft_ready *raft_ready(struct raft *raft); /* asserts that the last
 void raft_advance(struct raft *raft);
 /* The state machine holds everything up to index: monotonic, at most what ready->committed or ->snapshot gave. */
 void raft_applied(struct raft *raft, uint64_t index);
-/* Call when applying a RAFT_ENTRY_CONF_CHANGE entry, before raft_applied of its index. ret (may be NULL) gets the new
+/* A leader that is removed or demoted by it leads on, taking no proposals, until a quorum of the new configuration
+   knows that the change is committed (or check_quorum ends it): keep such a member running until its role changes.
+   Call when applying a RAFT_ENTRY_CONF_CHANGE entry, before raft_applied of its index. ret (may be NULL) gets the new
    configuration. A change that is not allowed any more leaves everything as it was and fails with KP_EINVALID. */
 int raft_apply_conf_change(struct raft *raft, const struct raft_conf_change *change, struct raft_conf_state *ret,
                            struct kp_error *error);

@@ -43,6 +43,7 @@ struct raft_progress {
     bool recent_active;
     bool paused;         /* one message is out and an answer is awaited */
     uint64_t read_acked; /* last read round it answered */
+    uint64_t commit;     /* what it knows to be committed */
     struct raft_inflight *inflight; /* ring of inflight_cap, made when first needed */
     size_t inflight_head, inflight_len, inflight_cap, inflight_bytes;
     size_t inflight_messages_max, inflight_bytes_max;
@@ -93,6 +94,7 @@ struct raft {
     void *random_ctx;
 
     uint64_t transferee;         /* leader: who is to take over */
+    uint64_t removed_index;      /* leader: the change that removed it; 0: it is a voter */
     uint64_t pending_conf_index; /* leader: no change is proposed until this is applied */
     size_t uncommitted_bytes;    /* leader: proposed in this term and not committed */
 
@@ -159,5 +161,6 @@ void raft_maybe_leave_joint(struct raft *raft);
 
 /* membership.c */
 void raft_switch_conf(struct raft *raft, const struct raft_conf_state *conf);
+void raft_maybe_retire(struct raft *raft); /* a removed leader whose work is done steps down */
 
 #endif

@@ -167,10 +167,12 @@ void raft_on_append_resp(struct raft *raft, const struct raft_message *message)
     if (!progress || (!message->reject && message->index > raft_log_last(&raft->log)))
         return;
     progress->recent_active = true;
+    progress->commit = KP_MAX(progress->commit, message->commit);
     if (message->reject)
         on_append_refused(raft, progress, message);
     else
         on_append_accepted(raft, progress, message->index);
+    raft_maybe_retire(raft);
 }
 
 void raft_on_heartbeat_resp(struct raft *raft, const struct raft_message *message)
@@ -188,6 +190,8 @@ void raft_on_heartbeat_resp(struct raft *raft, const struct raft_message *messag
         progress->read_acked = message->context;
         raft_reads_release(raft);
     }
+    progress->commit = KP_MAX(progress->commit, message->commit);
+    raft_maybe_retire(raft);
 }
 
 void raft_report_unreachable(struct raft *raft, uint64_t id)
