@@ -355,8 +355,8 @@ bool cluster_ready(struct cluster *cluster, struct cluster_node *node, enum clus
     if (ready->snapshot)
         install(cluster, node, ready->snapshot);
     disk_append(&node->disk, ready->entries, ready->entries_len);
-    /* A commit alone need not be durable: half the time it is lost. */
-    if (ready->hard_state_changed && (ready->must_sync || cluster_random(cluster, 2)))
+    /* A commit alone need not be durable before the next sync: half the time a crash until then loses it. */
+    if (ready->must_sync || (ready->hard_state_changed && cluster_random(cluster, 2)))
         node->disk.hard_state = ready->hard_state;
     if (crash == CRASH_AFTER_WRITE)
         goto crashed;

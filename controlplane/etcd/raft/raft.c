@@ -221,11 +221,15 @@ const struct raft_ready *raft_ready(struct raft *raft)
     ready->must_sync = ready->entries_len > 0 || ready->snapshot || ready->hard_state.term != raft->saved.term ||
                        ready->hard_state.vote != raft->saved.vote;
     raft->saved = ready->hard_state;
-
     ready->committed_len =
         raft_log_copy(log, log->handed + 1, applicable(raft), raft->apply_bytes_max, SIZE_MAX, &committed, &bytes);
     ready->committed = committed;
     log->handed += ready->committed_len;
+    /* A member that came back with an older configuration than it acted upon could be elected by a majority that is
+       no more: the commit that made it switch must survive. */
+    for (size_t i = 0; i < ready->committed_len; i++)
+        if (committed[i].type == RAFT_ENTRY_CONF_CHANGE)
+            ready->must_sync = true;
 
     struct raft_messages swap = raft->ready_now;
     raft->ready_now = raft->now;

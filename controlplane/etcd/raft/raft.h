@@ -225,7 +225,8 @@ struct raft_ready {
     uint64_t term;
     bool hard_state_changed;
     struct raft_hard_state hard_state; /* always the current one */
-    bool must_sync;                    /* term, vote, entries or a snapshot changed (a new commit alone needs no sync) */
+    bool must_sync; /* term, vote, entries or a snapshot changed, or committed has a membership change; a new commit
+                       alone is to be written too, but may wait for the next sync */
     const struct raft_snapshot *snapshot; /* NULL, or: replace the state machine and the log by this, before the rest */
     const struct raft_entry *entries;     /* to append; the first may overwrite what the log has from its index on */
     size_t entries_len;

@@ -276,6 +276,9 @@ static void run_seed(uint64_t seed, unsigned steps, struct totals *totals)
     cluster.on_apply = on_apply;
     cluster.on_ready = on_ready;
     cluster.observer_ctx = truth;
+    KP_AUTO_BUF struct kp_buf trace = {0};
+    if (getenv("RAFT_TRACE"))
+        cluster.trace = &trace;
     uint64_t voters = 1 + 2 * cluster_random(&cluster, 3), spare = cluster_random(&cluster, 4);
     struct raft_config config = {
         .election_ticks = 5,
@@ -295,6 +298,10 @@ static void run_seed(uint64_t seed, unsigned steps, struct totals *totals)
     }
     for (unsigned step = 0; step < steps; step++) {
         act(truth);
+        if (trace.len) {
+            fwrite(trace.data, 1, trace.len, stderr);
+            trace.len = 0;
+        }
         if (step % 500 == 0)
             check_log_matching(truth);
     }
