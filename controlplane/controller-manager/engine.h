@@ -50,9 +50,14 @@ struct engine_config {
 const struct engine_config *engine_config(const struct engine *engine);
 /* The one shared informer of a resource over all namespaces; made on first use. Before engine_start only. */
 struct client_informer *engine_informer(struct engine *engine, const struct kp_resource *resource);
+/* For the few plans that must see the store itself, not a cache (garbage collection: is the owner really gone?). Reads only. */
+struct client *engine_client(const struct engine *engine);
 /* As engine_informer, to be used from plans: the informer must have been made in a setup. */
 struct client_informer *engine_cache(const struct engine *engine, const struct kp_resource *resource);
-/* The index of objects by the uid of their controlling owner ("pods owned by this ReplicaSet"). */
+/* Hands over an informer of a controller's own, to be started, waited for and freed with the shared ones. */
+void engine_own_informer(struct engine *engine, struct client_informer *informer);
+/* The index of objects by the uid of their controlling owner ("pods owned by this ReplicaSet"); objects without one are
+   filed under their namespace ("orphans of default"). */
 int engine_owner_index(struct engine *engine, const struct kp_resource *resource);
 /* Calls map on every change; it puts keys on the queue. old or new may be NULL. Runs on the loop: must not block. */
 typedef void (*engine_map)(struct controller_run *run, const struct client_object *old, const struct client_object *new);
@@ -84,10 +89,14 @@ void plan_update_sub(struct plan *plan, const struct kp_resource *resource, cons
 /* Events are posted when their place in the order is reached, so that "Created pod: x" follows the create. */
 void plan_event(struct plan *plan, const struct kp_type *type, const void *obj, const char *event_type, const char *reason,
                 const char *format, ...) KP_PRINTF(6, 7);
+/* The same with the name of the object created last by this plan put at the end of the text: "Created pod: web-abcde". */
+void plan_event_created(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason, const char *text);
 /* An event that is posted only when the write before it failed with anything; %s is the error's text. */
 void plan_event_on_failure(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason,
                            const char *format);
 void plan_requeue_after_ms(struct plan *plan, int64_t delay_ms);
+/* DELETE of every object of a resource in a namespace. */
+void plan_delete_collection(struct plan *plan, const struct kp_resource *resource, const char *ns);
 /* For tests: the writes, one line each ("create pods ns/name-prefix", "delete pods ns/x", ...). */
 void plan_describe(const struct plan *plan, struct kp_buf *out);
 struct plan *plan_new(struct kp_arena *arena);

@@ -86,6 +86,9 @@ int client_patch(struct client *client, const struct kp_resource *resource, cons
                  struct kp_error *error);
 int client_delete(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                   const struct client_delete_options *options, struct kp_error *error);
+/* Everything that matches; selectors may be NULL. */
+int client_delete_collection(struct client *client, const struct kp_resource *resource, const char *ns,
+                             const char *label_selector, const char *field_selector, struct kp_error *error);
 /* Any path ("/readyz"); body may be NULL. Appends the answer's body to *out (may be NULL); an HTTP status of 400 or
    more is an error with the body's Status or text. *ret_status may be NULL. */
 int client_raw(struct client *client, const char *method, const char *path, const char *content_type,
@@ -119,6 +122,9 @@ struct client_informer;
 struct client_informer *client_informer_new(struct client *client, const struct kp_resource *resource, const char *ns,
                                             const char *label_selector, const char *field_selector);
 /* Both before start. add_index returns the number to pass to client_view_index. */
+/* Caches only metadata: objects are struct k8s_partial_object_metadata, asked for as such. For resources of which only
+   owners and finalizers matter (garbage collection), at a fraction of the memory. */
+struct client_informer *client_informer_new_metadata(struct client *client, const struct kp_resource *resource);
 void client_informer_add_handler(struct client_informer *informer, client_handler handler, void *arg);
 int client_informer_add_index(struct client_informer *informer, client_index_fn fn);
 void client_informer_start(struct client_informer *informer);
@@ -165,7 +171,7 @@ void client_queue_done(struct client_queue *queue, const char *key);
 void client_queue_shutdown(struct client_queue *queue);
 void client_queue_free(struct client_queue *queue); /* after every getter has returned; accepts NULL */
 /* "ns/name" or "name" into its parts; both in the buffers given (CLIENT_KEY_PART_MAX). */
-#define CLIENT_KEY_PART_MAX 254
+#define CLIENT_KEY_PART_MAX 320
 int client_key_split(const char *key, char ns[CLIENT_KEY_PART_MAX], char name[CLIENT_KEY_PART_MAX]);
 
 /* ---- leader election: a Lease as in client-go (15 s lease, 10 s renew deadline, 2 s retry) ----------------------------- */

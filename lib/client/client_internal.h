@@ -11,7 +11,7 @@ struct loop *client_loop(const struct client *client);
 void client_resource_path(struct kp_buf *out, const struct kp_resource *resource, const char *ns, const char *name,
                           const char *subresource);
 /* GET as a stream with the client's credentials; timeout_ms as in http_client_request. */
-struct http_call *client_stream(struct client *client, const char *path, int64_t timeout_ms,
+struct http_call *client_stream(struct client *client, const char *path, const char *accept, int64_t timeout_ms,
                                 const struct http_call_callbacks *callbacks, void *arg);
 /* Makes an error of a metav1.Status body, or of the HTTP status alone. Returns the code. */
 int client_status_to_error(const char *body, size_t len, int http_status, struct kp_error *error);

@@ -27,7 +27,7 @@ static struct k8s_lease *new_lease(struct client_elector *elector, struct kp_are
 {
     struct k8s_lease *lease = KP_OBJECT_NEW(arena, k8s_lease);
     lease->metadata->name = elector->name;
-    lease->metadata->namespace_ = elector->ns;
+    lease->metadata->namespace = elector->ns;
     return lease;
 }
 

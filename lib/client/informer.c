@@ -33,6 +33,8 @@ struct bucket {
 struct client_informer {
     struct client *client;
     const struct kp_resource *resource;
+    const struct kp_type *type, *list_type; /* what is decoded and cached */
+    const char *accept_list, *accept_watch;
     char *ns, *label_selector, *field_selector;
     struct {
         client_handler fn;
@@ -70,6 +72,9 @@ struct client_informer *client_informer_new(struct client *client, const struct 
     struct client_informer *informer = kp_calloc(1, sizeof(*informer));
     informer->client = client;
     informer->resource = resource;
+    informer->type = resource->type;
+    informer->list_type = resource->list_type;
+    informer->accept_list = informer->accept_watch = "application/json";
     informer->ns = kp_empty(ns) ? NULL : kp_strdup(ns);
     informer->label_selector = kp_strdup(label_selector);
     informer->field_selector = kp_strdup(field_selector);
@@ -82,6 +87,16 @@ struct client_informer *client_informer_new(struct client *client, const struct 
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&informer->sync_changed, &attr);
     pthread_condattr_destroy(&attr);
+    return informer;
+}
+
+struct client_informer *client_informer_new_metadata(struct client *client, const struct kp_resource *resource)
+{
+    struct client_informer *informer = client_informer_new(client, resource, NULL, NULL, NULL);
+    informer->type = &k8s_partial_object_metadata_type;
+    informer->list_type = &k8s_partial_object_metadata_list_type;
+    informer->accept_list = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    informer->accept_watch = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
     return informer;
 }
 
@@ -238,7 +253,7 @@ static void back_off(struct client_informer *informer, bool failed)
 
 static int take_list(struct client_informer *informer, struct kp_error *error)
 {
-    const struct kp_type *type = informer->resource->type, *list_type = informer->resource->list_type;
+    const struct kp_type *type = informer->type, *list_type = informer->list_type;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(INFORMER_LIST_BYTES_MAX);
     void *list;
     if (kp_json_decode(list_type, informer->body.data, informer->body.len, arena, NULL, &list, error) < 0)
@@ -248,7 +263,7 @@ static int take_list(struct client_informer *informer, struct kp_error *error)
     for (size_t i = 0; i < items->len; i++) {
         const void *item = (const char *)items->items + i * type->size;
         const struct k8s_object_meta *meta = kp_object_meta(type, item);
-        KP_AUTO_FREE char *key = object_key(meta->namespace_, meta->name);
+        KP_AUTO_FREE char *key = object_key(meta->namespace, meta->name);
         struct entry *entry = kp_strmap_get(informer->entries, key);
         if (entry && kp_streq(entry->object->resource_version, meta->resource_version))
             entry->generation = informer->generation;
@@ -272,7 +287,7 @@ static int take_event(struct client_informer *informer, const char *line, size_t
     if (strcmp(event->type, "ERROR") == 0)
         return client_status_to_error(event->object.json, event->object.len, 500, error);
     struct client_object *object;
-    if (client_object_decode(informer->resource->type, event->object.json, event->object.len, &object, error) < 0)
+    if (client_object_decode(informer->type, event->object.json, event->object.len, &object, error) < 0)
         return error->code;
     if (strcmp(event->type, "BOOKMARK") == 0) {
         set_version(informer, object->resource_version);
@@ -404,7 +419,8 @@ static void begin(struct client_informer *informer)
         http_query_append(&path, "resourceVersion", informer->resource_version);
         http_query_append(&path, "timeoutSeconds", seconds);
     }
-    informer->call = client_stream(informer->client, path.data, informer->need_list ? 60000 : -1, &callbacks, informer);
+    informer->call = client_stream(informer->client, path.data, informer->need_list ? informer->accept_list : informer->accept_watch,
+                                   informer->need_list ? 60000 : -1, &callbacks, informer);
 }
 
 static void start_on_loop(void *arg)

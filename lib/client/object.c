@@ -9,7 +9,7 @@ static struct client_object *wrap(const struct kp_type *type, const void *data, 
     object->type = type;
     object->data = data;
     object->arena = arena;
-    object->ns = meta->namespace_ ? meta->namespace_ : "";
+    object->ns = meta->namespace ? meta->namespace : "";
     object->name = meta->name ? meta->name : "";
     object->uid = meta->uid ? meta->uid : "";
     object->resource_version = meta->resource_version ? meta->resource_version : "";

@@ -102,10 +102,10 @@ static int post_new(struct client_recorder *recorder, const struct pending *p, c
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct k8s_event *event = KP_OBJECT_NEW(arena, k8s_event);
     event->metadata->name = series->event_name;
-    event->metadata->namespace_ = ns;
+    event->metadata->namespace = ns;
     event->involved_object->api_version = p->api_version;
     event->involved_object->kind = p->kind;
-    event->involved_object->namespace_ = p->ns;
+    event->involved_object->namespace = p->ns;
     event->involved_object->name = p->name;
     event->involved_object->uid = p->uid;
     event->involved_object->resource_version = p->resource_version;
@@ -288,7 +288,7 @@ struct client_event_target client_event_target_of(const struct kp_type *type, co
     return (struct client_event_target){
         .api_version = kp_type_api_version(type, api_version),
         .kind = type->kind,
-        .ns = meta->namespace_,
+        .ns = meta->namespace,
         .name = meta->name,
         .uid = meta->uid,
         .resource_version = meta->resource_version,

@@ -108,11 +108,11 @@ static bool authorization(struct client *client, struct kp_buf *out)
     return out->len > 0;
 }
 
-struct http_call *client_stream(struct client *client, const char *path, int64_t timeout_ms,
+struct http_call *client_stream(struct client *client, const char *path, const char *accept, int64_t timeout_ms,
                                 const struct http_call_callbacks *callbacks, void *arg)
 {
     KP_AUTO_BUF struct kp_buf auth = {0};
-    struct http_header headers[CLIENT_HEADERS_MAX] = {{"accept", "application/json"}};
+    struct http_header headers[CLIENT_HEADERS_MAX] = {{"accept", accept}};
     size_t n = 1;
     if (authorization(client, &auth))
         headers[n++] = (struct http_header){"authorization", auth.data};
@@ -285,7 +285,7 @@ int client_update(struct client *client, const struct kp_resource *resource, con
 {
     KP_AUTO_BUF struct kp_buf path = {0}, body = {0};
     const struct k8s_object_meta *meta = kp_object_meta(resource->type, obj);
-    client_resource_path(&path, resource, meta->namespace_, meta->name, options ? options->subresource : NULL);
+    client_resource_path(&path, resource, meta->namespace, meta->name, options ? options->subresource : NULL);
     write_query(&path, options);
     kp_json_encode(resource->type, obj, &body);
     return exchange(client, "PUT", path.data, NULL, body.data, body.len, resource->type, arena, ret_obj, error);
@@ -334,6 +334,18 @@ int client_delete(struct client *client, const struct kp_resource *resource, con
     }
     kp_buf_putc(&body, '}');
     return exchange(client, "DELETE", path.data, NULL, body.data, body.len, NULL, NULL, NULL, error);
+}
+
+int client_delete_collection(struct client *client, const struct kp_resource *resource, const char *ns,
+                             const char *label_selector, const char *field_selector, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf path = {0};
+    client_resource_path(&path, resource, ns, NULL, NULL);
+    if (label_selector)
+        http_query_append(&path, "labelSelector", label_selector);
+    if (field_selector)
+        http_query_append(&path, "fieldSelector", field_selector);
+    return exchange(client, "DELETE", path.data, NULL, NULL, 0, NULL, NULL, NULL, error);
 }
 
 int client_raw(struct client *client, const char *method, const char *path, const char *content_type,

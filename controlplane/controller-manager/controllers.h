@@ -1,0 +1,26 @@
+/* Every controller this program runs; main.c adds them to the engine in this order. */
+#ifndef KCM_CONTROLLERS_H
+#define KCM_CONTROLLERS_H
+
+#include "controlplane/controller-manager/engine.h"
+
+extern const struct controller deployment_controller;
+extern const struct controller replicaset_controller;
+extern const struct controller replicationcontroller_controller;
+extern const struct controller daemonset_controller;
+extern const struct controller job_controller;
+extern const struct controller ttl_after_finished_controller;
+extern const struct controller endpointslice_controller;
+extern const struct controller endpoints_controller;
+extern const struct controller namespace_controller;
+extern const struct controller serviceaccount_controller;
+extern const struct controller root_ca_publisher_controller;
+extern const struct controller node_lifecycle_controller;
+extern const struct controller taint_eviction_controller;
+extern const struct controller node_ipam_controller;
+extern const struct controller pod_gc_controller;
+extern const struct controller garbage_collector_controller;
+extern const struct controller csr_approving_controller;
+extern const struct controller csr_signing_controller;
+
+#endif
