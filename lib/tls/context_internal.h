@@ -1,0 +1,14 @@
+/* What context.c and session.c share. */
+#ifndef KP_TLS_CONTEXT_INTERNAL_H
+#define KP_TLS_CONTEXT_INTERNAL_H
+
+#include "lib/tls/tls_internal.h"
+
+#include <openssl/ssl.h>
+
+/* A new SSL of the material that is current, after looking for changed files now and then; NULL when out of memory. */
+SSL *context_new_ssl(struct tls_context *context);
+bool context_is_server(const struct tls_context *context);
+bool context_skips_verify(const struct tls_context *context);
+
+#endif
