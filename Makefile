@@ -23,9 +23,9 @@ PKG_LIBS   := $(shell pkg-config --libs $(LINK_PKGS) 2>/dev/null)
 endif
 
 WARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wno-unused-parameter \
-          -Wno-missing-field-initializers
+          -Wno-missing-field-initializers -Wno-format-truncation
 CFLAGS_ALL  := -std=gnu17 -O2 -g $(WARN) -fstack-protector-strong -fPIE -pthread -D_GNU_SOURCE \
-               -DKP_VERSION='"$(VERSION)"' -I. -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
+               -DKP_VERSION='"$(VERSION)"' -I. -Ilib -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
 ifeq ($(SAN),1)
 CFLAGS_ALL  += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
