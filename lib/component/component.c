@@ -1,0 +1,224 @@
+/* Runs a control-plane program: client, lease, health port, signals. */
+#include "lib/component/component.h"
+#include "lib/http/http.h"
+#include "lib/tls/tls.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+struct component {
+    const struct component_options *options;
+    const struct component_program *program;
+    struct loop *main_loop, *client_loop;
+    struct pool *pool;
+    struct client *client;
+    struct http_server *server;
+    struct tls_context *tls;
+    struct kp_arena *arena;
+    struct client_elector *elector;
+    volatile bool stopping;
+    bool started;
+    struct kp_error error;
+};
+
+void component_flags(struct component_options *o, struct kp_flag *flags, size_t n)
+{
+    const struct kp_flag common[] = {
+        {"kubeconfig", 0, KP_FLAG_STRING, &o->kubeconfig, "file with the API server's address and credentials", NULL},
+        {"authentication-kubeconfig", 0, KP_FLAG_STRING, &o->authentication_kubeconfig, "kubeconfig for delegated authentication", NULL},
+        {"authorization-kubeconfig", 0, KP_FLAG_STRING, &o->authorization_kubeconfig, "kubeconfig for delegated authorization", NULL},
+        {"bind-address", 0, KP_FLAG_STRING, &o->bind_address, "address of the health and metrics port", NULL},
+        {"secure-port", 0, KP_FLAG_I64, &o->secure_port, "port of health and metrics; 0 turns it off", NULL},
+        {"tls-cert-file", 0, KP_FLAG_STRING, &o->tls_cert_file, "serving certificate; none: self-signed", NULL},
+        {"tls-private-key-file", 0, KP_FLAG_STRING, &o->tls_key_file, "its key", NULL},
+        {"client-ca-file", 0, KP_FLAG_STRING, &o->client_ca_file, "CA of the clients that may read metrics", NULL},
+        {"requestheader-client-ca-file", 0, KP_FLAG_STRING, &o->requestheader_client_ca_file, "CA of the front proxy", NULL},
+        {"leader-elect", 0, KP_FLAG_BOOL, &o->leader_elect, "run only while holding the lease", NULL},
+        {"leader-elect-lease-duration", 0, KP_FLAG_DURATION, &o->lease_ns, "life of the lease (15s)", NULL},
+        {"leader-elect-renew-deadline", 0, KP_FLAG_DURATION, &o->renew_ns, "after which a leader that cannot renew ends (10s)", NULL},
+        {"leader-elect-retry-period", 0, KP_FLAG_DURATION, &o->retry_ns, "between tries (2s)", NULL},
+        {"v", 'v', KP_FLAG_I64, &o->verbosity, "log level; 4 and more: debug", NULL},
+        {NULL},
+    };
+    memcpy(flags + n, common, sizeof(common));
+}
+
+static void on_signal(int signum, void *arg)
+{
+    struct component *c = arg;
+    c->stopping = true;
+    loop_stop(c->main_loop);
+}
+
+static void on_lost(void *arg)
+{
+    /* Another instance may lead by now: nothing may be written any more. The kubelet starts us again. */
+    kp_error_log("leader election lost", NULL);
+    _exit(1);
+}
+
+static void serve(struct http_request *req, void *arg)
+{
+    struct component *c = arg;
+    static const struct http_header text[] = {{"content-type", "text/plain; charset=utf-8"}};
+    static const char denied[] = "a client certificate of the cluster's CA is needed\n", missing[] = "404 page not found\n";
+    if (kp_streq(req->path, "/healthz") || kp_streq(req->path, "/livez")) {
+        http_respond(req, 200, text, 1, "ok", 2);
+    } else if (kp_streq(req->path, "/readyz")) {
+        bool ready = !c->program->ready || c->program->ready(c->program->arg);
+        http_respond(req, ready ? 200 : 503, text, 1, ready ? "ok" : "not ready", ready ? 2 : 9);
+    } else if (kp_streq(req->path, "/metrics") && (req->peer || c->options->health_plain)) {
+        KP_AUTO_BUF struct kp_buf body = {0};
+        kp_metrics_write(&body);
+        http_respond(req, 200, text, 1, body.data, body.len);
+    } else if (kp_streq(req->path, "/metrics")) {
+        http_respond(req, 401, text, 1, denied, sizeof(denied) - 1);
+    } else {
+        http_respond(req, 404, text, 1, missing, sizeof(missing) - 1);
+    }
+}
+
+/* A serving certificate of our own when none is given, as upstream makes one. */
+static int self_signed(struct component *c, struct tls_context_config *config, struct kp_error *error)
+{
+    static const char *const names[] = {"localhost", NULL}, *const addresses[] = {"127.0.0.1", NULL};
+    const struct tls_cert_options options = {
+        .subject = {.common_name = c->options->name, .dns_names = names, .ip_addresses = addresses}, .usages = TLS_USAGE_SERVER,
+    };
+    KP_AUTO(tls_key_unref) struct tls_key *key = NULL;
+    KP_AUTO(tls_cert_unref) struct tls_cert *cert = NULL;
+    KP_AUTO_BUF struct kp_buf cert_pem = {0}, key_pem = {0};
+    if (tls_key_generate(TLS_KEY_ECDSA_P256, &key, error) < 0 || tls_cert_create_ca(key, &options, &cert, error) < 0 ||
+        tls_key_to_pem(key, &key_pem, error) < 0)
+        return error->code;
+    tls_cert_to_pem(cert, &cert_pem);
+    config->cert_pem = kp_arena_strdup(c->arena, cert_pem.data);
+    config->key_pem = kp_arena_strdup(c->arena, key_pem.data);
+    return 0;
+}
+
+static int start_server(struct component *c, struct kp_error *error)
+{
+    static const char *const alpn[] = {"h2", "http/1.1", NULL};
+    const struct component_options *o = c->options;
+    struct tls_context_config tls = {
+        .server = true,
+        .cert_file = o->tls_cert_file,
+        .key_file = o->tls_key_file,
+        .ca_file = o->client_ca_file,
+        .client_cert = o->client_ca_file ? TLS_CLIENT_CERT_REQUEST : TLS_CLIENT_CERT_NONE,
+        .alpn = alpn,
+    };
+    if (o->secure_port == 0)
+        return 0;
+    if (!o->health_plain) {
+        if (!o->tls_cert_file && self_signed(c, &tls, error) < 0)
+            return error->code;
+        if (tls_context_new(&tls, &c->tls, error) < 0)
+            return error->code;
+    }
+    const struct http_server_config config = {
+        .host = o->bind_address, .port = (uint16_t)o->secure_port, .tls = c->tls, .handler = serve, .arg = c, .pool = c->pool,
+    };
+    return http_server_new(c->main_loop, &config, &c->server, error);
+}
+
+/* Waits for the lease, then starts the program's work. On a thread of its own, so that health answers meanwhile. */
+static void lead(void *arg)
+{
+    struct component *c = arg;
+    const struct component_options *o = c->options;
+    char host[256] = "", uid[37];
+    gethostname(host, sizeof(host) - 1);
+    kp_uuid4(uid);
+    const struct client_elector_config config = {
+        .ns = "kube-system", .name = o->name, .identity = kp_arena_printf(c->arena, "%s_%s", host, uid),
+        .lease_ms = o->lease_ns / 1000000, .renew_deadline_ms = o->renew_ns / 1000000, .retry_ms = o->retry_ns / 1000000,
+    };
+    if (o->leader_elect && client_elector_acquire(c->client, &config, &c->stopping, on_lost, NULL, &c->elector, &c->error) < 0) {
+        c->error.code = 0; /* stopped while waiting: a normal end */
+        return;
+    }
+    if (c->program->start(c->client, c->program->arg, &c->error) < 0) {
+        loop_stop(c->main_loop);
+        return;
+    }
+    c->started = true;
+    kp_info("started", NULL);
+}
+
+static int connect_client(struct component *c, struct kp_error *error)
+{
+    const struct component_options *o = c->options;
+    struct client_config config = {0};
+    int code;
+    if (o->kubeconfig)
+        code = client_config_from_kubeconfig(o->kubeconfig, NULL, c->arena, &config, error);
+    else if (o->allow_in_cluster)
+        code = client_config_in_cluster(c->arena, &config, error);
+    else
+        code = kp_fail(error, KP_EUSAGE, "--kubeconfig is needed");
+    if (code < 0)
+        return code;
+    config.user_agent = kp_arena_printf(c->arena, "%s/%s", o->name, KP_VERSION);
+    if (loop_start(c->client_loop, "client", error) < 0)
+        return error->code;
+    return client_new(c->client_loop, &config, &c->client, error);
+}
+
+static int run(struct component *c, struct kp_error *error)
+{
+    struct loop_signal *term = loop_signal_new(c->main_loop, SIGTERM, on_signal, c);
+    struct loop_signal *interrupt = loop_signal_new(c->main_loop, SIGINT, on_signal, c);
+    int code = connect_client(c, error);
+    if (code == 0 && (code = start_server(c, error)) < 0)
+        kp_wrap(error, "health and metrics server");
+    if (code == 0 && (code = pool_submit(c->pool, lead, c)) < 0)
+        kp_fail(error, code, "no thread could be started");
+    if (code == 0)
+        loop_run(c->main_loop);
+    c->stopping = true;
+    loop_signal_free(term);
+    loop_signal_free(interrupt);
+    http_server_free(c->server);
+    pool_free(c->pool);
+    if (c->started && c->program->stop)
+        c->program->stop(c->program->arg);
+    client_elector_release(c->elector);
+    client_free(c->client);
+    loop_free(c->client_loop);
+    loop_free(c->main_loop);
+    tls_context_unref(c->tls);
+    kp_arena_free(c->arena);
+    if (code == 0 && c->error.code < 0) {
+        *error = c->error;
+        code = error->code;
+    }
+    return code;
+}
+
+int component_main(struct component_options *options, const struct kp_flag *flags, const struct component_program *program, int argc,
+                   char **argv)
+{
+    struct kp_error error = {0};
+    bool help = false;
+    int code = kp_flags_parse(flags, argc, argv, NULL, &help, &error);
+    if (code == 0 && help) {
+        printf("%s\n\nUsage: %s [flags]\n\nFlags:\n", program->description, options->name);
+        kp_flags_print(flags, stdout);
+        return 0;
+    }
+    kp_log_init(options->name, options->verbosity >= 4 ? KP_LOG_DEBUG : KP_LOG_INFO);
+    signal(SIGPIPE, SIG_IGN);
+    if (code == 0) {
+        struct component c = {
+            .options = options, .program = program, .arena = kp_arena_new(0), .main_loop = loop_new(), .client_loop = loop_new(),
+            .pool = pool_new(options->name, 4, 256),
+        };
+        code = run(&c, &error);
+    }
+    if (code == 0)
+        return 0;
+    fprintf(stderr, "%s: %s\n", options->name, error.message);
+    return kp_code_info(code)->exit_status;
+}
