@@ -1,5 +1,5 @@
 /* Arenas: memory with one lifetime, in blocks that double in size up to a limit. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #define ARENA_BLOCK_MIN ((size_t)4096)
 #define ARENA_BLOCK_MAX ((size_t)256 << 10)

@@ -1,5 +1,5 @@
 /* Base64 in the standard and the URL alphabet (RFC 4648), and hex. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 static const char alphabet_std[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char alphabet_url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

@@ -1,5 +1,5 @@
 /* Counted immutable bytes that cross threads. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 struct kp_blob *kp_blob_new(const void *data, size_t len)
 {

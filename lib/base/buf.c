@@ -1,5 +1,5 @@
 /* Growable byte buffers. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #define BUF_CAP_MIN ((size_t)64)
 

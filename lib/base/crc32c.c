@@ -1,5 +1,5 @@
 /* CRC-32C (Castagnoli, RFC 3720 appendix B.4): with the processor's instruction where there is one, else by tables. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <pthread.h>
 

@@ -1,5 +1,5 @@
 /* Errors, assertions, and allocation that cannot fail. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <errno.h>
 #include <unistd.h>

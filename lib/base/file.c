@@ -1,5 +1,5 @@
 /* Files: whole reads, atomic writes, folders and the removal of trees. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <dirent.h>
 #include <errno.h>

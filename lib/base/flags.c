@@ -1,5 +1,5 @@
 /* Command lines: flags in the upstream spelling, and lists of strings. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 void kp_strings_add(struct kp_strings *strings, const char *s)
 {

@@ -1,5 +1,5 @@
 /* Structured log lines on stderr in klog's layout. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <time.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 /* A process-wide registry of counters, gauges and histograms in the Prometheus text format. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <dirent.h>
 #include <math.h>

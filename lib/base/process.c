@@ -1,5 +1,5 @@
 /* Runs a program to its end and collects what it prints. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* Random bytes from the kernel, and the identifiers made of them. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <errno.h>
 #include <sys/random.h>

@@ -1,5 +1,5 @@
 /* String comparison and the parsing of numbers and durations. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <ctype.h>
 

@@ -1,5 +1,5 @@
 /* A hash map from strings to pointers: open addressing with linear probing and tombstones. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #define STRMAP_SLOTS_MIN ((size_t)8)
 

@@ -1,5 +1,5 @@
 /* Clocks, and RFC 3339 times as Kubernetes writes them. */
-#include "base/base.h"
+#include "lib/base/base.h"
 
 #include <errno.h>
 #include <time.h>
