@@ -61,11 +61,13 @@ const char *http_request_header(const struct http_request *req, const char *name
 const char *http_request_query(struct http_request *req, const char *name);        /* first value, "" for "?name", or NULL */
 size_t http_request_query_all(struct http_request *req, const char *name, const char *const **ret_values);
 bool http_request_accepts_gzip(const struct http_request *req);
+/* Zeroed memory that lives until on_access has been called, longer than req->arena: for what metrics need in req->user. */
+void *http_request_alloc(struct http_request *req, size_t size);
 
 /* Runs on the worker pool once the body is complete, as straight-line code that may block. It answers exactly once with
    http_respond, http_stream_start or http_upgrade; a request whose last reference goes without an answer gets a 500.
-   The request dies when the handler returns, unless http_request_ref was called (then the answer may come later, from
-   any thread). */
+   req->arena and the body die when the handler returns, unless http_request_ref was called (then the answer may come
+   later, from any thread). The loop keeps the head of the request until on_access. */
 typedef void (*http_handler)(struct http_request *req, void *arg);
 struct http_request *http_request_ref(struct http_request *req);
 void http_request_unref(struct http_request *req); /* any thread; accepts NULL */
