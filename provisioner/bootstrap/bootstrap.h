@@ -1,0 +1,96 @@
+/* provisioner/bootstrap: what makes a blank machine a node - certificates, kubeconfigs, static pods, add-ons. */
+#ifndef KPROV_BOOTSTRAP_H
+#define KPROV_BOOTSTRAP_H
+
+#include "base/base.h"
+#include "codec/codec.h"
+#include "provisioner/config/config.h"
+#include "tls/tls.h"
+
+#define BOOTSTRAP_REGISTRY "registry.kprov.dev"
+#define BOOTSTRAP_API_PORT 6443
+#define BOOTSTRAP_CA_LIFETIME_S (10LL * 365 * 86400) /* as kubeadm */
+#define BOOTSTRAP_LEAF_LIFETIME_S (365LL * 86400)
+#define BOOTSTRAP_SANS_MAX 16
+
+/* ---- pki.c: a cluster's authorities */
+struct pki_ca {
+    struct tls_key *key;
+    struct tls_cert *cert;
+};
+struct pki {
+    struct pki_ca ca, etcd_ca, front_proxy_ca;
+    struct tls_key *service_accounts;
+};
+int pki_create(struct pki **ret_pki, struct kp_error *error) KP_NODISCARD;
+void pki_free(struct pki *pki); /* accepts NULL */
+KP_DEFINE_AUTO(struct pki *, pki_free)
+/* To and from the text kept in the cluster's state. */
+int pki_print(const struct pki *pki, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
+int pki_parse(const char *text, size_t len, struct pki **ret_pki, struct kp_error *error) KP_NODISCARD;
+
+/* One leaf certificate with its key, as PEM texts in the arena. Lists end with NULL; organization and SANs may be NULL. */
+struct pki_leaf {
+    const char *common_name, *organization;
+    unsigned usages; /* TLS_USAGE_SERVER, TLS_USAGE_CLIENT */
+    const char *const *dns_names;
+    const char *const *ip_addresses;
+};
+int pki_issue(const struct pki_ca *ca, const struct pki_leaf *leaf, struct kp_arena *arena, const char **ret_cert_pem,
+              const char **ret_key_pem, struct kp_error *error) KP_NODISCARD;
+
+/* ---- kubeconfig.c */
+/* A kubeconfig of one context, as text in the arena, with a client certificate issued for it. */
+int kubeconfig_make(const struct pki *pki, const char *cluster, const char *server, const char *user,
+                    const char *common_name, const char *organization, struct kp_arena *arena, const char **ret_text,
+                    struct kp_error *error) KP_NODISCARD;
+/* Puts the one context of `text` into the kubeconfig at path under the name given, keeps everything else that is there
+   and makes it the current context. Follows kubectl's lock file. */
+int kubeconfig_merge(const char *path, const char *name, const char *text, struct kp_error *error) KP_NODISCARD;
+/* Takes context, cluster and user of that name out again; a file without them stays untouched. */
+int kubeconfig_unmerge(const char *path, const char *name, struct kp_error *error) KP_NODISCARD;
+
+/* ---- node.c */
+struct bootstrap_node {
+    const char *name, *address, *gateway;
+    int prefix_len;
+    bool control_plane;
+    const struct config_pool *pool; /* NULL for a control plane */
+    const char *provider_id;
+};
+struct bootstrap_cluster {
+    const struct config *config;
+    const struct pki *pki;
+    const char *endpoint;  /* "https://10.89.0.10:6443" */
+    const char *uid;
+    const struct bootstrap_node *nodes; /* all of them */
+    size_t n_nodes;
+};
+/* The machine's user data: the JSON document that nodeimage/init reads. Appends. */
+int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node, struct kp_buf *out,
+                        struct kp_error *error) KP_NODISCARD;
+
+/* ---- static_pods.c */
+#define BOOTSTRAP_ARGS_MAX 96
+/* Flags in order; a later one of the same name replaces the value. */
+struct bootstrap_args {
+    const char *names[BOOTSTRAP_ARGS_MAX];
+    const char *values[BOOTSTRAP_ARGS_MAX];
+    size_t len;
+};
+void bootstrap_args_set(struct bootstrap_args *args, const char *name, const char *value); /* borrows */
+/* The cluster file's flags for a component on top. */
+void bootstrap_args_override(struct bootstrap_args *args, const struct config *config, const char *component);
+#define BOOTSTRAP_STATIC_PODS 4
+struct bootstrap_static_pod {
+    const char *name; /* "etcd" */
+    const char *manifest; /* YAML, in the arena */
+};
+void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
+                           struct kp_arena *arena, struct bootstrap_static_pod ret[BOOTSTRAP_STATIC_PODS]);
+
+/* ---- addons.c: what is applied through the API once it answers */
+/* A stream of YAML documents, in the arena. */
+const char *bootstrap_addons(const struct bootstrap_cluster *cluster, struct kp_arena *arena);
+
+#endif

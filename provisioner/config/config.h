@@ -1,0 +1,69 @@
+/* provisioner/config: the cluster file (kprov.dev/v1alpha1 Cluster): read, defaulted, checked, written back. */
+#ifndef KPROV_CONFIG_H
+#define KPROV_CONFIG_H
+
+#include "base/base.h"
+#include "codec/codec.h"
+
+#define CONFIG_API_VERSION "kprov.dev/v1alpha1"
+#define CONFIG_KUBERNETES_VERSION "v1.36.0"
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_NAME_MAX 32 /* bytes: leaves room for "-<pool>-<number>" in a host name */
+#define CONFIG_POOLS_MAX 32
+#define CONFIG_REPLICAS_MAX 100 /* of one pool */
+#define CONFIG_TAINTS_MAX 16
+#define CONFIG_ARGS_MAX 64 /* of one component */
+
+struct config_taint {
+    const char *key, *value, *effect;
+};
+struct config_pool {
+    const char *name, *machine;
+    int64_t replicas;
+    struct kp_string_map labels;
+    struct config_taint taints[CONFIG_TAINTS_MAX];
+    size_t n_taints;
+};
+struct config_component {
+    const char *name;           /* "kube-controller-manager" */
+    struct kp_string_map flags; /* without dashes */
+};
+/* All strings live in the arena given to the function that filled it in; none is NULL. */
+struct config {
+    const char *name, *provider, *kubernetes_version;
+    struct {
+        int64_t replicas;
+        const char *machine;
+    } control_plane;
+    struct config_pool *pools;
+    size_t n_pools;
+    struct {
+        const char *pod_cidr, *service_cidr, *dns_domain;
+    } network;
+    struct config_component *components;
+    size_t n_components;
+};
+
+/* The names that spec.componentArgs takes; NULL-terminated. */
+extern const char *const config_components[];
+
+/* A cluster of one control plane and one pool "worker" of `workers` machines. Copies name. */
+void config_default(const char *name, int64_t control_planes, int64_t workers, struct kp_arena *arena,
+                    struct config *ret);
+/* Reads one YAML or JSON document; source names it in errors ("cluster.yaml"), which tell the line. Checks everything. */
+int config_parse(const char *text, size_t len, const char *source, struct kp_arena *arena, struct config *ret,
+                 struct kp_error *error) KP_NODISCARD;
+int config_load(const char *path, struct kp_arena *arena, struct config *ret, struct kp_error *error) KP_NODISCARD;
+/* The rules that need no line: also for what came from the command line. */
+int config_validate(const struct config *config, struct kp_error *error) KP_NODISCARD;
+/* The document that config_parse reads back as the same. */
+struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
+/* The flags of a component, or NULL. */
+const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
+
+/* "10.96.0.0/12" to host order; KP_EINVALID when it is no aligned IPv4 prefix. */
+int config_parse_cidr(const char *cidr, uint32_t *ret_base, int *ret_prefix);
+/* The nth address of a CIDR in textual form, in the arena. */
+const char *config_cidr_address(const char *cidr, uint32_t n, struct kp_arena *arena);
+
+#endif

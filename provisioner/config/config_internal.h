@@ -1,0 +1,19 @@
+/* What the cluster file's reader shares with its tables. */
+#ifndef KPROV_CONFIG_INTERNAL_H
+#define KPROV_CONFIG_INTERNAL_H
+
+#include "provisioner/config/config.h"
+
+struct config_reader {
+    struct kp_arena *arena;
+    const char *source;
+    struct kp_error *error;
+};
+struct config_field {
+    const char *name;
+    int (*read)(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest);
+    size_t offset;
+    bool required;
+};
+
+#endif

@@ -1,0 +1,288 @@
+/* Reads the cluster file by tables of fields: what is not in a table is refused with its line. */
+#include "provisioner/config/config_internal.h"
+
+static int fail_at(struct config_reader *reader, const struct kp_value *at, const char *path, const char *problem)
+{
+    return kp_fail(reader->error, KP_EINVALID, "%s:%d: %s: %s", reader->source, at ? at->line : 1, path, problem);
+}
+
+static const char *join(struct config_reader *reader, const char *path, const char *name)
+{
+    return *path ? kp_arena_printf(reader->arena, "%s.%s", path, name) : kp_arena_strdup(reader->arena, name);
+}
+
+/* Fills dest field by field; unknown fields, and required ones that are missing, fail. */
+static int read_object(struct config_reader *reader, const struct kp_value *value, const char *path,
+                       const struct config_field *fields, void *dest)
+{
+    if (value->kind != KP_VALUE_OBJECT)
+        return fail_at(reader, value, path, "must be a map");
+    for (size_t i = 0; i < value->object.len; i++) {
+        const struct kp_member *member = &value->object.members[i];
+        const struct config_field *field = fields;
+        while (field->name && !kp_streq(field->name, member->key))
+            field++;
+        if (!field->name) {
+            const char *full = join(reader, path, member->key);
+            return kp_fail(reader->error, KP_EINVALID, "%s:%d: unknown field \"%s\"", reader->source,
+                           member->value->line, full);
+        }
+        if (member->value->kind == KP_VALUE_NULL)
+            continue;
+        int r = field->read(reader, member->value, join(reader, path, field->name), (char *)dest + field->offset);
+        if (r < 0)
+            return r;
+    }
+    for (const struct config_field *field = fields; field->name; field++) {
+        if (field->required && !kp_value_get(value, field->name))
+            return fail_at(reader, value, join(reader, path, field->name), "is required");
+    }
+    return 0;
+}
+
+static int read_string(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    if (value->kind != KP_VALUE_STRING)
+        return fail_at(reader, value, path, "must be a string");
+    *(const char **)dest = value->string;
+    return 0;
+}
+
+static int read_count(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    if (value->kind != KP_VALUE_INT)
+        return fail_at(reader, value, path, "must be a whole number");
+    if (value->integer < 0 || value->integer > CONFIG_REPLICAS_MAX)
+        return fail_at(reader, value, path,
+                       kp_arena_printf(reader->arena, "must be between 0 and %d, not %lld", CONFIG_REPLICAS_MAX,
+                                       (long long)value->integer));
+    *(int64_t *)dest = value->integer;
+    return 0;
+}
+
+/* Values of flags and labels may look like numbers or booleans in YAML; their text is meant. */
+static const char *scalar_text(struct config_reader *reader, const struct kp_value *value)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    switch (value->kind) {
+    case KP_VALUE_STRING:
+        return value->string;
+    case KP_VALUE_BOOL:
+    case KP_VALUE_INT:
+    case KP_VALUE_DOUBLE:
+        kp_value_print(value, &text);
+        return kp_arena_strdup(reader->arena, text.data);
+    default:
+        return NULL;
+    }
+}
+
+static int read_map(struct config_reader *reader, const struct kp_value *value, const char *path, bool any_scalar,
+                    struct kp_string_map *dest)
+{
+    if (value->kind != KP_VALUE_OBJECT)
+        return fail_at(reader, value, path, "must be a map of strings");
+    for (size_t i = 0; i < value->object.len; i++) {
+        const struct kp_member *member = &value->object.members[i];
+        const char *text = any_scalar ? scalar_text(reader, member->value) : kp_value_str(member->value);
+        if (!text)
+            return fail_at(reader, member->value, join(reader, path, member->key), "must be a string");
+        kp_string_map_set(reader->arena, dest, member->key, text);
+    }
+    return 0;
+}
+
+static int read_labels(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    struct kp_string_map *labels = dest;
+    int r = read_map(reader, value, path, false, labels);
+    for (size_t i = 0; r == 0 && i < labels->len; i++) {
+        const char *fault = kp_validate_qualified_name(labels->items[i].key);
+        if (!fault)
+            fault = kp_validate_label_value(labels->items[i].value);
+        if (fault)
+            r = fail_at(reader, kp_value_get(value, labels->items[i].key), join(reader, path, labels->items[i].key), fault);
+    }
+    return r;
+}
+
+static const struct config_field taint_fields[] = {
+    {"key", read_string, offsetof(struct config_taint, key), true},
+    {"value", read_string, offsetof(struct config_taint, value), false},
+    {"effect", read_string, offsetof(struct config_taint, effect), true},
+    {0},
+};
+
+static int read_taints(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    struct config_pool *pool = KP_CONTAINER_OF(dest, struct config_pool, taints);
+    if (value->kind != KP_VALUE_ARRAY || value->array.len > CONFIG_TAINTS_MAX)
+        return fail_at(reader, value, path, "must be a list of at most 16 taints");
+    for (size_t i = 0; i < value->array.len; i++) {
+        struct config_taint *taint = &pool->taints[i];
+        const struct kp_value *item = value->array.items[i];
+        const char *item_path = kp_arena_printf(reader->arena, "%s[%zu]", path, i);
+        taint->value = "";
+        int r = read_object(reader, item, item_path, taint_fields, taint);
+        if (r < 0)
+            return r;
+        const char *fault = kp_validate_qualified_name(taint->key);
+        if (fault)
+            return fail_at(reader, item, item_path, fault);
+        if (!kp_streq(taint->effect, "NoSchedule") && !kp_streq(taint->effect, "PreferNoSchedule") &&
+            !kp_streq(taint->effect, "NoExecute"))
+            return fail_at(reader, item, join(reader, item_path, "effect"),
+                           "must be NoSchedule, PreferNoSchedule or NoExecute");
+    }
+    pool->n_taints = value->array.len;
+    return 0;
+}
+
+static const struct config_field pool_fields[] = {
+    {"name", read_string, offsetof(struct config_pool, name), true},
+    {"replicas", read_count, offsetof(struct config_pool, replicas), false},
+    {"machine", read_string, offsetof(struct config_pool, machine), false},
+    {"labels", read_labels, offsetof(struct config_pool, labels), false},
+    {"taints", read_taints, offsetof(struct config_pool, taints), false},
+    {0},
+};
+
+static int read_pools(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    struct config *config = KP_CONTAINER_OF(dest, struct config, pools);
+    if (value->kind != KP_VALUE_ARRAY || value->array.len > CONFIG_POOLS_MAX)
+        return fail_at(reader, value, path, "must be a list of at most 32 pools");
+    config->pools = KP_NEW_ARRAY(reader->arena, struct config_pool, value->array.len + 1);
+    config->n_pools = value->array.len;
+    for (size_t i = 0; i < value->array.len; i++) {
+        struct config_pool *pool = &config->pools[i];
+        const struct kp_value *item = value->array.items[i];
+        const char *item_path = kp_arena_printf(reader->arena, "%s[%zu]", path, i);
+        *pool = (struct config_pool){.name = "", .machine = "", .replicas = 1};
+        int r = read_object(reader, item, item_path, pool_fields, pool);
+        if (r < 0)
+            return r;
+        for (size_t j = 0; j < i; j++) {
+            if (kp_streq(config->pools[j].name, pool->name))
+                return fail_at(reader, item, join(reader, item_path, "name"), "is the name of another pool too");
+        }
+    }
+    return 0;
+}
+
+static int read_components(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    struct config *config = KP_CONTAINER_OF(dest, struct config, components);
+    if (value->kind != KP_VALUE_OBJECT)
+        return fail_at(reader, value, path, "must be a map from components to flags");
+    config->components = KP_NEW_ARRAY(reader->arena, struct config_component, value->object.len + 1);
+    for (size_t i = 0; i < value->object.len; i++) {
+        const struct kp_member *member = &value->object.members[i];
+        size_t known = 0;
+        while (config_components[known] && !kp_streq(config_components[known], member->key))
+            known++;
+        if (!config_components[known])
+            return kp_fail(reader->error, KP_EINVALID, "%s:%d: unknown field \"%s.%s\"", reader->source,
+                           member->value->line, path, member->key);
+        struct config_component *component = &config->components[config->n_components++];
+        component->name = member->key;
+        int r = read_map(reader, member->value, join(reader, path, member->key), true, &component->flags);
+        if (r < 0)
+            return r;
+        if (component->flags.len > CONFIG_ARGS_MAX)
+            return fail_at(reader, member->value, join(reader, path, member->key), "has more than 64 flags");
+    }
+    return 0;
+}
+
+static const struct config_field metadata_fields[] = {
+    {"name", read_string, offsetof(struct config, name), true},
+    {0},
+};
+static const struct config_field control_plane_fields[] = {
+    {"replicas", read_count, offsetof(struct config, control_plane.replicas), false},
+    {"machine", read_string, offsetof(struct config, control_plane.machine), false},
+    {0},
+};
+static const struct config_field network_fields[] = {
+    {"podCIDR", read_string, offsetof(struct config, network.pod_cidr), false},
+    {"serviceCIDR", read_string, offsetof(struct config, network.service_cidr), false},
+    {"dnsDomain", read_string, offsetof(struct config, network.dns_domain), false},
+    {0},
+};
+
+static int read_metadata(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, metadata_fields, dest);
+}
+
+static int read_control_plane(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, control_plane_fields, dest);
+}
+
+static int read_network(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, network_fields, dest);
+}
+
+static const struct config_field spec_fields[] = {
+    {"provider", read_string, offsetof(struct config, provider), false},
+    {"kubernetesVersion", read_string, offsetof(struct config, kubernetes_version), false},
+    {"controlPlane", read_control_plane, 0, false},
+    {"nodePools", read_pools, offsetof(struct config, pools), false},
+    {"network", read_network, 0, false},
+    {"componentArgs", read_components, offsetof(struct config, components), false},
+    {0},
+};
+
+static int read_spec(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, spec_fields, dest);
+}
+
+static int read_fixed(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    const char *wanted = kp_streq(path, "kind") ? "Cluster" : CONFIG_API_VERSION;
+    if (!kp_streq(kp_value_str(value), wanted))
+        return fail_at(reader, value, path, kp_arena_printf(reader->arena, "must be \"%s\"", wanted));
+    return 0;
+}
+
+static const struct config_field document_fields[] = {
+    {"apiVersion", read_fixed, 0, true},
+    {"kind", read_fixed, 0, true},
+    {"metadata", read_metadata, 0, true},
+    {"spec", read_spec, 0, false},
+    {0},
+};
+
+int config_parse(const char *text, size_t len, const char *source, struct kp_arena *arena, struct config *ret,
+                 struct kp_error *error)
+{
+    struct kp_value **documents = NULL;
+    size_t count = 0;
+    if (kp_yaml_parse(text, len, arena, &documents, &count, error) < 0)
+        return kp_wrap(error, "%s", source);
+    if (count != 1)
+        return kp_fail(error, KP_EINVALID, "%s: must hold one document, not %zu", source, count);
+    struct config_reader reader = {.arena = arena, .source = source, .error = error};
+    config_default("", 1, 0, arena, ret);
+    ret->n_pools = 0;
+    int r = read_object(&reader, documents[0], "", document_fields, ret);
+    if (r < 0)
+        return r;
+    if (config_validate(ret, error) < 0)
+        return kp_wrap(error, "%s", source);
+    return 0;
+}
+
+int config_load(const char *path, struct kp_arena *arena, struct config *ret, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    int r = kp_read_file(path, CONFIG_FILE_MAX, &text, error);
+    if (r < 0)
+        return r;
+    const char *slash = strrchr(path, '/');
+    return config_parse(text.data ? text.data : "", text.len, slash ? slash + 1 : path, arena, ret, error);
+}
