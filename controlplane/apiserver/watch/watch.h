@@ -29,12 +29,11 @@ struct wcache_object {
     struct kp_string_map labels;
     const char **fields;   /* values, in the order of wcache_kind.fields */
     struct kp_blob *json;  /* the object, compact JSON with kind and apiVersion */
-    struct kp_arena *arena; /* NULL: strings lie behind the struct */
 };
 struct wcache_object *wcache_object_ref(struct wcache_object *object);
 void wcache_object_unref(struct wcache_object *object); /* accepts NULL */
 KP_DEFINE_AUTO(struct wcache_object *, wcache_object_unref)
-/* From a typed object (its resourceVersion is set to revision). */
+/* From a typed object; json says resourceVersion revision, obj is left as it was. */
 struct wcache_object *wcache_object_new(const struct wcache_kind *kind, const char *key, void *obj, int64_t revision);
 /* From stored bytes (JSON, or Kubernetes protobuf). KP_ECORRUPT when they cannot be decoded. */
 int wcache_object_decode(const struct wcache_kind *kind, const char *key, const void *data, size_t len, int64_t revision,
@@ -95,7 +94,7 @@ struct wcache_watch_request {
     void (*free_arg)(void *arg); /* called when the watch is gone; may be NULL */
 };
 /* Takes over: frames go to stream until it closes, times out or is too slow. revision older than the ring: KP_EEXPIRED with
-   status, and the stream is not touched (make it after: start is called under no lock, when the watch can be served). */
+   status, and the stream is not touched (start(start_arg) makes it; called under the cache's lock, must not block; NULL: the peer has gone). */
 int wcache_watch(struct wcache *cache, const struct wcache_watch_request *request, struct http_stream *(*start)(void *arg),
                  void *start_arg, struct api_status *status);
 /* Told of every event of the resource, on the apply thread, after the cache has it; object is the new state, old the former

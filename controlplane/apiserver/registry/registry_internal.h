@@ -1,0 +1,127 @@
+/* What the files of the registry share: the strategy row and the helpers of its hooks. */
+#ifndef APISERVER_REGISTRY_INTERNAL_H
+#define APISERVER_REGISTRY_INTERNAL_H
+
+#include "controlplane/apiserver/registry/registry.h"
+
+#include "api/k8s.h"
+
+#include <pthread.h>
+
+enum registry_name_rule {
+    NAME_SUBDOMAIN = 0, /* DNS-1123 subdomain */
+    NAME_LABEL,         /* DNS-1123 label */
+    NAME_LABEL_1035,    /* DNS-1035 label */
+    NAME_PATH_SEGMENT,
+    NAME_ANY,           /* the kind checks it itself */
+};
+enum registry_flags {
+    KIND_GENERATION = 1 << 0,       /* metadata.generation counts changes of the spec */
+    KIND_CREATE_ON_UPDATE = 1 << 1,
+    KIND_CONDITIONAL_UPDATE = 1 << 2, /* PUT must name a resourceVersion */
+    KIND_RETURNS_DELETED = 1 << 3,  /* DELETE answers with the object */
+    KIND_KEEPS_STATUS = 1 << 4,     /* a create may bring its status */
+    KIND_ORPHANS = 1 << 5,          /* by default a delete orphans the dependents */
+    KIND_EXPIRES = 1 << 6,          /* events */
+};
+struct registry_write; /* one create, update or delete in the making */
+
+/* Hooks may be NULL. obj and old are of the storage type. */
+struct registry_kind {
+    const char *group, *resource, *version; /* storage version */
+    const char *prefix;                     /* NULL: "/registry/<resource>/" */
+    const char *const *fields;
+    unsigned flags;
+    enum registry_name_rule name_rule;
+    void (*defaults)(struct registry_request *rq, void *obj);
+    void (*prepare_create)(struct registry_request *rq, void *obj);
+    void (*prepare_update)(struct registry_request *rq, void *obj, const void *old); /* not for subresources */
+    void (*prepare_subresource)(struct registry_request *rq, void *obj, const void *old); /* instead of the generic separation */
+    void (*validate)(struct registry_request *rq, const void *obj, struct field_errors *errors);
+    void (*validate_update)(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
+    int (*reserve)(struct registry_write *write, void *obj, const void *old); /* adds operations; obj NULL: deleted */
+    int64_t (*grace_s)(const void *obj, int64_t asked_s); /* seconds until it may go; asked_s -1: not said */
+    /* made at first use */
+    struct wcache_kind cache_kind;
+    const struct kp_resource *storage;
+};
+struct registry_kind *registry_rows(size_t *ret_count); /* rows in kinds.c, with their lower half filled in */
+
+struct registry {
+    struct store *store;
+    struct wcache_set *caches;
+    struct admission *admission;
+    struct auth *auth;
+    int64_t event_ttl_s;
+    struct ip_ranges *ranges; /* service_alloc.c */
+};
+
+/* One transaction being gathered. */
+struct registry_write {
+    struct registry *registry;
+    struct registry_request *rq;
+    struct store_op ops[STORE_OPS_MAX];
+    size_t count;
+};
+void write_add(struct registry_write *write, const char *key, int64_t expect, const void *value, size_t len);
+
+const char *registry_cache_key(struct registry_request *rq, const char *name); /* "ns/name" or "name" */
+const char *registry_store_key(const struct registry_kind *kind, const char *cache_key, struct kp_arena *arena);
+struct wcache *registry_cache(struct registry *registry, const struct registry_kind *kind);
+const char *rq_group(const struct registry_request *rq);
+const char *rq_resource(const struct registry_request *rq);
+
+/* read.c: newest state from the store; *ret_object NULL when absent. */
+int registry_read_store(struct registry *registry, struct registry_request *rq, const char *cache_key, struct wcache_object **ret_object);
+/* Cached, or from the store when the cache has none. */
+int registry_read_current(struct registry *registry, struct registry_request *rq, bool from_store, struct wcache_object **ret_object);
+
+/* write.c */
+int registry_not_found(struct registry_request *rq);
+int registry_store_failed(struct registry_request *rq, const struct kp_error *error);
+/* Commits obj at expect (its mod revision, 0 for new) with what reserve adds. KP_ECONFLICT without status when the expectation failed. */
+int registry_commit(struct registry *registry, struct registry_request *rq, void *obj, const void *old, int64_t expect,
+                    const char *cache_key, struct wcache_object **ret_object);
+int registry_commit_delete(struct registry *registry, struct registry_request *rq, const void *old, int64_t expect,
+                           const char *cache_key, int64_t *ret_revision);
+void registry_admission_attributes(struct registry_request *rq, enum admission_operation operation, void *obj, const void *old,
+                                   struct admission_attributes *ret);
+
+/* meta.c: what every object has */
+void registry_meta_create(struct registry_request *rq, void *obj);
+void registry_generate_name(struct registry_request *rq, void *obj);
+void registry_meta_update(struct registry_request *rq, void *obj, const void *old);
+void registry_separate(struct registry_request *rq, void *obj, const void *old); /* spec from status, as the subresource asks */
+void registry_validate_meta(struct registry_request *rq, const void *obj, struct field_errors *errors);
+void registry_validate_meta_update(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
+void *registry_member(const struct kp_type *type, const void *obj, const char *name); /* a struct field's value, or NULL */
+
+/* names.c: the text of the fault, or NULL */
+const char *name_is_subdomain(const char *s);
+const char *name_is_label(const char *s);
+const char *name_is_label_1035(const char *s);
+const char *name_is_path_segment(const char *s);
+const char *name_check(enum registry_name_rule rule, const char *s);
+const char *port_name_check(const char *s);
+void validate_label_map(const struct kp_string_map *labels, struct field_errors *errors, const char *path);
+void validate_annotations(const struct kp_string_map *annotations, struct field_errors *errors, const char *path);
+void validate_label_selector(const struct k8s_label_selector *selector, struct field_errors *errors, const char *path);
+void validate_non_negative(int64_t value, struct field_errors *errors, const char *path);
+/* enums and required fields that the schema knows, for the whole object */
+void validate_schema(const struct kp_type *type, const void *obj, struct field_errors *errors);
+
+/* podspec.c */
+void pod_spec_defaults(struct kp_arena *arena, struct k8s_pod_spec *spec);
+void pod_template_defaults(struct kp_arena *arena, struct k8s_pod_template_spec *tpl);
+void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_meta *meta, struct field_errors *errors, const char *path);
+void validate_pod_template(const struct k8s_pod_template_spec *tpl, struct field_errors *errors, const char *path);
+void validate_workload_template(const struct k8s_pod_template_spec *tpl, const struct k8s_label_selector *selector, struct field_errors *errors,
+                                const char *const *restart_policies);
+
+/* service_alloc.c */
+int service_reserve(struct registry_write *write, void *obj, const void *old);
+int ip_ranges_new(const char *cidrs, uint16_t port_min, uint16_t port_max, struct ip_ranges **ret, struct kp_error *error);
+void ip_ranges_free(struct ip_ranges *ranges);
+const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *arena); /* the address of the Service "kubernetes" */
+
+#endif
