@@ -1,0 +1,281 @@
+/* The user data that makes a blank machine a particular node: what nodeimage/init writes, sets and starts. */
+#include "provisioner/bootstrap/bootstrap.h"
+
+#define PKI_DIR "/etc/kubernetes/pki/"
+
+struct node_writer {
+    const struct bootstrap_cluster *cluster;
+    const struct bootstrap_node *node;
+    struct kp_arena *arena;
+    struct kp_value *files;
+    struct kp_error *error;
+};
+
+static void add_file(struct node_writer *writer, const char *path, const char *mode, const char *content)
+{
+    struct kp_value *file = kp_value_object(writer->arena);
+    kp_value_set(writer->arena, file, "path", kp_value_string(writer->arena, path));
+    kp_value_set(writer->arena, file, "mode", kp_value_string(writer->arena, mode));
+    kp_value_set(writer->arena, file, "content", kp_value_string(writer->arena, content));
+    kp_value_append(writer->arena, writer->files, file);
+}
+
+static void add_cert(struct node_writer *writer, const char *name, const struct tls_cert *cert)
+{
+    KP_AUTO_BUF struct kp_buf pem = {0};
+    tls_cert_to_pem(cert, &pem);
+    add_file(writer, kp_arena_printf(writer->arena, PKI_DIR "%s.crt", name), "0644", pem.data);
+}
+
+static int add_key(struct node_writer *writer, const char *name, const struct tls_key *key)
+{
+    KP_AUTO_BUF struct kp_buf pem = {0};
+    int r = tls_key_to_pem(key, &pem, writer->error);
+    if (r == 0)
+        add_file(writer, kp_arena_printf(writer->arena, PKI_DIR "%s.key", name), "0600", pem.data);
+    return r;
+}
+
+static int add_leaf(struct node_writer *writer, const char *path, const struct pki_ca *ca, const struct pki_leaf *leaf)
+{
+    const char *cert = NULL, *key = NULL;
+    int r = pki_issue(ca, leaf, writer->arena, &cert, &key, writer->error);
+    if (r < 0)
+        return r;
+    add_file(writer, kp_arena_printf(writer->arena, "%s.crt", path), "0644", cert);
+    add_file(writer, kp_arena_printf(writer->arena, "%s.key", path), "0600", key);
+    return 0;
+}
+
+/* As kubeadm: its table of certificates (kubeadm/app/phases/certs). */
+static int add_control_plane_certs(struct node_writer *writer)
+{
+    const struct pki *pki = writer->cluster->pki;
+    const struct config *config = writer->cluster->config;
+    const char *name = writer->node->name, *address = writer->node->address;
+    const char *domain = config->network.dns_domain;
+    const unsigned both = TLS_USAGE_SERVER | TLS_USAGE_CLIENT;
+    const char *api_names[] = {
+        "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+        kp_arena_printf(writer->arena, "kubernetes.default.svc.%s", domain), name, "localhost", NULL,
+    };
+    const char *api_addresses[BOOTSTRAP_SANS_MAX + 3] = {
+        config_cidr_address(config->network.service_cidr, 1, writer->arena), "127.0.0.1",
+    };
+    size_t n = 2;
+    for (size_t i = 0; i < writer->cluster->n_nodes && n < BOOTSTRAP_SANS_MAX; i++) {
+        if (writer->cluster->nodes[i].control_plane)
+            api_addresses[n++] = writer->cluster->nodes[i].address;
+    }
+    const char *etcd_names[] = {"localhost", name, NULL};
+    const char *etcd_addresses[] = {address, "127.0.0.1", "::1", NULL};
+    const struct {
+        const char *path;
+        const struct pki_ca *ca;
+        struct pki_leaf leaf;
+    } leaves[] = {
+        {"apiserver", &pki->ca, {"kube-apiserver", NULL, TLS_USAGE_SERVER, api_names, api_addresses}},
+        {"apiserver-kubelet-client", &pki->ca,
+         {"kube-apiserver-kubelet-client", "kubeadm:cluster-admins", TLS_USAGE_CLIENT, NULL, NULL}},
+        {"apiserver-etcd-client", &pki->etcd_ca, {"kube-apiserver-etcd-client", NULL, TLS_USAGE_CLIENT, NULL, NULL}},
+        {"front-proxy-client", &pki->front_proxy_ca, {"front-proxy-client", NULL, TLS_USAGE_CLIENT, NULL, NULL}},
+        {"etcd/server", &pki->etcd_ca, {name, NULL, both, etcd_names, etcd_addresses}},
+        {"etcd/peer", &pki->etcd_ca, {name, NULL, both, etcd_names, etcd_addresses}},
+        {"etcd/healthcheck-client", &pki->etcd_ca, {"kube-etcd-healthcheck-client", NULL, TLS_USAGE_CLIENT, NULL, NULL}},
+    };
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(leaves); i++)
+        r = add_leaf(writer, kp_arena_printf(writer->arena, PKI_DIR "%s", leaves[i].path), leaves[i].ca, &leaves[i].leaf);
+    return r;
+}
+
+static int add_control_plane_keys(struct node_writer *writer)
+{
+    const struct pki *pki = writer->cluster->pki;
+    KP_AUTO_BUF struct kp_buf public_key = {0};
+    int r = tls_key_public_to_pem(pki->service_accounts, &public_key, writer->error);
+    if (r < 0)
+        return r;
+    add_file(writer, PKI_DIR "sa.pub", "0600", public_key.data);
+    add_cert(writer, "etcd/ca", pki->etcd_ca.cert);
+    add_cert(writer, "front-proxy-ca", pki->front_proxy_ca.cert);
+    r = add_key(writer, "ca", pki->ca.key);
+    if (r == 0)
+        r = add_key(writer, "etcd/ca", pki->etcd_ca.key);
+    if (r == 0)
+        r = add_key(writer, "front-proxy-ca", pki->front_proxy_ca.key);
+    return r < 0 ? r : add_key(writer, "sa", pki->service_accounts);
+}
+
+static int add_kubeconfig(struct node_writer *writer, const char *file, const char *server, const char *common_name,
+                          const char *organization)
+{
+    const char *text = NULL;
+    int r = kubeconfig_make(writer->cluster->pki, writer->cluster->config->name, server, common_name, common_name,
+                            organization, writer->arena, &text, writer->error);
+    if (r == 0)
+        add_file(writer, kp_arena_printf(writer->arena, "/etc/kubernetes/%s", file), "0600", text);
+    return r;
+}
+
+static int add_control_plane(struct node_writer *writer)
+{
+    /* What runs beside an API server talks to that one, as kubeadm has it. */
+    const char *own = kp_arena_printf(writer->arena, "https://%s:%d", writer->node->address, BOOTSTRAP_API_PORT);
+    int r = add_control_plane_certs(writer);
+    if (r == 0)
+        r = add_control_plane_keys(writer);
+    if (r == 0)
+        r = add_kubeconfig(writer, "admin.conf", writer->cluster->endpoint, "kubernetes-admin", "system:masters");
+    if (r == 0)
+        r = add_kubeconfig(writer, "controller-manager.conf", own, "system:kube-controller-manager", NULL);
+    if (r == 0)
+        r = add_kubeconfig(writer, "scheduler.conf", own, "system:kube-scheduler", NULL);
+    if (r < 0)
+        return r;
+    struct bootstrap_static_pod pods[BOOTSTRAP_STATIC_PODS];
+    bootstrap_static_pods(writer->cluster, writer->node, writer->arena, pods);
+    for (size_t i = 0; i < KP_ARRAY_LEN(pods); i++)
+        add_file(writer, kp_arena_printf(writer->arena, "/etc/kubernetes/manifests/%s.yaml", pods[i].name), "0600",
+                 pods[i].manifest);
+    return 0;
+}
+
+static void add_kubelet_config(struct node_writer *writer)
+{
+    const struct config *config = writer->cluster->config;
+    add_file(writer, "/var/lib/kubelet/config.yaml", "0644",
+             kp_arena_printf(writer->arena,
+                             "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+                             "authentication:\n  anonymous: {enabled: false}\n  webhook: {enabled: true, cacheTTL: 2m0s}\n"
+                             "  x509: {clientCAFile: /etc/kubernetes/pki/ca.crt}\n"
+                             "authorization: {mode: Webhook}\n"
+                             "cgroupDriver: cgroupfs\n"
+                             "clusterDNS: [%s]\nclusterDomain: %s\n"
+                             "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
+                             "healthzBindAddress: 127.0.0.1\nhealthzPort: 10248\n"
+                             "providerID: %s\n"
+                             "resolvConf: /etc/resolv.conf\n"
+                             "staticPodPath: /etc/kubernetes/manifests\n"
+                             "tlsCertFile: /var/lib/kubelet/pki/kubelet.crt\n"
+                             "tlsPrivateKeyFile: /var/lib/kubelet/pki/kubelet.key\n",
+                             config_cidr_address(config->network.service_cidr, 10, writer->arena),
+                             config->network.dns_domain, writer->node->provider_id));
+}
+
+static int add_node_files(struct node_writer *writer)
+{
+    const struct bootstrap_node *node = writer->node;
+    const char *names[] = {node->name, NULL}, *addresses[] = {node->address, NULL};
+    const char *user = kp_arena_printf(writer->arena, "system:node:%s", node->name);
+    KP_AUTO_BUF struct kp_buf hosts = {0};
+    kp_buf_puts(&hosts, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+    for (size_t i = 0; i < writer->cluster->n_nodes; i++)
+        kp_buf_printf(&hosts, "%s %s\n", writer->cluster->nodes[i].address, writer->cluster->nodes[i].name);
+    add_file(writer, "/etc/hosts", "0644", hosts.data);
+    add_file(writer, "/etc/hostname", "0644", kp_arena_printf(writer->arena, "%s\n", node->name));
+    add_file(writer, "/etc/resolv.conf", "0644", kp_arena_printf(writer->arena, "nameserver %s\n", node->gateway));
+    add_cert(writer, "ca", writer->cluster->pki->ca.cert);
+    add_kubelet_config(writer);
+    const struct pki_leaf serving = {user, "system:nodes", TLS_USAGE_SERVER, names, addresses};
+    int r = add_leaf(writer, "/var/lib/kubelet/pki/kubelet", &writer->cluster->pki->ca, &serving);
+    return r < 0 ? r : add_kubeconfig(writer, "kubelet.conf", writer->cluster->endpoint, user, "system:nodes");
+}
+
+static const char *node_labels(const struct node_writer *writer)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    const struct config_pool *pool = writer->node->pool;
+    if (pool)
+        kp_buf_printf(&out, "kprov.dev/pool=%s", pool->name);
+    for (size_t i = 0; pool && i < pool->labels.len; i++)
+        kp_buf_printf(&out, ",%s=%s", pool->labels.items[i].key, pool->labels.items[i].value);
+    return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : NULL;
+}
+
+static const char *node_taints(const struct node_writer *writer)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    const struct config_pool *pool = writer->node->pool;
+    if (writer->node->control_plane)
+        kp_buf_puts(&out, "node-role.kubernetes.io/control-plane=:NoSchedule");
+    for (size_t i = 0; pool && i < pool->n_taints; i++)
+        kp_buf_printf(&out, "%s%s=%s:%s", out.len ? "," : "", pool->taints[i].key, pool->taints[i].value,
+                      pool->taints[i].effect);
+    return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : NULL;
+}
+
+static void add_word(struct node_writer *writer, struct kp_value *list, const char *word)
+{
+    kp_value_append(writer->arena, list, kp_value_string(writer->arena, word));
+}
+
+static struct kp_value *services(struct node_writer *writer)
+{
+    struct kp_value *list = kp_value_array(writer->arena), *containerd = kp_value_object(writer->arena);
+    struct kp_value *kubelet = kp_value_object(writer->arena), *command = kp_value_array(writer->arena);
+    struct bootstrap_args args = {0};
+    kp_value_set(writer->arena, containerd, "name", kp_value_string(writer->arena, "containerd"));
+    add_word(writer, command, "/usr/bin/containerd");
+    kp_value_set(writer->arena, containerd, "command", command);
+    kp_value_append(writer->arena, list, containerd);
+
+    bootstrap_args_set(&args, "config", "/var/lib/kubelet/config.yaml");
+    bootstrap_args_set(&args, "kubeconfig", "/etc/kubernetes/kubelet.conf");
+    bootstrap_args_set(&args, "hostname-override", writer->node->name);
+    bootstrap_args_set(&args, "node-ip", writer->node->address);
+    if (node_labels(writer))
+        bootstrap_args_set(&args, "node-labels", node_labels(writer));
+    if (node_taints(writer))
+        bootstrap_args_set(&args, "register-with-taints", node_taints(writer));
+    bootstrap_args_override(&args, writer->cluster->config, "kubelet");
+    command = kp_value_array(writer->arena);
+    add_word(writer, command, "/usr/lib/kprov/bin/kubelet");
+    for (size_t i = 0; i < args.len; i++)
+        add_word(writer, command, kp_arena_printf(writer->arena, "--%s=%s", args.names[i], args.values[i]));
+    kp_value_set(writer->arena, kubelet, "name", kp_value_string(writer->arena, "kubelet"));
+    kp_value_set(writer->arena, kubelet, "command", command);
+    kp_value_set(writer->arena, kubelet, "waitFor", kp_value_string(writer->arena, "/run/containerd/containerd.sock"));
+    kp_value_append(writer->arena, list, kubelet);
+    return list;
+}
+
+static struct kp_value *sysctls(struct node_writer *writer)
+{
+    static const char *const settings[][2] = {
+        {"net.ipv4.ip_forward", "1"},
+        /* Or a pod does not reach a Service whose endpoint is on its own bridge. */
+        {"net.bridge.bridge-nf-call-iptables", "1"},
+        {"net.bridge.bridge-nf-call-ip6tables", "1"},
+    };
+    struct kp_value *map = kp_value_object(writer->arena);
+    for (size_t i = 0; i < KP_ARRAY_LEN(settings); i++)
+        kp_value_set(writer->arena, map, settings[i][0], kp_value_string(writer->arena, settings[i][1]));
+    return map;
+}
+
+int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node, struct kp_buf *out,
+                        struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct node_writer writer = {cluster, node, arena, kp_value_array(arena), error};
+    struct kp_value *root = kp_value_object(arena), *network = kp_value_object(arena);
+    int r = add_node_files(&writer);
+    if (r == 0 && node->control_plane)
+        r = add_control_plane(&writer);
+    if (r < 0)
+        return kp_wrap(error, "bootstrap config of %s", node->name);
+    kp_value_set(arena, root, "apiVersion", kp_value_string(arena, CONFIG_API_VERSION));
+    kp_value_set(arena, root, "kind", kp_value_string(arena, "MachineConfig"));
+    kp_value_set(arena, root, "hostname", kp_value_string(arena, node->name));
+    kp_value_set(arena, network, "interface", kp_value_string(arena, "eth0"));
+    kp_value_set(arena, network, "address",
+                 kp_value_string(arena, kp_arena_printf(arena, "%s/%d", node->address, node->prefix_len)));
+    kp_value_set(arena, network, "gateway", kp_value_string(arena, node->gateway));
+    kp_value_set(arena, root, "network", network);
+    kp_value_set(arena, root, "sysctls", sysctls(&writer));
+    kp_value_set(arena, root, "files", writer.files);
+    kp_value_set(arena, root, "services", services(&writer));
+    kp_value_print(root, out);
+    return 0;
+}
