@@ -121,6 +121,7 @@ void *kp_arena_memdup(struct kp_arena *arena, const void *p, size_t len)
 
 char *kp_arena_vprintf(struct kp_arena *arena, const char *format, va_list ap)
 {
+    KP_ASSERT(format != NULL);
     va_list again;
     va_copy(again, ap);
     int len = vsnprintf(NULL, 0, format, ap);
