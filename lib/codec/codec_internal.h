@@ -32,6 +32,7 @@ int kp_reader_bad(struct kp_reader *r, const char *where); /* "invalid character
 int kp_reader_raw(struct kp_reader *r, struct kp_raw *ret);
 int kp_reader_too_large(struct kp_reader *r);
 
+size_t kp_utf8_len(const unsigned char *s, size_t left); /* of the sequence at s (RFC 3629); 0 when malformed */
 void kp_json_double(struct kp_buf *out, double value);
 
 /* ---- where in a document --------------------------------------------------------------------------------------- */
@@ -53,6 +54,11 @@ size_t kp_item_size(const struct kp_field *field); /* of a list element or map e
 void kp_map_sort(void *items, size_t *len, size_t item_size); /* by key; of equal keys the last stays */
 bool kp_field_present(const struct kp_field *field, const void *obj); /* would be written without `always` or `value` */
 bool kp_field_zero(const struct kp_field *field, const void *obj);    /* nothing is there at all */
+
+/* ---- trees ------------------------------------------------------------------------------------------------------ */
+bool kp_value_add_try(struct kp_arena *arena, struct kp_value *object, const char *key, struct kp_value *value); /* false: arena full */
+bool kp_value_append_try(struct kp_arena *arena, struct kp_value *array, struct kp_value *value);
+struct kp_member *kp_value_members_sorted(const struct kp_value *object); /* caller frees the array */
 
 #define KP_AT(obj, offset_) ((void *)((char *)(obj) + (offset_)))
 #define KP_CAT(obj, offset_) ((const void *)((const char *)(obj) + (offset_)))

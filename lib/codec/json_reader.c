@@ -61,8 +61,7 @@ static char *put_utf8(char *out, unsigned c)
     return out;
 }
 
-/* Length of the valid UTF-8 sequence at s (RFC 3629), 0 when malformed. */
-static size_t utf8_len(const unsigned char *s, size_t left)
+size_t kp_utf8_len(const unsigned char *s, size_t left)
 {
     if (s[0] < 0x80)
         return 1;
@@ -154,7 +153,7 @@ int kp_reader_string(struct kp_reader *r, const char **ret, size_t *ret_len)
                 return r->error ? r->error->code : KP_EBADREQUEST;
             continue;
         }
-        size_t n = utf8_len((const unsigned char *)r->p, (size_t)(r->end - r->p));
+        size_t n = kp_utf8_len((const unsigned char *)r->p, (size_t)(r->end - r->p));
         if (n == 0) {
             out = put_utf8(out, 0xfffd);
             r->p++;

@@ -282,6 +282,15 @@ static bool many_equal(const struct kp_field *field, const struct kp_list *a, co
     return true;
 }
 
+/* By-value members that are absent are written as 0, so both mean the same. */
+static bool is_written_zero(const struct kp_field *field, const void *slot)
+{
+    const struct kp_int_or_string *ios = slot;
+    if (field->kind == KP_KIND_INT_OR_STRING)
+        return ios->kind == KP_IOS_INT && ios->i == 0;
+    return field->kind == KP_KIND_QUANTITY && kp_quantity_str_cmp(*(const char *const *)slot, NULL) == 0;
+}
+
 bool kp_object_equal(const struct kp_type *type, const void *a, const void *b)
 {
     if (a == b)
@@ -297,8 +306,10 @@ bool kp_object_equal(const struct kp_type *type, const void *a, const void *b)
             continue;
         }
         bool has_x = kp_field_present(field, a), has_y = kp_field_present(field, b);
-        if (has_x != has_y)
+        if (has_x != has_y && !(field->value && is_written_zero(field, has_x ? x : y)))
             return false;
+        if (has_x != has_y)
+            continue;
         if (!has_x)
             continue;
         if (field->kind == KP_KIND_STRUCT) {
