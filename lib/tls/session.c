@@ -152,8 +152,32 @@ static int handshake_step(struct tls_session *session, struct kp_error *error)
     return session_fail(session, ssl_error, "TLS handshake", error);
 }
 
+/* Offers other protocols than the context does: an Upgrade needs HTTP/1.1 where the context prefers HTTP/2. */
+static int offer(struct tls_session *session, const char *const *alpn, struct kp_error *error)
+{
+    unsigned char wire[256];
+    unsigned len = 0;
+    for (; alpn && *alpn; alpn++) {
+        size_t name_len = strlen(*alpn);
+        if (name_len == 0 || name_len > 255 || len + name_len + 1 > sizeof(wire))
+            return kp_fail(error, KP_EINVALID, "ALPN name \"%.100s\": empty, or the list is too long", *alpn);
+        wire[len++] = (unsigned char)name_len;
+        memcpy(wire + len, *alpn, name_len);
+        len += (unsigned)name_len;
+    }
+    if (len && SSL_set_alpn_protos(session->ssl, wire, len) != 0)
+        return openssl_fail(error, KP_EINTERNAL, "set ALPN");
+    return 0;
+}
+
 int tls_session_new(struct tls_context *context, const char *server_name, struct tls_session **ret_session,
                     struct kp_error *error)
+{
+    return tls_session_new_alpn(context, server_name, NULL, ret_session, error);
+}
+
+int tls_session_new_alpn(struct tls_context *context, const char *server_name, const char *const *alpn,
+                         struct tls_session **ret_session, struct kp_error *error)
 {
     pthread_once(&bio_once, bio_method_make);
     KP_AUTO(tls_session_free) struct tls_session *session = kp_calloc(1, sizeof(*session));
@@ -170,6 +194,8 @@ int tls_session_new(struct tls_context *context, const char *server_name, struct
     } else {
         SSL_set_connect_state(session->ssl);
         if (!kp_empty(server_name) && (rc = expect_server(session, server_name, error)) < 0)
+            return rc;
+        if ((rc = offer(session, alpn, error)) < 0)
             return rc;
         if ((rc = handshake_step(session, error)) < 0)
             return rc;

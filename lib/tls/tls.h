@@ -144,6 +144,9 @@ struct tls_session;
    the chain. Takes a reference of the context. A client's first flight is ready in the output at once. */
 int tls_session_new(struct tls_context *context, const char *server_name, struct tls_session **ret_session,
                     struct kp_error *error) KP_NODISCARD;
+/* A client's session that offers these protocols (NULL-terminated; NULL: the context's) instead of the context's. */
+int tls_session_new_alpn(struct tls_context *context, const char *server_name, const char *const *alpn,
+                         struct tls_session **ret_session, struct kp_error *error) KP_NODISCARD;
 void tls_session_free(struct tls_session *session); /* accepts NULL */
 KP_DEFINE_AUTO(struct tls_session *, tls_session_free)
 /* Takes ciphertext from the network, all of it, and moves the handshake on. 0; KP_EUNAUTHORIZED (peer's certificate),
