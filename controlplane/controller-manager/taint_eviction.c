@@ -1,16 +1,6 @@
 /* Evicts pods from nodes with NoExecute taints that they do not tolerate, or no longer tolerate. */
 #include "controlplane/controller-manager/controllers.h"
-
-static bool tolerates(const struct k8s_toleration *toleration, const struct k8s_taint *taint)
-{
-    if (!kp_empty(toleration->effect) && !kp_streq(toleration->effect, taint->effect))
-        return false;
-    if (!kp_empty(toleration->key) && !kp_streq(toleration->key, taint->key))
-        return false;
-    if (kp_streq(toleration->operator, "Exists"))
-        return true;
-    return !kp_empty(toleration->key) && kp_streq(toleration->value ? toleration->value : "", taint->value ? taint->value : "");
-}
+#include "lib/placement/placement.h"
 
 /* Milliseconds until the pod has to go: 0 now, -1 never. The shortest toleration of each taint counts, as upstream's
    getMinTolerationTime; an untolerated taint means now. */
@@ -25,7 +15,7 @@ static int64_t time_left_ms(const struct k8s_node *node, const struct k8s_pod *p
             continue;
         for (size_t k = 0; k < pod->spec->tolerations.len; k++) {
             const struct k8s_toleration *toleration = &pod->spec->tolerations.items[k];
-            if (!tolerates(toleration, taint))
+            if (!placement_tolerates(toleration, taint))
                 continue;
             tolerated = true;
             if (toleration->has_toleration_seconds && (seconds < 0 || toleration->toleration_seconds < seconds))

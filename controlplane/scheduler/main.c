@@ -1,0 +1,250 @@
+/* kube-scheduler: watches pods and nodes, decides one pod at a time, binds in the background. */
+#include "controlplane/scheduler/scheduler.h"
+#include "lib/component/component.h"
+
+#include <pthread.h>
+
+#define BINDERS_MAX 8
+#define BINDS_QUEUED_MAX 10000
+
+struct scheduler {
+    const char *name; /* of pods' spec.schedulerName */
+    struct client *client;
+    struct client_recorder *recorder;
+    struct client_informer *pods, *nodes;
+    struct sched_cache *cache;
+    struct sched_queue *queue;
+    struct pool *binders;
+    pthread_t thread;
+    struct kp_metric *attempts;
+};
+
+/* ---- what informers tell ------------------------------------------------------------------------------------------------ */
+static bool is_ours(const struct scheduler *s, const struct k8s_pod *pod)
+{
+    return kp_streq(pod->spec->scheduler_name, s->name);
+}
+
+static bool is_done(const struct k8s_pod *pod)
+{
+    return kp_streq(pod->status->phase, "Succeeded") || kp_streq(pod->status->phase, "Failed");
+}
+
+static void on_pod(struct client_object *old, struct client_object *new, void *arg)
+{
+    struct scheduler *s = arg;
+    const struct k8s_pod *before = old ? old->data : NULL, *pod = new ? new->data : NULL;
+    bool was_bound = before && !kp_empty(before->spec->node_name) && !is_done(before);
+    if (pod && kp_empty(pod->spec->node_name)) {
+        if (is_ours(s, pod) && !is_done(pod) && !pod->metadata->deletion_timestamp.set && pod->spec->scheduling_gates.len == 0)
+            sched_queue_add(s->queue, new);
+        else
+            sched_queue_remove(s->queue, new->ns, new->name);
+        return;
+    }
+    sched_cache_lock(s->cache);
+    if (pod && !is_done(pod))
+        sched_cache_set_pod(s->cache, new);
+    else
+        sched_cache_remove_pod(s->cache, (new ? new : old)->ns, (new ? new : old)->name);
+    sched_cache_unlock(s->cache);
+    sched_queue_done(s->queue, (new ? new : old)->ns, (new ? new : old)->name);
+    if (was_bound && (!pod || is_done(pod)))
+        sched_queue_move_all(s->queue); /* room was made */
+}
+
+static bool node_may_fit_more(const struct k8s_node *a, const struct k8s_node *b)
+{
+    return !kp_object_equal(&k8s_node_spec_type, a->spec, b->spec) || a->status->allocatable.len != b->status->allocatable.len ||
+           !kp_streq(kp_string_map_get(&a->status->allocatable, "cpu"), kp_string_map_get(&b->status->allocatable, "cpu")) ||
+           !kp_streq(kp_string_map_get(&a->status->allocatable, "memory"), kp_string_map_get(&b->status->allocatable, "memory")) ||
+           !kp_streq(kp_string_map_get(&a->status->allocatable, "pods"), kp_string_map_get(&b->status->allocatable, "pods")) ||
+           a->metadata->labels.len != b->metadata->labels.len;
+}
+
+static bool labels_changed(const struct k8s_node *a, const struct k8s_node *b)
+{
+    for (size_t i = 0; i < b->metadata->labels.len; i++)
+        if (!kp_streq(kp_string_map_get(&a->metadata->labels, b->metadata->labels.items[i].key), b->metadata->labels.items[i].value))
+            return true;
+    return false;
+}
+
+static void on_node(struct client_object *old, struct client_object *new, void *arg)
+{
+    struct scheduler *s = arg;
+    sched_cache_lock(s->cache);
+    if (new)
+        sched_cache_set_node(s->cache, new);
+    else
+        sched_cache_remove_node(s->cache, old->name);
+    sched_cache_unlock(s->cache);
+    if (new && (!old || node_may_fit_more(old->data, new->data) || labels_changed(old->data, new->data)))
+        sched_queue_move_all(s->queue);
+}
+
+/* ---- binding -------------------------------------------------------------------------------------------------------------- */
+struct bind {
+    struct scheduler *s;
+    struct client_object *object;
+    char *node;
+};
+
+static void fail_bind(struct bind *bind, const char *message)
+{
+    struct scheduler *s = bind->s;
+    const struct client_event_target target = client_event_target_of(&k8s_pod_type, bind->object->data);
+    client_event(s->recorder, &target, "Warning", "FailedScheduling", "binding rejected: %s", message);
+    sched_cache_lock(s->cache);
+    sched_cache_remove_pod(s->cache, bind->object->ns, bind->object->name);
+    sched_cache_unlock(s->cache);
+    sched_queue_retry(s->queue, bind->object);
+    sched_queue_move_all(s->queue);
+}
+
+static void run_bind(void *arg)
+{
+    struct bind *bind = arg;
+    struct scheduler *s = bind->s;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct k8s_binding *binding = KP_OBJECT_NEW(arena, k8s_binding);
+    binding->metadata->name = bind->object->name;
+    binding->metadata->namespace = bind->object->ns;
+    binding->metadata->uid = bind->object->uid;
+    binding->target->kind = "Node";
+    binding->target->name = bind->node;
+    struct kp_error error = {0};
+    int code = client_create_sub(s->client, &k8s_pods_resource, bind->object->ns, bind->object->name, "binding", &k8s_binding_type, binding,
+                                 arena, NULL, &error);
+    if (code == 0) {
+        const struct client_event_target target = client_event_target_of(&k8s_pod_type, bind->object->data);
+        client_event(s->recorder, &target, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", bind->object->ns, bind->object->name,
+                     bind->node);
+        kp_metric_add(s->attempts, 1, "scheduled");
+    } else if (code == KP_ENOTFOUND) {
+        sched_cache_lock(s->cache);
+        sched_cache_remove_pod(s->cache, bind->object->ns, bind->object->name);
+        sched_cache_unlock(s->cache);
+        sched_queue_done(s->queue, bind->object->ns, bind->object->name);
+    } else {
+        kp_warn("binding failed", "pod", bind->object->name, "node", bind->node, "error", error.message, NULL);
+        kp_metric_add(s->attempts, 1, "error");
+        fail_bind(bind, error.message);
+    }
+    client_object_unref(bind->object);
+    free(bind->node);
+    free(bind);
+}
+
+/* ---- one pod ------------------------------------------------------------------------------------------------------------------ */
+static void report_unschedulable(struct scheduler *s, struct client_object *object, const char *message)
+{
+    const struct k8s_pod *pod = object->data;
+    for (size_t i = 0; i < pod->status->conditions.len; i++) {
+        const struct k8s_pod_condition *c = &pod->status->conditions.items[i];
+        if (kp_streq(c->type, "PodScheduled") && kp_streq(c->status, "False") && kp_streq(c->message, message))
+            return; /* said already: the event is repeated, the status is not written again */
+    }
+    char when[KP_RFC3339_MAX];
+    kp_format_rfc3339(when, kp_now_s(), 0, false);
+    KP_AUTO_BUF struct kp_buf body = {0};
+    kp_buf_printf(&body, "{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\","
+                         "\"lastTransitionTime\":\"%s\",\"message\":", when);
+    kp_json_string(&body, message);
+    kp_buf_puts(&body, "}]}}");
+    const struct client_write_options options = {.subresource = "status"};
+    struct kp_error error = {0};
+    if (client_patch(s->client, &k8s_pods_resource, object->ns, object->name, CLIENT_PATCH_STRATEGIC, body.data, body.len, &options, NULL, NULL,
+                     &error) < 0 && error.code != KP_ENOTFOUND)
+        kp_warn("pod condition not written", "pod", object->name, "error", error.message, NULL);
+}
+
+static void schedule_one(struct scheduler *s, struct client_object *object, uint64_t cycle)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct sched_pod pod;
+    struct sched_decision decision;
+    size_t n;
+    sched_pod_init(&pod, object->data, arena);
+    sched_cache_lock(s->cache);
+    struct sched_node *const *nodes = sched_cache_nodes(s->cache, &n);
+    sched_decide(&pod, nodes, n, kp_random_u64(), arena, &decision);
+    if (decision.node) {
+        decision.node = kp_arena_strdup(arena, decision.node);
+        sched_cache_assume(s->cache, object, decision.node);
+    }
+    sched_cache_unlock(s->cache);
+    if (!decision.node) {
+        const struct client_event_target target = client_event_target_of(&k8s_pod_type, object->data);
+        kp_metric_add(s->attempts, 1, "unschedulable");
+        sched_queue_unschedulable(s->queue, object, cycle);
+        client_event(s->recorder, &target, "Warning", "FailedScheduling", "%s", decision.message);
+        report_unschedulable(s, object, decision.message);
+        return;
+    }
+    struct bind *bind = kp_calloc(1, sizeof(*bind));
+    *bind = (struct bind){s, client_object_ref(object), kp_strdup(decision.node)};
+    if (pool_submit(s->binders, run_bind, bind) < 0)
+        run_bind(bind); /* the queue of binds is full: this thread slows down to their pace */
+}
+
+static void *run(void *arg)
+{
+    struct scheduler *s = arg;
+    struct client_object *object;
+    uint64_t cycle;
+    while ((object = sched_queue_pop(s->queue, &cycle))) {
+        schedule_one(s, object, cycle);
+        client_object_unref(object);
+    }
+    return NULL;
+}
+
+static int start(struct client *client, void *arg, struct kp_error *error)
+{
+    static const char *const labels[] = {"result", NULL};
+    struct scheduler *s = arg;
+    s->client = client;
+    s->attempts = kp_counter("scheduler_schedule_attempts_total", "Attempts to schedule pods, by the result.", labels);
+    s->recorder = client_recorder_new(client, s->name, NULL);
+    s->cache = sched_cache_new();
+    s->queue = sched_queue_new();
+    s->binders = pool_new("bind", BINDERS_MAX, BINDS_QUEUED_MAX);
+    s->nodes = client_informer_new(client, &k8s_nodes_resource, NULL, NULL, NULL);
+    s->pods = client_informer_new(client, &k8s_pods_resource, NULL, NULL, NULL);
+    client_informer_add_handler(s->nodes, on_node, s);
+    client_informer_add_handler(s->pods, on_pod, s);
+    struct client_informer *informers[] = {s->nodes, s->pods};
+    client_informer_start(s->nodes);
+    client_informer_start(s->pods);
+    if (client_informers_wait(informers, 2, 60000, error) < 0)
+        return error->code;
+    if (pthread_create(&s->thread, NULL, run, s) != 0)
+        return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
+    return 0;
+}
+
+static void stop(void *arg)
+{
+    struct scheduler *s = arg;
+    sched_queue_shutdown(s->queue);
+    pthread_join(s->thread, NULL);
+    pool_free(s->binders);
+    client_informer_free(s->pods);
+    client_informer_free(s->nodes);
+    sched_queue_free(s->queue);
+    sched_cache_free(s->cache);
+    client_recorder_free(s->recorder);
+}
+
+int main(int argc, char **argv)
+{
+    struct scheduler s = {.name = "default-scheduler"};
+    struct component_options options = {.name = "kube-scheduler", .bind_address = "0.0.0.0", .secure_port = 10259, .leader_elect = true};
+    struct kp_flag flags[1 + COMPONENT_FLAGS_MAX] = {{NULL}};
+    component_flags(&options, flags, 0);
+    const struct component_program program = {
+        .description = "kube-scheduler assigns pods to nodes.", .start = start, .stop = stop, .arg = &s,
+    };
+    return component_main(&options, flags, &program, argc, argv);
+}

@@ -1,0 +1,111 @@
+/* kube-scheduler's parts: a cache of nodes as flat structs, filters and scores as tables over it, and the queue of pods.
+ *
+ * Filters and scores are pure: data in, data out. Names of plugins, reasons and weights are upstream's. */
+#ifndef KP_SCHEDULER_H
+#define KP_SCHEDULER_H
+
+#include "api/k8s.h"
+#include "lib/client/client.h"
+
+/* ---- resources ------------------------------------------------------------------------------------------------------ */
+#define SCHED_EXTENDED_MAX 16 /* extended resources (devices, huge pages) of one pod or node */
+struct sched_resources {
+    int64_t milli_cpu, memory, ephemeral_storage; /* thousandths, bytes, bytes */
+    struct {
+        const char *name; /* borrowed from the object it was read from */
+        int64_t value;
+    } extended[SCHED_EXTENDED_MAX];
+    size_t n_extended;
+};
+
+struct sched_port {
+    char protocol[8];
+    char host_ip[46]; /* "0.0.0.0" when any */
+    int32_t port;
+};
+
+/* What scheduling needs of a pod, computed once. Borrows from the pod. */
+struct sched_pod {
+    const struct k8s_pod *pod;
+    struct sched_resources requests; /* max(init containers, sum of containers) + overhead */
+    struct sched_resources nonzero;  /* with upstream's defaults of 100 m CPU and 200 MB for scores */
+    struct sched_port *ports;
+    size_t n_ports;
+};
+void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_arena *arena);
+void sched_resources_add(struct sched_resources *total, const struct sched_resources *more, int sign);
+
+/* ---- nodes ----------------------------------------------------------------------------------------------------------- */
+struct sched_assigned { /* a pod on a node, bound or assumed */
+    struct client_object *object; /* a reference; NULL after assumption of a pod that the informer has not shown bound */
+    char *key;                    /* "ns/name" */
+    char *uid;
+    struct kp_arena *arena;
+    struct sched_pod info;
+    bool assumed;
+};
+
+struct sched_node {
+    char *name;
+    struct client_object *object; /* a reference; NULL: pods are known here but the node is not */
+    const struct k8s_node *node;
+    struct sched_resources allocatable, requested, nonzero;
+    int64_t pods_allowed;
+    struct sched_assigned *pods;
+    size_t n_pods, cap_pods;
+};
+
+struct sched_cache; /* thread-safe through its lock: take it around everything below */
+struct sched_cache *sched_cache_new(void);
+void sched_cache_free(struct sched_cache *cache);
+void sched_cache_lock(struct sched_cache *cache);
+void sched_cache_unlock(struct sched_cache *cache);
+void sched_cache_set_node(struct sched_cache *cache, struct client_object *object); /* takes a reference */
+void sched_cache_remove_node(struct sched_cache *cache, const char *name);
+void sched_cache_set_pod(struct sched_cache *cache, struct client_object *object); /* bound pods; replaces an assumed one */
+void sched_cache_remove_pod(struct sched_cache *cache, const char *ns, const char *name);
+/* Counts the pod on the node until the informer shows it bound, or sched_cache_remove_pod. */
+void sched_cache_assume(struct sched_cache *cache, struct client_object *object, const char *node);
+/* Known nodes in the order they came. */
+struct sched_node *const *sched_cache_nodes(struct sched_cache *cache, size_t *ret_count);
+
+/* ---- filters ---------------------------------------------------------------------------------------------------------- */
+#define SCHED_REASON_MAX 256
+/* NULL when the node fits; else upstream's reason, in buf or static. *ret_plugin names the plugin that said no. */
+const char *sched_filter(const struct sched_pod *pod, const struct sched_node *node, char buf[SCHED_REASON_MAX], const char **ret_plugin);
+
+/* ---- scores ------------------------------------------------------------------------------------------------------------ */
+/* Scores every candidate 0 to 100 by each plugin, weighs and sums. scores has n entries. */
+void sched_score(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, int64_t *scores, struct kp_arena *arena);
+
+/* ---- a decision --------------------------------------------------------------------------------------------------------- */
+struct sched_decision {
+    const char *node;    /* NULL: none fits */
+    const char *message; /* why: "0/3 nodes are available: 1 Insufficient cpu, ..."; in the arena */
+};
+/* tie: chooses among equals; a random number from the caller. */
+void sched_decide(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, uint64_t tie, struct kp_arena *arena,
+                  struct sched_decision *ret);
+
+/* ---- the queue ------------------------------------------------------------------------------------------------------------ */
+/* Pods wait in one of three places: active (by priority, then age), back-off (1 s doubling to 10 s), unschedulable (until a
+   cluster event or five minutes). */
+struct sched_queue;
+struct sched_queue *sched_queue_new(void);
+void sched_queue_free(struct sched_queue *queue);
+/* A new or changed pod that is not bound: takes a reference. */
+void sched_queue_add(struct sched_queue *queue, struct client_object *object);
+void sched_queue_remove(struct sched_queue *queue, const char *ns, const char *name);
+/* Blocks; the most urgent pod (a reference), or NULL after shutdown. *ret_cycle is handed back to the calls below. */
+struct client_object *sched_queue_pop(struct sched_queue *queue, uint64_t *ret_cycle);
+/* No node fitted: waits for an event, or goes to back-off when one came since the pop. */
+void sched_queue_unschedulable(struct sched_queue *queue, struct client_object *object, uint64_t cycle);
+/* Something failed that has nothing to do with fitting: back-off. */
+void sched_queue_retry(struct sched_queue *queue, struct client_object *object);
+/* The pod was bound: forgets its attempts. */
+void sched_queue_done(struct sched_queue *queue, const char *ns, const char *name);
+/* Something changed that may make pods fit. */
+void sched_queue_move_all(struct sched_queue *queue);
+void sched_queue_shutdown(struct sched_queue *queue);
+
+#endif

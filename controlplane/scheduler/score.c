@@ -1,0 +1,176 @@
+/* Scores: which of the nodes that fit is best. Rows at the end; weights are upstream's defaults. */
+#include "controlplane/scheduler/scheduler.h"
+#include "lib/placement/placement.h"
+
+#include <math.h>
+
+#define SCORE_MAX 100
+
+/* NodeResourcesFit, LeastAllocated: the freer of cpu and memory, the better. */
+static int64_t least_allocated(const struct sched_pod *pod, const struct sched_node *node)
+{
+    const int64_t have[2] = {node->allocatable.milli_cpu, node->allocatable.memory};
+    const int64_t used[2] = {node->nonzero.milli_cpu + pod->nonzero.milli_cpu, node->nonzero.memory + pod->nonzero.memory};
+    int64_t score = 0, weights = 0;
+    for (int i = 0; i < 2; i++) {
+        if (have[i] <= 0)
+            continue;
+        score += used[i] > have[i] ? 0 : (have[i] - used[i]) * SCORE_MAX / have[i];
+        weights++;
+    }
+    return weights ? score / weights : 0;
+}
+
+/* NodeResourcesBalancedAllocation: the nearer cpu and memory are used in equal parts, the better. */
+static int64_t balanced_allocation(const struct sched_pod *pod, const struct sched_node *node)
+{
+    if (node->allocatable.milli_cpu <= 0 || node->allocatable.memory <= 0)
+        return 0;
+    double cpu = (double)(node->requested.milli_cpu + pod->requests.milli_cpu) / (double)node->allocatable.milli_cpu;
+    double memory = (double)(node->requested.memory + pod->requests.memory) / (double)node->allocatable.memory;
+    cpu = KP_MIN(cpu, 1.0);
+    memory = KP_MIN(memory, 1.0);
+    return (int64_t)((1 - fabs(cpu - memory) / 2) * SCORE_MAX);
+}
+
+static int64_t preferred_affinity(const struct sched_pod *pod, const struct sched_node *node)
+{
+    const struct k8s_affinity *affinity = pod->pod->spec->affinity;
+    int64_t total = 0;
+    if (!affinity || !affinity->node_affinity)
+        return 0;
+    for (size_t i = 0; i < affinity->node_affinity->preferred_during_scheduling_ignored_during_execution.len; i++) {
+        const struct k8s_preferred_scheduling_term *term = &affinity->node_affinity->preferred_during_scheduling_ignored_during_execution.items[i];
+        if (term->preference && placement_term_matches(term->preference, node->node))
+            total += term->weight;
+    }
+    return total;
+}
+
+static int64_t intolerable_preferences(const struct sched_pod *pod, const struct sched_node *node)
+{
+    int64_t count = 0;
+    for (size_t i = 0; i < node->node->spec->taints.len; i++) {
+        const struct k8s_taint *taint = &node->node->spec->taints.items[i];
+        count += kp_streq(taint->effect, "PreferNoSchedule") && !placement_pod_tolerates(pod->pod->spec, taint);
+    }
+    return count;
+}
+
+/* Spreads the pods of one controller over nodes: what upstream's default PodTopologySpread constraints do for hosts. */
+static int64_t siblings(const struct sched_pod *pod, const struct sched_node *node)
+{
+    const struct k8s_owner_reference *owner = NULL;
+    int64_t count = 0;
+    for (size_t i = 0; i < pod->pod->metadata->owner_references.len && !owner; i++)
+        if (pod->pod->metadata->owner_references.items[i].controller)
+            owner = &pod->pod->metadata->owner_references.items[i];
+    if (!owner)
+        return 0;
+    for (size_t i = 0; i < node->n_pods; i++) {
+        const struct k8s_object_meta *meta = node->pods[i].info.pod->metadata;
+        for (size_t k = 0; k < meta->owner_references.len; k++)
+            count += kp_streq(meta->owner_references.items[k].uid, owner->uid);
+    }
+    return count;
+}
+
+enum normalize { NORMALIZE_NONE, NORMALIZE_MAX, NORMALIZE_REVERSE }; /* to 0..100 by the greatest; reverse: less is better */
+
+static const struct {
+    const char *name;
+    int64_t (*score)(const struct sched_pod *pod, const struct sched_node *node);
+    enum normalize normalize;
+    int64_t weight;
+} scores_table[] = {
+    {"NodeResourcesFit", least_allocated, NORMALIZE_NONE, 1},
+    {"NodeResourcesBalancedAllocation", balanced_allocation, NORMALIZE_NONE, 1},
+    {"NodeAffinity", preferred_affinity, NORMALIZE_MAX, 2},
+    {"TaintToleration", intolerable_preferences, NORMALIZE_REVERSE, 3},
+    {"PodTopologySpread", siblings, NORMALIZE_REVERSE, 2},
+};
+
+void sched_score(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, int64_t *scores, struct kp_arena *arena)
+{
+    int64_t *raw = KP_NEW_ARRAY(arena, int64_t, n + 1);
+    memset(scores, 0, n * sizeof(*scores));
+    for (size_t p = 0; p < KP_ARRAY_LEN(scores_table); p++) {
+        int64_t most = 0;
+        for (size_t i = 0; i < n; i++) {
+            raw[i] = scores_table[p].score(pod, nodes[i]);
+            most = KP_MAX(most, raw[i]);
+        }
+        for (size_t i = 0; i < n; i++) {
+            if (scores_table[p].normalize != NORMALIZE_NONE)
+                raw[i] = most ? raw[i] * SCORE_MAX / most : 0;
+            if (scores_table[p].normalize == NORMALIZE_REVERSE)
+                raw[i] = SCORE_MAX - raw[i];
+            scores[i] += raw[i] * scores_table[p].weight;
+        }
+    }
+}
+
+/* ---- the decision -------------------------------------------------------------------------------------------------------- */
+struct reason {
+    const char *text;
+    size_t count;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had ...": counted reasons, sorted as strings, as upstream's FitError. */
+static const char *explain(const struct reason *reasons, size_t n_reasons, size_t n_nodes, struct kp_arena *arena)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    const char **lines = KP_NEW_ARRAY(arena, const char *, n_reasons + 1);
+    for (size_t i = 0; i < n_reasons; i++)
+        lines[i] = kp_arena_printf(arena, "%zu %s", reasons[i].count, reasons[i].text);
+    qsort(lines, n_reasons, sizeof(*lines), by_text);
+    if (n_nodes == 0)
+        return "no nodes available to schedule pods";
+    kp_buf_printf(&out, "0/%zu nodes are available: ", n_nodes);
+    for (size_t i = 0; i < n_reasons; i++)
+        kp_buf_printf(&out, "%s%s", i ? ", " : "", lines[i]);
+    kp_buf_putc(&out, '.');
+    return kp_arena_strdup(arena, out.data);
+}
+
+void sched_decide(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, uint64_t tie, struct kp_arena *arena,
+                  struct sched_decision *ret)
+{
+    struct sched_node **fitting = KP_NEW_ARRAY(arena, struct sched_node *, n + 1);
+    struct reason *reasons = KP_NEW_ARRAY(arena, struct reason, n + 1);
+    size_t n_fitting = 0, n_reasons = 0;
+    char buf[SCHED_REASON_MAX];
+    for (size_t i = 0; i < n; i++) {
+        const char *plugin, *why = sched_filter(pod, nodes[i], buf, &plugin);
+        size_t k = 0;
+        if (!why) {
+            fitting[n_fitting++] = nodes[i];
+            continue;
+        }
+        while (k < n_reasons && strcmp(reasons[k].text, why) != 0)
+            k++;
+        if (k == n_reasons)
+            reasons[n_reasons++].text = kp_arena_strdup(arena, why);
+        reasons[k].count++;
+    }
+    *ret = (struct sched_decision){0};
+    if (n_fitting == 0) {
+        ret->message = explain(reasons, n_reasons, n, arena);
+        return;
+    }
+    int64_t *scores = KP_NEW_ARRAY(arena, int64_t, n_fitting);
+    sched_score(pod, fitting, n_fitting, scores, arena);
+    int64_t best = scores[0];
+    size_t n_best = 0;
+    for (size_t i = 1; i < n_fitting; i++)
+        best = KP_MAX(best, scores[i]);
+    for (size_t i = 0; i < n_fitting; i++)
+        if (scores[i] == best)
+            fitting[n_best++] = fitting[i];
+    ret->node = fitting[tie % n_best]->name;
+}
