@@ -139,8 +139,8 @@ int kp_quantity_parse(const char *s, struct kp_quantity *ret, struct kp_error *e
 {
     struct parts parts;
     int64_t exponent;
-    bool binary;
-    enum kp_quantity_format format;
+    bool binary = false;
+    enum kp_quantity_format format = KP_QUANTITY_DECIMAL_SI;
     if (!s || !*s)
         return kp_fail(error, KP_EBADREQUEST, "%s", format_wrong);
     int rc = split(s, &parts, error);

@@ -229,7 +229,7 @@ int kp_field_selector_parse(const char *s, struct kp_arena *arena, struct kp_sel
             struct kp_requirement *r = KP_LIST_ADD(arena, ret);
             r->key = kp_arena_strndup(arena, s, at);
             r->op = negated ? KP_SEL_NOT_EQUALS : KP_SEL_EQUALS;
-            const char *value;
+            const char *value = NULL;
             int rc = field_value(s + at + op, len - at - op, arena, &value, error);
             if (rc < 0)
                 return rc;
