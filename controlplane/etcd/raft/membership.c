@@ -39,8 +39,8 @@ static void leader_follow_conf(struct raft *raft)
         raft_broadcast_append(raft);
     } else {
         for (size_t i = 0; i < raft->progress_len; i++)
-            if (raft->progress[i].id != raft->id)
-                raft_send_append(raft, &raft->progress[i], false);
+            if (raft->progress[i].id != raft->id) /* a new member is greeted at once, even with nothing to send */
+                raft_send_append(raft, &raft->progress[i], raft->progress[i].match == 0);
     }
     raft_reads_release(raft);
 }
