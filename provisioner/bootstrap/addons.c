@@ -1,0 +1,162 @@
+/* What a cluster gets through its API before anyone asks: bindings, kube-proxy, the pod network, cluster DNS. */
+#include "provisioner/bootstrap/bootstrap.h"
+
+static const char bindings[] =
+    "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n"
+    "metadata: {name: 'kubeadm:cluster-admins'}\n"
+    "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\n"
+    "subjects:\n- {apiGroup: rbac.authorization.k8s.io, kind: Group, name: 'kubeadm:cluster-admins'}\n";
+
+/* An agent on every node: service account, binding, a kubeconfig that does not need Services to work yet, DaemonSet. */
+struct agent {
+    const char *name;         /* of all its objects */
+    const char *image;        /* the program */
+    const char *cluster_role; /* that it is bound to */
+    const char *own_role;     /* document of that role, or NULL when the API server makes it */
+    const char *mounts;       /* lines below volumeMounts */
+    const char *volumes;      /* lines below volumes */
+};
+
+static const struct agent agents[] = {
+    {
+        .name = "kube-proxy",
+        .image = "kube-proxy",
+        .cluster_role = "system:node-proxier",
+        .mounts = "",
+        .volumes = "",
+    },
+    {
+        .name = "kprov-network",
+        .image = "kprov-network",
+        .cluster_role = "kprov:network",
+        .own_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:network'}\nrules:\n"
+                    "- {apiGroups: [''], resources: [nodes, pods, namespaces], verbs: [get, list, watch]}\n"
+                    "- {apiGroups: [''], resources: [nodes/status], verbs: [patch]}\n"
+                    "- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch]}\n"
+                    "- {apiGroups: ['', events.k8s.io], resources: [events], verbs: [create, patch, update]}\n---\n",
+        .mounts = "        - {name: cni-conf, mountPath: /etc/cni/net.d}\n",
+        .volumes = "      - {name: cni-conf, hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}}\n",
+    },
+};
+
+static void print_args(struct kp_buf *out, const struct bootstrap_args *args, struct kp_arena *arena)
+{
+    for (size_t i = 0; i < args->len; i++) {
+        kp_buf_puts(out, "        - ");
+        kp_json_string(out, kp_arena_printf(arena, "--%s=%s", args->names[i], args->values[i]));
+        kp_buf_putc(out, '\n');
+    }
+}
+
+static void print_account(struct kp_buf *out, const struct agent *agent, const char *endpoint)
+{
+    kp_buf_printf(out, "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: %s, namespace: kube-system}\n---\n",
+                  agent->name);
+    if (agent->own_role)
+        kp_buf_puts(out, agent->own_role);
+    kp_buf_printf(out,
+                  "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: 'kprov:%s'}\n"
+                  "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: '%s'}\n"
+                  "subjects:\n- {kind: ServiceAccount, name: %s, namespace: kube-system}\n---\n",
+                  agent->name, agent->cluster_role, agent->name);
+    kp_buf_printf(out,
+                  "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: kube-system}\ndata:\n"
+                  "  kubeconfig.conf: |\n    apiVersion: v1\n    kind: Config\n    clusters:\n    - name: default\n"
+                  "      cluster:\n        certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt\n"
+                  "        server: %s\n    contexts:\n    - name: default\n      context: {cluster: default, user: default}\n"
+                  "    current-context: default\n    users:\n    - name: default\n      user:\n"
+                  "        tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token\n",
+                  agent->name, endpoint);
+}
+
+static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster *cluster, const struct agent *agent,
+                             struct kp_arena *arena)
+{
+    const struct config *config = cluster->config;
+    struct bootstrap_args args = {0};
+    bootstrap_args_set(&args, "kubeconfig", kp_arena_printf(arena, "/var/lib/%s/kubeconfig.conf", agent->name));
+    bootstrap_args_set(&args, "hostname-override", "$(NODE_NAME)");
+    bootstrap_args_set(&args, "cluster-cidr", config->network.pod_cidr);
+    bootstrap_args_override(&args, config, agent->name);
+    kp_buf_printf(out,
+                  "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: %s, namespace: kube-system, labels: {k8s-app: %s}}\n"
+                  "spec:\n  selector: {matchLabels: {k8s-app: %s}}\n"
+                  "  updateStrategy: {type: RollingUpdate}\n"
+                  "  template:\n    metadata: {labels: {k8s-app: %s}}\n    spec:\n"
+                  "      priorityClassName: system-node-critical\n      hostNetwork: true\n"
+                  "      serviceAccountName: %s\n      tolerations: [{operator: Exists}]\n"
+                  "      containers:\n      - name: %s\n        image: " BOOTSTRAP_REGISTRY "/%s:%s\n"
+                  "        imagePullPolicy: IfNotPresent\n        securityContext: {privileged: true}\n"
+                  "        env:\n        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}\n"
+                  "        args:\n",
+                  agent->name, agent->name, agent->name, agent->name, agent->name, agent->name, agent->image,
+                  config->kubernetes_version);
+    print_args(out, &args, arena);
+    kp_buf_printf(out,
+                  "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s"
+                  "      volumes:\n      - {name: config, configMap: {name: %s}}\n%s",
+                  agent->name, agent->mounts, agent->name, agent->volumes);
+}
+
+static void print_dns_rbac(struct kp_buf *out)
+{
+    kp_buf_puts(out,
+                "---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: kprov-dns, namespace: kube-system}\n"
+                "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:dns'}\nrules:\n"
+                "- {apiGroups: [''], resources: [services, pods, namespaces, nodes], verbs: [get, list, watch]}\n"
+                "- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}\n"
+                "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: 'kprov:dns'}\n"
+                "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: 'kprov:dns'}\n"
+                "subjects:\n- {kind: ServiceAccount, name: kprov-dns, namespace: kube-system}\n");
+}
+
+static void print_dns(struct kp_buf *out, const struct bootstrap_cluster *cluster, struct kp_arena *arena)
+{
+    const struct config *config = cluster->config;
+    struct bootstrap_args args = {0};
+    bootstrap_args_set(&args, "cluster-domain", config->network.dns_domain);
+    bootstrap_args_override(&args, config, "kprov-dns");
+    print_dns_rbac(out);
+    kp_buf_printf(out,
+                  "---\napiVersion: v1\nkind: Service\n"
+                  "metadata:\n  name: kube-dns\n  namespace: kube-system\n"
+                  "  labels: {k8s-app: kube-dns, kubernetes.io/cluster-service: 'true', kubernetes.io/name: CoreDNS}\n"
+                  "spec:\n  clusterIP: %s\n  selector: {k8s-app: kube-dns}\n  ports:\n"
+                  "  - {name: dns, port: 53, protocol: UDP, targetPort: 53}\n"
+                  "  - {name: dns-tcp, port: 53, protocol: TCP, targetPort: 53}\n"
+                  "  - {name: metrics, port: 9153, protocol: TCP, targetPort: 9153}\n",
+                  config_cidr_address(config->network.service_cidr, 10, arena));
+    kp_buf_printf(out,
+                  "---\napiVersion: apps/v1\nkind: Deployment\n"
+                  "metadata: {name: kprov-dns, namespace: kube-system, labels: {k8s-app: kube-dns}}\n"
+                  "spec:\n  replicas: 2\n  selector: {matchLabels: {k8s-app: kube-dns}}\n"
+                  "  strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1}}\n"
+                  "  template:\n    metadata: {labels: {k8s-app: kube-dns}}\n    spec:\n"
+                  "      priorityClassName: system-cluster-critical\n      serviceAccountName: kprov-dns\n"
+                  "      dnsPolicy: Default\n"
+                  "      tolerations:\n      - {key: CriticalAddonsOnly, operator: Exists}\n"
+                  "      - {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}\n"
+                  "      containers:\n      - name: kprov-dns\n        image: " BOOTSTRAP_REGISTRY "/kprov-dns:%s\n"
+                  "        imagePullPolicy: IfNotPresent\n        args:\n",
+                  config->kubernetes_version);
+    print_args(out, &args, arena);
+    kp_buf_puts(out,
+                "        ports:\n        - {name: dns, containerPort: 53, protocol: UDP}\n"
+                "        - {name: dns-tcp, containerPort: 53, protocol: TCP}\n"
+                "        - {name: metrics, containerPort: 9153, protocol: TCP}\n"
+                "        resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {memory: 170Mi}}\n"
+                "        livenessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 10, timeoutSeconds: 5}\n"
+                "        readinessProbe: {httpGet: {path: /ready, port: 8181}, periodSeconds: 1}\n");
+}
+
+const char *bootstrap_addons(const struct bootstrap_cluster *cluster, struct kp_arena *arena)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    kp_buf_puts(&out, bindings);
+    for (size_t i = 0; i < KP_ARRAY_LEN(agents); i++) {
+        print_account(&out, &agents[i], cluster->endpoint);
+        print_daemon_set(&out, cluster, &agents[i], arena);
+    }
+    print_dns(&out, cluster, arena);
+    return kp_arena_strndup(arena, out.data, out.len);
+}

@@ -1,0 +1,116 @@
+/* The cluster's API server as kprov uses it: waiting for it, applying add-ons, reading nodes. */
+#include "api/k8s.h"
+#include "client/client.h"
+#include "provisioner/cli/cli.h"
+
+#define POLL_MS 25
+#define FIELD_MANAGER "kprov"
+
+struct cli_api {
+    struct loop *loop;
+    struct client *client;
+};
+
+int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO(cli_api_close) struct cli_api *api = kp_calloc(1, sizeof(*api));
+    struct client_config config = {0};
+    int r = client_config_from_kubeconfig(kubeconfig_path, NULL, arena, &config, error);
+    if (r < 0)
+        return r;
+    config.user_agent = "kprov/" KP_VERSION;
+    api->loop = loop_new();
+    r = loop_start(api->loop, "kprov-api", error);
+    if (r == 0)
+        r = client_new(api->loop, &config, &api->client, error);
+    if (r < 0)
+        return r;
+    *ret_api = KP_TAKE(api);
+    return 0;
+}
+
+void cli_api_close(struct cli_api *api)
+{
+    if (!api)
+        return;
+    client_free(api->client);
+    loop_free(api->loop);
+    free(api);
+}
+
+int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *progress, struct kp_error *error)
+{
+    for (;;) {
+        int status = 0;
+        int r = client_raw(api->client, "GET", "/readyz", NULL, NULL, 0, NULL, &status, error);
+        if (r == 0)
+            return 0;
+        if (kp_mono_ms() > deadline_ms)
+            return kp_wrap(error, "the API server is not ready in time");
+        cli_progress_tick(progress, NULL);
+        kp_sleep_ms(POLL_MS);
+    }
+}
+
+/* Creating is one round trip for what is new; what is there already is brought to what the document says. */
+static int apply_one(struct cli_api *api, const struct kp_value *document, struct kp_arena *arena,
+                     struct kp_error *error)
+{
+    const char *api_version = kp_value_str(kp_value_get(document, "apiVersion"));
+    const char *kind = kp_value_str(kp_value_get(document, "kind"));
+    const char *name = kp_value_str(kp_value_path(document, "metadata", "name", NULL));
+    const char *ns = kp_value_str(kp_value_path(document, "metadata", "namespace", NULL));
+    const char *slash = api_version ? strchr(api_version, '/') : NULL;
+    const char *group = slash ? kp_arena_strndup(arena, api_version, (size_t)(slash - api_version)) : "";
+    const struct kp_resource *resource =
+        api_version && kind ? kp_resource_find_kind(group, slash ? slash + 1 : api_version, kind) : NULL;
+    if (!resource || !name)
+        return kp_fail(error, KP_EINVALID, "an add-on document has no known kind or no name");
+    KP_AUTO_BUF struct kp_buf body = {0};
+    kp_value_print(document, &body);
+    const char *path = kp_arena_printf(arena, "%s%s%s%s/%s", slash ? "/apis/" : "/api/", api_version,
+                                       resource->namespaced ? "/namespaces/" : "", resource->namespaced ? ns : "",
+                                       resource->name);
+    int r = client_raw(api->client, "POST", kp_arena_printf(arena, "%s?fieldManager=" FIELD_MANAGER, path),
+                       "application/json", body.data, body.len, NULL, NULL, error);
+    if (r == KP_EEXISTS)
+        r = client_raw(api->client, "PATCH",
+                       kp_arena_printf(arena, "%s/%s?fieldManager=" FIELD_MANAGER "&force=true", path, name),
+                       "application/apply-patch+yaml", body.data, body.len, NULL, NULL, error);
+    return r < 0 ? kp_wrap(error, "apply %s %s", kind, name) : 0;
+}
+
+int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_value **documents = NULL;
+    size_t count = 0;
+    int r = kp_yaml_parse(yaml, strlen(yaml), arena, &documents, &count, error);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = apply_one(api, documents[i], arena, error);
+    return r;
+}
+
+int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct kp_string_map *ret,
+                           struct kp_error *error)
+{
+    static const struct client_list_options options;
+    const struct kp_resource *nodes = kp_resource_find("", "v1", "nodes");
+    void *answer = NULL;
+    int r = client_list(api->client, nodes, NULL, &options, arena, &answer, error);
+    if (r < 0)
+        return r;
+    const struct k8s_node_list *list = answer;
+    for (size_t i = 0; i < list->items.len; i++) {
+        const struct k8s_node *node = list->items.items[i];
+        const char *ready = "Unknown";
+        for (size_t j = 0; node->status && j < node->status->conditions.len; j++) {
+            const struct k8s_node_condition *condition = node->status->conditions.items[j];
+            if (kp_streq(condition->type, "Ready"))
+                ready = condition->status;
+        }
+        kp_string_map_set(arena, ret, node->metadata->name, ready);
+    }
+    return 0;
+}

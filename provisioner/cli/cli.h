@@ -1,0 +1,105 @@
+/* provisioner/cli: kprov's commands. Exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted; `exec` passes on the
+ * command's own. */
+#ifndef KPROV_CLI_H
+#define KPROV_CLI_H
+
+#include "base/base.h"
+#include "cloud/cloud.h"
+#include "codec/codec.h"
+#include "provisioner/state/state.h"
+
+/* ---- main table: what cli_main dispatches to, and completion and help are made from */
+struct cli_command {
+    const char *words;    /* "create cluster" */
+    const char *usage;    /* "[NAME] [-f cluster.yaml] ..." */
+    const char *help;     /* one line */
+    const char *examples; /* lines of commands */
+    /* argv[0] is the last word of the command. Gives an exit status of its own (>= 0) or a kp_code. */
+    int (*run)(int argc, char **argv, struct kp_error *error);
+};
+extern const struct cli_command cli_commands[]; /* ends with words == NULL */
+int cli_main(int argc, char **argv);
+void cli_print_command_help(const struct cli_command *command, const struct kp_flag *flags);
+/* Parses flags of the command named by `words`; prints its help and sets *ret_help when asked for it. */
+int cli_parse(const char *words, const struct kp_flag *flags, int argc, char **argv, struct kp_strings *ret_rest,
+              bool *ret_help, struct kp_error *error) KP_NODISCARD;
+
+int cli_create_cluster(int argc, char **argv, struct kp_error *error);
+int cli_delete_cluster(int argc, char **argv, struct kp_error *error);
+int cli_get_clusters(int argc, char **argv, struct kp_error *error);
+int cli_get_nodes(int argc, char **argv, struct kp_error *error);
+int cli_kubeconfig(int argc, char **argv, struct kp_error *error);
+int cli_node_stop(int argc, char **argv, struct kp_error *error);
+int cli_node_start(int argc, char **argv, struct kp_error *error);
+int cli_logs(int argc, char **argv, struct kp_error *error);
+int cli_exec(int argc, char **argv, struct kp_error *error);
+int cli_version(int argc, char **argv, struct kp_error *error);
+int cli_image_build(int argc, char **argv, struct kp_error *error);
+int cli_image_list(int argc, char **argv, struct kp_error *error);
+int cli_image_prune(int argc, char **argv, struct kp_error *error);
+int cli_completion(int argc, char **argv, struct kp_error *error);
+
+/* ---- output.c */
+enum cli_output { CLI_TABLE, CLI_JSON, CLI_YAML };
+int cli_output_parse(const char *text, enum cli_output *ret, struct kp_error *error) KP_NODISCARD;
+/* Prints an array of flat objects: as a table of the columns named (a column's heading is its key in capitals), or
+   whole as JSON or YAML. columns ends with NULL. */
+void cli_print_list(const struct kp_value *list, const char *const *columns, enum cli_output output);
+void cli_print_value(const struct kp_value *value, enum cli_output output); /* JSON or YAML */
+/* "3m", "2h", "5d" since then, as kubectl's AGE. */
+#define CLI_AGE_MAX 24
+void cli_format_age(int64_t since_s, int64_t now_s, char out[CLI_AGE_MAX]);
+
+/* ---- progress.c: steps on stderr with the seconds since the start */
+#define CLI_STEPS_MAX 32
+struct cli_progress {
+    bool terminal;
+    int64_t start_ms, step_start_ms;
+    const char *step; /* running; NULL: none. Borrowed */
+    struct {
+        const char *name;
+        int64_t took_ms;
+    } steps[CLI_STEPS_MAX];
+    size_t n_steps;
+};
+void cli_progress_start(struct cli_progress *progress);
+void cli_progress_begin(struct cli_progress *progress, const char *step);
+void cli_progress_tick(struct cli_progress *progress, const char *detail); /* redraws the running step on a terminal */
+void cli_progress_done(struct cli_progress *progress);
+void cli_progress_fail(struct cli_progress *progress); /* ends the line of a step that did not come to its end */
+
+/* ---- image.c */
+/* The id of the node image made of these programs; built when it is not there. In the arena. */
+int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;
+
+/* ---- api.c: the cluster's API server, as kprov uses it */
+struct cli_api;
+int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;
+void cli_api_close(struct cli_api *api); /* accepts NULL */
+KP_DEFINE_AUTO(struct cli_api *, cli_api_close)
+/* Polls /readyz until it answers ok; on time-out the error is the last answer. */
+int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *progress, struct kp_error *error)
+    KP_NODISCARD;
+/* Creates every document of a YAML stream, or brings the ones that exist to what it says (server-side apply). */
+int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error) KP_NODISCARD;
+/* name -> "True", "False" or "Unknown" of every Node's Ready condition. */
+int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct kp_string_map *ret,
+                           struct kp_error *error) KP_NODISCARD;
+
+/* ---- cluster.c */
+/* Reads a cluster and opens its cloud. */
+int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_cluster *ret_cluster,
+                     struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
+/* The machine that the user means: its name with or without "<cluster>-" in front. */
+int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,
+                     struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
+/* The path of a file of the cluster's state. */
+int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena, const char **ret_path,
+                   struct kp_error *error) KP_NODISCARD;
+/* ~/.kube/config */
+int cli_default_kubeconfig(struct kp_arena *arena, const char **ret_path, struct kp_error *error) KP_NODISCARD;
+/* At most `max` words, at least `min`, or KP_EUSAGE that names the command. */
+int cli_want_words(const char *words, const struct kp_strings *rest, size_t min, size_t max, struct kp_error *error)
+    KP_NODISCARD;
+
+#endif

@@ -1,0 +1,115 @@
+/* The table of commands, their help, and the way to them. */
+#include "provisioner/cli/cli.h"
+
+const struct cli_command cli_commands[] = {
+    {"create cluster", "[NAME] [flags]", "Make a cluster, or finish one whose creation was interrupted",
+     "kprov create cluster demo --workers 2\nkprov create cluster -f cluster.yaml --wait 5m", cli_create_cluster},
+    {"delete cluster", "NAME [--yes]", "Delete a cluster and everything that was made for it",
+     "kprov delete cluster demo --yes", cli_delete_cluster},
+    {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},
+    {"get nodes", "--cluster NAME [-o table|json|yaml]", "List a cluster's machines",
+     "kprov get nodes --cluster demo", cli_get_nodes},
+    {"kubeconfig", "NAME", "Print a cluster's kubeconfig", "kprov kubeconfig demo > demo.conf", cli_kubeconfig},
+    {"node stop", "CLUSTER NODE [--force]", "Power a machine off; --force pulls the plug",
+     "kprov node stop demo worker-1 --force", cli_node_stop},
+    {"node start", "CLUSTER NODE", "Power a machine on", "kprov node start demo worker-1", cli_node_start},
+    {"logs", "CLUSTER NODE [COMPONENT] [-f]", "Print a machine's console, or the log of a program on it",
+     "kprov logs demo cp-1\nkprov logs demo cp-1 kube-apiserver -f", cli_logs},
+    {"exec", "CLUSTER NODE -- COMMAND [ARG...]", "Run a command on a machine",
+     "kprov exec demo worker-1 -- nft list ruleset", cli_exec},
+    {"image build", "", "Build the node image of these programs, unless it is there", "kprov image build",
+     cli_image_build},
+    {"image list", "[-o table|json|yaml]", "List node images", "kprov image list", cli_image_list},
+    {"image prune", "", "Remove node images that no cluster uses", "kprov image prune", cli_image_prune},
+    {"completion", "bash|zsh|fish", "Print a shell's completion script", "source <(kprov completion bash)",
+     cli_completion},
+    {"version", "[-o json|yaml]", "Print the version", "kprov version", cli_version},
+    {0},
+};
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "kprov makes Kubernetes clusters out of machines.\n\nCommands:\n");
+    for (const struct cli_command *command = cli_commands; command->words; command++)
+        fprintf(out, "  %-16s %s\n", command->words, command->help);
+    fprintf(out, "\nkprov COMMAND --help tells more of one.\n"
+                 "\nExit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted; exec gives its command's.\n"
+                 "Environment: KPROV_STATE_DIR or XDG_STATE_HOME (state of clusters), KPROV_IMAGE_DIR (node images).\n");
+}
+
+void cli_print_command_help(const struct cli_command *command, const struct kp_flag *flags)
+{
+    printf("%s.\n\nUsage: kprov %s %s\n", command->help, command->words, command->usage);
+    if (flags[0].name) {
+        printf("\nFlags:\n");
+        kp_flags_print(flags, stdout);
+    }
+    printf("\nExamples:\n");
+    for (const char *line = command->examples; *line;) {
+        size_t len = strcspn(line, "\n");
+        printf("  %.*s\n", (int)len, line);
+        line += len + (line[len] != 0);
+    }
+}
+
+static const struct cli_command *find_command(const char *words)
+{
+    const struct cli_command *command = cli_commands;
+    while (command->words && !kp_streq(command->words, words))
+        command++;
+    return command->words ? command : NULL;
+}
+
+int cli_parse(const char *words, const struct kp_flag *flags, int argc, char **argv, struct kp_strings *ret_rest,
+              bool *ret_help, struct kp_error *error)
+{
+    const struct cli_command *command = find_command(words);
+    KP_ASSERT(command);
+    if (kp_flags_parse(flags, argc, argv, ret_rest, ret_help, error) < 0)
+        return kp_fail(error, KP_EUSAGE, "%s (see kprov %s --help)", error->message, words);
+    if (*ret_help)
+        cli_print_command_help(command, flags);
+    return 0;
+}
+
+int cli_want_words(const char *words, const struct kp_strings *rest, size_t min, size_t max, struct kp_error *error)
+{
+    if (rest->len >= min && rest->len <= max)
+        return 0;
+    return kp_fail(error, KP_EUSAGE, "usage: kprov %s %s", words, find_command(words)->usage);
+}
+
+static int count_words(const char *words)
+{
+    int n = 1;
+    for (; *words; words++)
+        n += *words == ' ';
+    return n;
+}
+
+int cli_main(int argc, char **argv)
+{
+    struct kp_error error = {0};
+    kp_log_init("kprov", KP_LOG_WARNING);
+    if (argc < 2 || kp_streq(argv[1], "--help") || kp_streq(argv[1], "-h") || kp_streq(argv[1], "help")) {
+        print_help(argc < 2 ? stderr : stdout);
+        return argc < 2 ? kp_code_info(KP_EUSAGE)->exit_status : 0;
+    }
+    if (kp_streq(argv[1], "--version"))
+        argv[1] = (char *)"version";
+    char two[128];
+    snprintf(two, sizeof(two), "%s %s", argv[1], argc > 2 ? argv[2] : "");
+    const struct cli_command *command = find_command(argv[1]);
+    if (!command && argc > 2)
+        command = find_command(two);
+    if (!command) {
+        fprintf(stderr, "kprov: unknown command \"%s\": kprov --help lists all\n", two);
+        return kp_code_info(KP_EUSAGE)->exit_status;
+    }
+    int skip = count_words(command->words);
+    int r = command->run(argc - skip, argv + skip, &error);
+    if (r >= 0)
+        return r;
+    fprintf(stderr, "kprov: %s\n", error.message);
+    return kp_code_info(r)->exit_status;
+}

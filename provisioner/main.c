@@ -1,0 +1,7 @@
+/* kprov: makes Kubernetes clusters out of machines. */
+#include "provisioner/cli/cli.h"
+
+int main(int argc, char **argv)
+{
+    return cli_main(argc, argv);
+}
