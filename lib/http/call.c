@@ -302,7 +302,8 @@ static void run_work(void *arg)
     call->work_posted = false;
     bool cancelled = call->cancelled;
     pthread_mutex_unlock(&call->mutex);
-    size_t consumed = KP_MIN(atomic_exchange(&call->consumed, 0), call->unconsumed);
+    size_t consumed = atomic_exchange(&call->consumed, 0);
+    consumed = KP_MIN(consumed, call->unconsumed);
     struct client_conn *conn = call->state == CALL_ACTIVE ? call->conn : NULL;
     if (cancelled && call->pprev) {
         struct kp_error error = { 0 };

@@ -20,7 +20,7 @@ struct transport_callbacks {
     void (*on_error)(struct transport *transport, const struct kp_error *error, void *arg); /* close it then */
     void (*on_drain)(struct transport *transport, void *arg);
 };
-/* Which protocols a TLS handshake offers or accepts. */
+/* Which protocols a client's TLS handshake offers; a server accepts what its context says. */
 enum transport_alpn { ALPN_H1, ALPN_H2, ALPN_BOTH };
 /* Owns stream. tls NULL: cleartext. server_name: clients only. */
 struct transport *transport_new(struct loop_stream *stream, struct tls_context *tls, bool is_server, const char *server_name,

@@ -167,9 +167,9 @@ struct transport *transport_new(struct loop_stream *stream, struct tls_context *
     static const struct loop_stream_callbacks callbacks = { on_read, on_eof, on_error, on_drain };
     struct transport *t = kp_calloc(1, sizeof(*t));
     t->stream = stream;
-    (void)is_server;
-    (void)alpn;
-    if (tls && tls_session_new(tls, server_name, &t->tls, error) < 0) {
+    static const char *const offers[][3] = { [ALPN_H1] = { "http/1.1" }, [ALPN_H2] = { "h2" }, [ALPN_BOTH] = { "h2", "http/1.1" } };
+    const char *const *offer = is_server ? NULL : offers[alpn];
+    if (tls && tls_session_new_alpn(tls, server_name, offer, &t->tls, error) < 0) {
         loop_stream_close(stream);
         free(t);
         return NULL;
