@@ -58,7 +58,13 @@ bool kp_field_zero(const struct kp_field *field, const void *obj);    /* nothing
 /* ---- trees ------------------------------------------------------------------------------------------------------ */
 bool kp_value_add_try(struct kp_arena *arena, struct kp_value *object, const char *key, struct kp_value *value); /* false: arena full */
 bool kp_value_append_try(struct kp_arena *arena, struct kp_value *array, struct kp_value *value);
+struct kp_value *kp_value_clone_try(const struct kp_value *value, struct kp_arena *arena); /* NULL: arena full */
 struct kp_member *kp_value_members_sorted(const struct kp_value *object); /* caller frees the array */
+
+/* ---- YAML ------------------------------------------------------------------------------------------------------- */
+/* What a plain scalar means under the YAML 1.1 rules of Go's yaml.v2; text that means nothing else is a string, which
+   borrows text. false: a number that JSON cannot hold. */
+bool kp_yaml_resolve(const char *text, struct kp_value *ret);
 
 #define KP_AT(obj, offset_) ((void *)((char *)(obj) + (offset_)))
 #define KP_CAT(obj, offset_) ((const void *)((const char *)(obj) + (offset_)))

@@ -165,30 +165,57 @@ bool kp_value_array_insert(struct kp_arena *arena, struct kp_value *array, size_
     return true;
 }
 
+static bool copy_array(struct kp_value *copy, const struct kp_value *value, struct kp_arena *arena)
+{
+    copy->array.cap = value->array.len;
+    copy->array.items = kp_arena_try(arena, KP_MAX(value->array.len, (size_t)1) * sizeof(struct kp_value *));
+    for (size_t i = 0; copy->array.items && i < value->array.len; i++)
+        if (!(copy->array.items[i] = kp_value_clone_try(value->array.items[i], arena)))
+            return false;
+    return copy->array.items != NULL;
+}
+
+static char *copy_string(struct kp_arena *arena, const char *s)
+{
+    size_t size = strlen(s) + 1;
+    char *copy = kp_arena_try(arena, size);
+    return copy ? memcpy(copy, s, size) : NULL;
+}
+
+static bool copy_object(struct kp_value *copy, const struct kp_value *value, struct kp_arena *arena)
+{
+    copy->object.cap = value->object.len;
+    copy->object.members = kp_arena_try(arena, KP_MAX(value->object.len, (size_t)1) * sizeof(struct kp_member));
+    for (size_t i = 0; copy->object.members && i < value->object.len; i++) {
+        struct kp_member *member = &copy->object.members[i];
+        member->key = copy_string(arena, value->object.members[i].key);
+        member->value = kp_value_clone_try(value->object.members[i].value, arena);
+        if (!member->key || !member->value)
+            return false;
+    }
+    return copy->object.members != NULL;
+}
+
+struct kp_value *kp_value_clone_try(const struct kp_value *value, struct kp_arena *arena)
+{
+    struct kp_value *copy = kp_arena_try(arena, sizeof(*copy));
+    if (!copy)
+        return NULL;
+    *copy = *value;
+    bool ok = true;
+    if (value->kind == KP_VALUE_STRING)
+        ok = (copy->string = copy_string(arena, value->string)) != NULL;
+    else if (value->kind == KP_VALUE_ARRAY)
+        ok = copy_array(copy, value, arena);
+    else if (value->kind == KP_VALUE_OBJECT)
+        ok = copy_object(copy, value, arena);
+    return ok ? copy : NULL;
+}
+
 struct kp_value *kp_value_clone(const struct kp_value *value, struct kp_arena *arena)
 {
-    struct kp_value *copy = kp_arena_memdup(arena, value, sizeof(*value));
-    switch (value->kind) {
-    case KP_VALUE_STRING:
-        copy->string = kp_arena_strdup(arena, value->string);
-        break;
-    case KP_VALUE_ARRAY:
-        copy->array.cap = value->array.len;
-        copy->array.items = kp_arena_alloc(arena, KP_MAX(value->array.len, (size_t)1) * sizeof(struct kp_value *));
-        for (size_t i = 0; i < value->array.len; i++)
-            copy->array.items[i] = kp_value_clone(value->array.items[i], arena);
-        break;
-    case KP_VALUE_OBJECT:
-        copy->object.cap = value->object.len;
-        copy->object.members = kp_arena_alloc(arena, KP_MAX(value->object.len, (size_t)1) * sizeof(struct kp_member));
-        for (size_t i = 0; i < value->object.len; i++) {
-            copy->object.members[i].key = kp_arena_strdup(arena, value->object.members[i].key);
-            copy->object.members[i].value = kp_value_clone(value->object.members[i].value, arena);
-        }
-        break;
-    default:
-        break;
-    }
+    struct kp_value *copy = kp_value_clone_try(value, arena);
+    KP_ASSERT(copy != NULL);
     return copy;
 }
 
