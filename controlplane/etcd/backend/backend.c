@@ -92,6 +92,8 @@ static int load_consistent_index(struct backend *backend, struct kp_error *error
         return kp_fail(error, KP_ECORRUPT, "%s: the consistent index is unreadable", backend->path);
     memcpy(&backend->committed_index, value.data, 8);
     memcpy(&backend->committed_term, value.data + 8, 8);
+    backend->pending->index = backend->committed_index;
+    backend->pending->term = backend->committed_term;
     return 0;
 }
 

@@ -1,0 +1,220 @@
+/* The etcd program: flags and environment variables in etcd's spelling, then one member until SIGTERM. */
+#include <signal.h>
+#include <unistd.h>
+
+#include "controlplane/etcd/server/server.h"
+
+struct options {
+    struct etcd_config config;
+    const char *log_level, *compaction_mode, *compaction_retention, *logger, *log_outputs;
+    const char *client_crl_file, *cipher_suites;
+    int64_t heartbeat_ms, election_ms, batch_interval_ns, progress_ns;
+    int64_t max_snapshots, max_wals;
+    bool auto_tls, peer_auto_tls, strict_reconfig, pre_vote, pprof, initial_corrupt_check, v2, version;
+    const char *corrupt_check_time, *metrics, *unsafe;
+};
+
+/* Accepted for manifests written for etcd, where what they ask for is what happens anyway. */
+static int check_fixed(const struct options *o, struct kp_error *error)
+{
+    if (o->auto_tls || o->peer_auto_tls)
+        return kp_fail(error, KP_ENOTSUPPORTED, "--auto-tls and --peer-auto-tls are not supported: give certificate files");
+    if (!kp_streq(o->metrics, "basic") && !kp_streq(o->metrics, "extensive"))
+        return kp_fail(error, KP_EUSAGE, "--metrics must be basic or extensive");
+    if (o->pprof || o->v2)
+        return kp_fail(error, KP_ENOTSUPPORTED, "--enable-pprof and --enable-v2 are not supported");
+    if (!o->pre_vote)
+        return kp_fail(error, KP_ENOTSUPPORTED, "--pre-vote cannot be turned off");
+    return 0;
+}
+
+static int set_compaction(struct options *o, struct kp_error *error)
+{
+    struct etcd_config *config = &o->config;
+    bool revision = kp_streq(o->compaction_mode, "revision");
+    if (!revision && !kp_streq(o->compaction_mode, "periodic"))
+        return kp_fail(error, KP_EUSAGE, "--auto-compaction-mode must be periodic or revision, not \"%s\"",
+                       o->compaction_mode);
+    config->compaction_mode = revision ? ETCD_COMPACT_REVISION : ETCD_COMPACT_PERIODIC;
+    int64_t number;
+    if (kp_parse_i64(o->compaction_retention, &number) == 0) { /* a bare number means hours */
+        config->compaction_retention = revision ? number : number * 3600 * 1000;
+    } else if (!revision && kp_parse_duration_ns(o->compaction_retention, &number) == 0) {
+        config->compaction_retention = number / 1000000;
+    } else {
+        return kp_fail(error, KP_EUSAGE, "--auto-compaction-retention: bad value \"%s\"", o->compaction_retention);
+    }
+    return config->compaction_retention < 0 ? kp_fail(error, KP_EUSAGE, "--auto-compaction-retention is negative") : 0;
+}
+
+static int parse_log_level(const char *text, enum kp_log_level *ret_level, struct kp_error *error)
+{
+    static const struct {
+        const char *name;
+        enum kp_log_level level;
+    } levels[] = {{"debug", KP_LOG_DEBUG}, {"info", KP_LOG_INFO},   {"warn", KP_LOG_WARNING},
+                  {"error", KP_LOG_ERROR}, {"panic", KP_LOG_ERROR}, {"fatal", KP_LOG_ERROR}};
+    for (size_t i = 0; i < KP_ARRAY_LEN(levels); i++)
+        if (kp_streq(text, levels[i].name)) {
+            *ret_level = levels[i].level;
+            return 0;
+        }
+    return kp_fail(error, KP_EUSAGE, "--log-level must be debug, info, warn, error, panic or fatal, not \"%s\"", text);
+}
+
+static struct options options = {
+    .config = {.name = "default",
+               .data_dir = NULL,
+               .wal_dir = "",
+               .listen_client_urls = "http://localhost:2379",
+               .advertise_client_urls = "http://localhost:2379",
+               .listen_peer_urls = "http://localhost:2380",
+               .initial_advertise_peer_urls = "http://localhost:2380",
+               .listen_metrics_urls = "",
+               .initial_cluster_state = "new",
+               .initial_cluster_token = "etcd-cluster",
+               .snapshot_count = ETCD_SNAPSHOT_COUNT_DEFAULT,
+               .txn_ops_max = ETCD_TXN_OPS_MAX_DEFAULT,
+               .request_bytes_max = ETCD_REQUEST_BYTES_MAX_DEFAULT},
+    .log_level = "info",
+    .logger = "zap",
+    .log_outputs = "default",
+    .metrics = "basic",
+    .compaction_mode = "periodic",
+    .compaction_retention = "0",
+    .heartbeat_ms = 100,
+    .election_ms = 1000,
+    .progress_ns = INT64_C(600) * 1000000000,
+    .strict_reconfig = true,
+    .pre_vote = true,
+};
+
+static const struct kp_flag flags[] = {
+    {"name", 0, KP_FLAG_STRING, &options.config.name, "human-readable name of this member", "ETCD_NAME"},
+    {"data-dir", 0, KP_FLAG_STRING, &options.config.data_dir, "folder of the data", "ETCD_DATA_DIR"},
+    {"wal-dir", 0, KP_FLAG_STRING, &options.config.wal_dir, "folder of the log, when not below --data-dir", "ETCD_WAL_DIR"},
+    {"snapshot-count", 0, KP_FLAG_I64, &options.config.snapshot_count, "entries after which the log is cut", "ETCD_SNAPSHOT_COUNT"},
+    {"heartbeat-interval", 0, KP_FLAG_I64, &options.heartbeat_ms, "milliseconds between heartbeats", "ETCD_HEARTBEAT_INTERVAL"},
+    {"election-timeout", 0, KP_FLAG_I64, &options.election_ms, "milliseconds without a leader before an election",
+     "ETCD_ELECTION_TIMEOUT"},
+    {"listen-peer-urls", 0, KP_FLAG_STRING, &options.config.listen_peer_urls, "where members reach this one", "ETCD_LISTEN_PEER_URLS"},
+    {"listen-client-urls", 0, KP_FLAG_STRING, &options.config.listen_client_urls, "where to serve clients", "ETCD_LISTEN_CLIENT_URLS"},
+    {"listen-metrics-urls", 0, KP_FLAG_STRING, &options.config.listen_metrics_urls, "further URLs for health and metrics",
+     "ETCD_LISTEN_METRICS_URLS"},
+    {"quota-backend-bytes", 0, KP_FLAG_I64, &options.config.quota_backend_bytes, "database size that raises the NOSPACE alarm",
+     "ETCD_QUOTA_BACKEND_BYTES"},
+    {"backend-batch-limit", 0, KP_FLAG_I64, &options.config.backend_batch_limit, "changes that force a database commit",
+     "ETCD_BACKEND_BATCH_LIMIT"},
+    {"backend-batch-interval", 0, KP_FLAG_DURATION, &options.batch_interval_ns, "longest time between database commits",
+     "ETCD_BACKEND_BATCH_INTERVAL"},
+    {"max-txn-ops", 0, KP_FLAG_I64, &options.config.txn_ops_max, "operations allowed in a transaction", "ETCD_MAX_TXN_OPS"},
+    {"max-request-bytes", 0, KP_FLAG_I64, &options.config.request_bytes_max, "largest request", "ETCD_MAX_REQUEST_BYTES"},
+    {"initial-advertise-peer-urls", 0, KP_FLAG_STRING, &options.config.initial_advertise_peer_urls, "this member's peer URLs",
+     "ETCD_INITIAL_ADVERTISE_PEER_URLS"},
+    {"initial-cluster", 0, KP_FLAG_STRING, &options.config.initial_cluster, "name=url of every first member", "ETCD_INITIAL_CLUSTER"},
+    {"initial-cluster-state", 0, KP_FLAG_STRING, &options.config.initial_cluster_state, "new or existing",
+     "ETCD_INITIAL_CLUSTER_STATE"},
+    {"initial-cluster-token", 0, KP_FLAG_STRING, &options.config.initial_cluster_token, "tells clusters apart",
+     "ETCD_INITIAL_CLUSTER_TOKEN"},
+    {"advertise-client-urls", 0, KP_FLAG_STRING, &options.config.advertise_client_urls, "client URLs that members tell of",
+     "ETCD_ADVERTISE_CLIENT_URLS"},
+    {"auto-compaction-mode", 0, KP_FLAG_STRING, &options.compaction_mode, "periodic or revision", "ETCD_AUTO_COMPACTION_MODE"},
+    {"auto-compaction-retention", 0, KP_FLAG_STRING, &options.compaction_retention, "hours or duration, or revisions; 0 is off",
+     "ETCD_AUTO_COMPACTION_RETENTION"},
+    {"cert-file", 0, KP_FLAG_STRING, &options.config.client_tls.cert_file, "certificate shown to clients", "ETCD_CERT_FILE"},
+    {"key-file", 0, KP_FLAG_STRING, &options.config.client_tls.key_file, "its key", "ETCD_KEY_FILE"},
+    {"trusted-ca-file", 0, KP_FLAG_STRING, &options.config.client_tls.trusted_ca_file, "CA of client certificates",
+     "ETCD_TRUSTED_CA_FILE"},
+    {"client-cert-auth", 0, KP_FLAG_BOOL, &options.config.client_tls.client_cert_auth, "require client certificates",
+     "ETCD_CLIENT_CERT_AUTH"},
+    {"peer-cert-file", 0, KP_FLAG_STRING, &options.config.peer_tls.cert_file, "certificate shown to peers", "ETCD_PEER_CERT_FILE"},
+    {"peer-key-file", 0, KP_FLAG_STRING, &options.config.peer_tls.key_file, "its key", "ETCD_PEER_KEY_FILE"},
+    {"peer-trusted-ca-file", 0, KP_FLAG_STRING, &options.config.peer_tls.trusted_ca_file, "CA of peer certificates",
+     "ETCD_PEER_TRUSTED_CA_FILE"},
+    {"peer-client-cert-auth", 0, KP_FLAG_BOOL, &options.config.peer_tls.client_cert_auth, "require peer certificates",
+     "ETCD_PEER_CLIENT_CERT_AUTH"},
+    {"auto-tls", 0, KP_FLAG_BOOL, &options.auto_tls, "refused", "ETCD_AUTO_TLS"},
+    {"peer-auto-tls", 0, KP_FLAG_BOOL, &options.peer_auto_tls, "refused", "ETCD_PEER_AUTO_TLS"},
+    {"strict-reconfig-check", 0, KP_FLAG_BOOL, &options.strict_reconfig, "reject changes that would lose the quorum",
+     "ETCD_STRICT_RECONFIG_CHECK"},
+    {"pre-vote", 0, KP_FLAG_BOOL, &options.pre_vote, "always on", "ETCD_PRE_VOTE"},
+    {"max-snapshots", 0, KP_FLAG_I64, &options.max_snapshots, "the database is the only snapshot: no effect",
+     "ETCD_MAX_SNAPSHOTS"},
+    {"max-wals", 0, KP_FLAG_I64, &options.max_wals, "the log is cut at each snapshot: no effect", "ETCD_MAX_WALS"},
+    {"enable-pprof", 0, KP_FLAG_BOOL, &options.pprof, "refused", "ETCD_ENABLE_PPROF"},
+    {"enable-v2", 0, KP_FLAG_BOOL, &options.v2, "refused", "ETCD_ENABLE_V2"},
+    {"metrics", 0, KP_FLAG_STRING, &options.metrics, "basic or extensive: the same here", "ETCD_METRICS"},
+    {"experimental-initial-corrupt-check", 0, KP_FLAG_BOOL, &options.initial_corrupt_check,
+     "every record is decoded at start anyway", "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK"},
+    {"experimental-watch-progress-notify-interval", 0, KP_FLAG_DURATION, &options.progress_ns,
+     "between progress notices of quiet watches", "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL"},
+    {"watch-progress-notify-interval", 0, KP_FLAG_DURATION, &options.progress_ns, "between progress notices of quiet watches",
+     "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL"},
+    {"logger", 0, KP_FLAG_STRING, &options.logger, "no effect: one line an event on standard error", "ETCD_LOGGER"},
+    {"log-outputs", 0, KP_FLAG_STRING, &options.log_outputs, "no effect: standard error", "ETCD_LOG_OUTPUTS"},
+    {"log-level", 0, KP_FLAG_STRING, &options.log_level, "debug, info, warn, error, panic or fatal", "ETCD_LOG_LEVEL"},
+    {"version", 0, KP_FLAG_BOOL, &options.version, "print the version and exit", NULL},
+    {0},
+};
+
+static int parse(struct options *o, int argc, char **argv, bool *ret_help, struct kp_error *error)
+{
+    int rc = kp_flags_parse(flags, argc, argv, NULL, ret_help, error);
+    if (rc < 0 || *ret_help || o->version)
+        return rc;
+    struct etcd_config *config = &o->config;
+    config->heartbeat_ms = o->heartbeat_ms;
+    config->election_ms = o->election_ms;
+    config->backend_batch_interval_ms = o->batch_interval_ns / 1000000;
+    config->watch_progress_interval_ms = KP_MAX(o->progress_ns / 1000000, 100);
+    if (!config->data_dir)
+        config->data_dir = kp_asprintf("%s.etcd", config->name);
+    if (!config->initial_cluster) /* every advertised URL belongs to this name, as etcd's default does */
+        config->initial_cluster = kp_asprintf("%s=%s", config->name, config->initial_advertise_peer_urls);
+    if ((rc = check_fixed(o, error)) < 0 || (rc = set_compaction(o, error)) < 0)
+        return rc;
+    return etcd_config_check(config, error);
+}
+
+static int serve(const struct options *o)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread: only sigwait below takes them */
+    signal(SIGPIPE, SIG_IGN);
+    struct kp_error error = {0};
+    struct etcd_server *server = NULL;
+    if (etcd_server_start(&o->config, &server, &error) < 0) {
+        kp_error_log("cannot start", "err", error.message, NULL);
+        return kp_code_info(error.code)->exit_status;
+    }
+    int signum = 0;
+    while (sigwait(&signals, &signum) != 0)
+        ;
+    kp_info("stopping", "signal", signum == SIGTERM ? "SIGTERM" : "SIGINT", NULL);
+    etcd_server_stop(server);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    bool help = false;
+    enum kp_log_level level = KP_LOG_INFO;
+    struct kp_error error = {0};
+    if (parse(&options, argc, argv, &help, &error) < 0 || parse_log_level(options.log_level, &level, &error) < 0) {
+        fprintf(stderr, "etcd: %s\n", error.message);
+        return kp_code_info(error.code)->exit_status;
+    }
+    if (help) {
+        kp_flags_print(flags, stdout);
+        return 0;
+    }
+    if (options.version) {
+        printf("etcd Version: %s\nBuild: kprov %s\n", ETCD_VERSION, KP_VERSION);
+        return 0;
+    }
+    kp_log_init("etcd", level);
+    return serve(&options);
+}

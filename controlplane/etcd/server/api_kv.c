@@ -1,0 +1,166 @@
+/* The KV service. Unary methods are served as streams of one message, which are the same on the wire: answers go out
+   as encoded, and a write keeps no thread while it waits for the log. */
+#include "controlplane/etcd/server/rpc_internal.h"
+
+int rpc_fail(struct kp_error *error, enum etcd_err err)
+{
+    const struct etcd_err_info *info = etcd_err_info(err);
+    return grpc_fail(error, (enum grpc_status)info->grpc_code, "%s", info->text);
+}
+
+int rpc_reply(struct grpc_stream *stream, struct kp_buf *out)
+{
+    KP_AUTO(kp_blob_unref) struct kp_blob *frame = frame_take(out);
+    return grpc_stream_send_blob(stream, frame);
+}
+
+static void proposed(struct op *op)
+{
+    struct grpc_stream *stream = op->ctx;
+    if (op->err == ETCD_OK)
+        grpc_stream_send_blob(stream, op->response); /* fails only when the client has gone */
+    const struct etcd_err_info *info = etcd_err_info(op->err);
+    grpc_stream_finish(stream, info->grpc_code, info->text);
+    grpc_stream_unref(stream);
+    op_done(op);
+    free(op);
+}
+
+enum etcd_err rpc_check_quota(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request)
+{
+    int64_t cost = request_cost(kind, request);
+    if (cost == 0 || !backend_over_quota(server->backend, cost))
+        return ETCD_OK;
+    if (!atomic_load(&server->alarms.no_space)) {
+        Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
+        alarm.action = ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
+        alarm.memberid = server->member_id;
+        alarm.alarm = ETCDSERVERPB__ALARM_TYPE__NOSPACE;
+        enum etcd_err err = op_run(server, OP_ALARM, &alarm.base, NULL);
+        if (err != ETCD_OK)
+            kp_warn("cannot raise the NOSPACE alarm", "err", etcd_err_info(err)->text, NULL);
+    }
+    return ETCD_NO_SPACE;
+}
+
+int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum op_kind kind,
+                const ProtobufCMessage *request, struct kp_error *error)
+{
+    struct etcd_server *server = server_of(context);
+    metric_count(kind);
+    enum etcd_err err = request_check(&server->config, kind, request);
+    if (err == ETCD_OK)
+        err = rpc_check_quota(server, kind, request);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    struct op *op = kp_malloc(sizeof *op);
+    op_init(server, op, kind, request);
+    if (op->entry->len > (size_t)server->config.request_bytes_max) {
+        op_done(op);
+        free(op);
+        return rpc_fail(error, ETCD_REQUEST_TOO_LARGE);
+    }
+    op->request = NULL; /* it dies with this call; the entry has it */
+    op->done = proposed;
+    op->ctx = grpc_stream_ref(stream);
+    op_propose(server, op);
+    return GRPC_DETACHED;
+}
+
+static int kv_range(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
+{
+    struct etcd_server *server = server_of(context);
+    const Etcdserverpb__RangeRequest *request = message;
+    metric_count_range();
+    enum etcd_err err = range_check(request);
+    if (err == ETCD_OK && !request->serializable)
+        err = node_wait_read(server);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    struct mvcc_range_request range;
+    struct mvcc_range_result result;
+    struct kp_error failure = {0};
+    range_of_request(request, &range);
+    err = etcd_err_of_mvcc(mvcc_range(server->mvcc, &range, &result, &failure));
+    if (failure.code)
+        kp_error_log("range failed", "err", failure.message, NULL);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, result.revision);
+    encode_range(&out, &result, request->keys_only);
+    mvcc_range_done(&result);
+    return rpc_reply(stream, &out);
+}
+
+static int kv_put(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
+{
+    return rpc_propose(context, stream, OP_PUT, message, error);
+}
+
+static int kv_delete(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                     struct kp_error *error)
+{
+    return rpc_propose(context, stream, OP_DELETE_RANGE, message, error);
+}
+
+/* A transaction that only reads needs no log entry, but is refused and answered alike. */
+static int read_txn(struct etcd_server *server, const Etcdserverpb__TxnRequest *txn, struct grpc_stream *stream,
+                    struct kp_error *error)
+{
+    enum etcd_err err = request_check(&server->config, OP_TXN, &txn->base);
+    if (err == ETCD_OK)
+        err = node_wait_read(server);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    KP_AUTO_BUF struct kp_buf out = {0};
+    struct kp_error failure = {0};
+    frame_begin(&out);
+    mvcc_begin(server->mvcc);
+    err = apply_txn(server, txn, &out, &failure);
+    int64_t revision = mvcc_end(server->mvcc);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    encode_header(server, &out, revision);
+    return rpc_reply(stream, &out);
+}
+
+static int kv_txn(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
+{
+    if (txn_is_read_only(message))
+        return read_txn(server_of(context), message, stream, error);
+    return rpc_propose(context, stream, OP_TXN, message, error);
+}
+
+static int kv_compact(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                      struct kp_error *error)
+{
+    const Etcdserverpb__CompactionRequest *request = message;
+    if (!request->physical)
+        return rpc_propose(context, stream, OP_COMPACT, message, error);
+    struct etcd_server *server = server_of(context);
+    KP_AUTO(kp_blob_unref) struct kp_blob *response = NULL;
+    enum etcd_err err = op_run(server, OP_COMPACT, &request->base, &response);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    upkeep_compact(server, true);
+    struct kp_error failure = {0};
+    if (backend_commit(server->backend, &failure) < 0)
+        return grpc_fail(error, GRPC_INTERNAL, "%s", failure.message);
+    return grpc_stream_send_blob(stream, response);
+}
+
+const struct grpc_method kv_methods[] = {
+    {"/etcdserverpb.KV/Range", GRPC_SERVER_STREAM, &etcdserverpb__range_request__descriptor,
+     &etcdserverpb__range_response__descriptor, .server_stream = kv_range},
+    {"/etcdserverpb.KV/Put", GRPC_SERVER_STREAM, &etcdserverpb__put_request__descriptor,
+     &etcdserverpb__put_response__descriptor, .server_stream = kv_put},
+    {"/etcdserverpb.KV/DeleteRange", GRPC_SERVER_STREAM, &etcdserverpb__delete_range_request__descriptor,
+     &etcdserverpb__delete_range_response__descriptor, .server_stream = kv_delete},
+    {"/etcdserverpb.KV/Txn", GRPC_SERVER_STREAM, &etcdserverpb__txn_request__descriptor,
+     &etcdserverpb__txn_response__descriptor, .server_stream = kv_txn},
+    {"/etcdserverpb.KV/Compact", GRPC_SERVER_STREAM, &etcdserverpb__compaction_request__descriptor,
+     &etcdserverpb__compaction_response__descriptor, .server_stream = kv_compact},
+    {0},
+};

@@ -1,0 +1,108 @@
+/* The Lease service. */
+#include "controlplane/etcd/server/rpc_internal.h"
+
+static int lease_grant(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                       struct kp_error *error)
+{
+    Etcdserverpb__LeaseGrantRequest request = *(const Etcdserverpb__LeaseGrantRequest *)message;
+    if (request.id == 0)
+        request.id = (int64_t)(kp_random_u64() >> 1) | 1; /* positive and never 0 */
+    return rpc_propose(context, stream, OP_LEASE_GRANT, &request.base, error);
+}
+
+static int lease_revoke(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                        struct kp_error *error)
+{
+    return rpc_propose(context, stream, OP_LEASE_REVOKE, message, error);
+}
+
+/* A lease that is gone answers with a TTL of 0: that is how clients learn of it. */
+static void on_keep_alive(struct grpc_stream *stream, const void *message, void *arg)
+{
+    struct etcd_server *server = arg;
+    const Etcdserverpb__LeaseKeepAliveRequest *request = message;
+    if (!atomic_load(&server->node.is_leader)) {
+        const struct etcd_err_info *info = etcd_err_info(ETCD_NO_LEADER);
+        grpc_stream_finish(stream, info->grpc_code, info->text);
+        return;
+    }
+    int64_t ttl_s = 0;
+    if (mvcc_lease_renew(server->mvcc, request->id, kp_mono_ms(), &ttl_s) != MVCC_OK)
+        ttl_s = 0;
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, mvcc_revision(server->mvcc));
+    encode_number(&out, 2, request->id);
+    encode_number(&out, 3, ttl_s);
+    rpc_reply(stream, &out); /* fails only when the client has gone */
+}
+
+static void on_keep_alive_close(struct grpc_stream *stream, void *arg) { grpc_stream_unref(stream); }
+
+static int lease_keep_alive(struct grpc_context *context, struct grpc_stream *stream, struct kp_error *error)
+{
+    static const struct grpc_stream_callbacks callbacks = {.on_message = on_keep_alive, .on_close = on_keep_alive_close};
+    grpc_stream_ref(stream);
+    grpc_stream_set_callbacks(stream, &callbacks, server_of(context));
+    return 0;
+}
+
+static int lease_time_to_live(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                              struct kp_error *error)
+{
+    struct etcd_server *server = server_of(context);
+    const Etcdserverpb__LeaseTimeToLiveRequest *request = message;
+    enum etcd_err err = node_wait_read(server);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, mvcc_revision(server->mvcc));
+    encode_number(&out, 2, request->id);
+    struct mvcc_lease_info info = {0};
+    if (mvcc_lease_time_to_live(server->mvcc, request->id, request->keys, kp_mono_ms(), &info) != MVCC_OK) {
+        encode_number(&out, 3, -1);
+        return rpc_reply(stream, &out);
+    }
+    encode_number(&out, 3, info.remaining_ttl_s);
+    encode_number(&out, 4, info.granted_ttl_s);
+    for (size_t i = 0; i < info.key_count; i++)
+        encode_message(&out, 5, info.keys[i]->data, info.keys[i]->len);
+    mvcc_blobs_free(info.keys, info.key_count);
+    return rpc_reply(stream, &out);
+}
+
+static int lease_leases(struct grpc_context *context, const void *message, struct grpc_stream *stream,
+                        struct kp_error *error)
+{
+    struct etcd_server *server = server_of(context);
+    enum etcd_err err = node_wait_read(server);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, mvcc_revision(server->mvcc));
+    int64_t *ids;
+    size_t len = mvcc_lease_list(server->mvcc, &ids);
+    for (size_t i = 0; i < len; i++) {
+        size_t begin = encode_begin(&out, 2);
+        encode_number(&out, 1, ids[i]);
+        encode_end(&out, begin);
+    }
+    free(ids);
+    return rpc_reply(stream, &out);
+}
+
+const struct grpc_method lease_methods[] = {
+    {"/etcdserverpb.Lease/LeaseGrant", GRPC_SERVER_STREAM, &etcdserverpb__lease_grant_request__descriptor,
+     &etcdserverpb__lease_grant_response__descriptor, .server_stream = lease_grant},
+    {"/etcdserverpb.Lease/LeaseRevoke", GRPC_SERVER_STREAM, &etcdserverpb__lease_revoke_request__descriptor,
+     &etcdserverpb__lease_revoke_response__descriptor, .server_stream = lease_revoke},
+    {"/etcdserverpb.Lease/LeaseKeepAlive", GRPC_BIDI, &etcdserverpb__lease_keep_alive_request__descriptor,
+     &etcdserverpb__lease_keep_alive_response__descriptor, .open = lease_keep_alive},
+    {"/etcdserverpb.Lease/LeaseTimeToLive", GRPC_SERVER_STREAM, &etcdserverpb__lease_time_to_live_request__descriptor,
+     &etcdserverpb__lease_time_to_live_response__descriptor, .server_stream = lease_time_to_live},
+    {"/etcdserverpb.Lease/LeaseLeases", GRPC_SERVER_STREAM, &etcdserverpb__lease_leases_request__descriptor,
+     &etcdserverpb__lease_leases_response__descriptor, .server_stream = lease_leases},
+    {0},
+};

@@ -1,0 +1,308 @@
+/* The Watch service: many watchers over one stream. */
+#include "controlplane/etcd/server/rpc_internal.h"
+
+#define WATCH_ID_NONE (-1)
+#define WATCHES_PER_STREAM_MAX 100000
+
+/* WatchResponse's fields */
+enum { WATCH_ID = 2, WATCH_CREATED = 3, WATCH_CANCELED = 4, WATCH_COMPACT = 5, WATCH_REASON = 6, WATCH_FRAGMENT = 7, WATCH_EVENTS = 11 };
+
+struct watch {
+    struct watch_stream *stream;
+    struct mvcc_watcher *watcher;
+    int64_t id;
+    bool fragment, progress;
+    _Atomic bool ended;            /* told that its revision was compacted */
+    _Atomic int64_t last_sent_ms;
+    struct watch *next;
+};
+
+/* Belongs to the loop's thread but for what the sink uses: grpc and server. */
+struct watch_stream {
+    struct etcd_server *server;
+    struct grpc_stream *grpc;
+    struct watch *watches;
+    size_t len;
+    int64_t next_id;
+    struct watch_stream *prev, *next;
+};
+
+struct response {
+    int64_t revision, watch_id, compact_revision;
+    bool created, canceled, fragment;
+    const char *reason;
+};
+
+static void begin_response(struct etcd_server *server, struct kp_buf *out, const struct response *r)
+{
+    frame_begin(out);
+    encode_header(server, out, r->revision);
+    encode_number(out, WATCH_ID, r->watch_id);
+    encode_number(out, WATCH_CREATED, r->created);
+    encode_number(out, WATCH_CANCELED, r->canceled);
+    encode_number(out, WATCH_COMPACT, r->compact_revision);
+    encode_string(out, WATCH_REASON, r->reason);
+    encode_number(out, WATCH_FRAGMENT, r->fragment);
+}
+
+static void send_response(struct watch_stream *stream, const struct response *r)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    begin_response(stream->server, &out, r);
+    rpc_reply(stream->grpc, &out); /* fails only when the client has gone: on_close follows */
+}
+
+/* ---- events: on the raft thread or the one that catches up, under the watch lock ---- */
+
+static size_t event_bytes(const struct mvcc_event *event, bool with_prev)
+{
+    return event->record->len + (with_prev && event->prev ? event->prev->len : 0) + 32;
+}
+
+/* One response; with fragments only so many events as fit, but at least one. Returns how many. */
+static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *batch, size_t from)
+{
+    struct etcd_server *server = watch->stream->server;
+    size_t max = watch->fragment ? (size_t)server->config.request_bytes_max : SIZE_MAX;
+    size_t bytes = 0, end = from;
+    while (end < batch->len && (end == from || bytes + event_bytes(batch->events[end], batch->with_prev) <= max))
+        bytes += event_bytes(batch->events[end++], batch->with_prev);
+    KP_AUTO_BUF struct kp_buf out = {0};
+    struct response r = {.revision = batch->revision, .watch_id = watch->id, .fragment = end < batch->len};
+    kp_buf_reserve(&out, bytes + 128);
+    begin_response(server, &out, &r);
+    for (size_t i = from; i < end; i++)
+        encode_event(&out, WATCH_EVENTS, batch->events[i], batch->with_prev);
+    rpc_reply(watch->stream->grpc, &out);
+    return end - from;
+}
+
+static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watch_batch *batch)
+{
+    struct watch *watch = ctx;
+    if (grpc_stream_queued(watch->stream->grpc) > WATCH_QUEUED_MAX)
+        return false; /* on_drain comes once those are sent */
+    atomic_store(&watch->last_sent_ms, kp_mono_ms());
+    if (batch->compact_revision) {
+        struct response r = {.revision = batch->revision,
+                             .watch_id = watch->id,
+                             .compact_revision = batch->compact_revision,
+                             .canceled = true};
+        send_response(watch->stream, &r);
+        atomic_store(&watch->ended, true);
+        return true;
+    }
+    for (size_t sent = 0; sent < batch->len;)
+        sent += send_events(watch, batch, sent);
+    return true;
+}
+
+static void on_created(void *ctx, struct mvcc_watcher *watcher, int64_t revision)
+{
+    struct watch *watch = ctx;
+    struct response r = {.revision = revision, .watch_id = watch->id, .created = true};
+    send_response(watch->stream, &r);
+}
+
+/* ---- requests: on the loop's thread ---- */
+
+static struct watch **find(struct watch_stream *stream, int64_t id)
+{
+    struct watch **at = &stream->watches;
+    while (*at && (*at)->id != id)
+        at = &(*at)->next;
+    return at;
+}
+
+static void remove_watch(struct watch_stream *stream, struct watch **at)
+{
+    struct watch *watch = *at;
+    *at = watch->next;
+    stream->len--;
+    mvcc_watch_cancel(stream->server->mvcc, watch->watcher);
+    free(watch);
+}
+
+static void sweep_ended(struct watch_stream *stream)
+{
+    for (struct watch **at = &stream->watches; *at;) {
+        if (atomic_load(&(*at)->ended))
+            remove_watch(stream, at);
+        else
+            at = &(*at)->next;
+    }
+}
+
+static void refuse_watch(struct watch_stream *stream, const char *reason)
+{
+    struct response r = {.revision = mvcc_revision(stream->server->mvcc),
+                         .watch_id = WATCH_ID_NONE,
+                         .created = true,
+                         .canceled = true,
+                         .reason = reason};
+    send_response(stream, &r);
+}
+
+static int64_t free_id(struct watch_stream *stream)
+{
+    while (*find(stream, stream->next_id))
+        stream->next_id++;
+    return stream->next_id++;
+}
+
+static void create(struct watch_stream *stream, const Etcdserverpb__WatchCreateRequest *request)
+{
+    sweep_ended(stream);
+    if (request->watch_id && *find(stream, request->watch_id)) {
+        refuse_watch(stream, "mvcc: duplicate watch ID provided on the WatchStream");
+        return;
+    }
+    if (stream->len >= WATCHES_PER_STREAM_MAX) {
+        refuse_watch(stream, etcd_err_info(ETCD_TOO_MANY_REQUESTS)->text);
+        return;
+    }
+    struct mvcc_watch_request watch_request = {.key = bytes_of(request->key),
+                                               .range_end = bytes_of(request->range_end),
+                                               .start_revision = request->start_revision,
+                                               .want_prev = request->prev_kv};
+    if (watch_request.key.len == 0) /* no key means from the first key on */
+        watch_request.key = (struct kp_bytes){(const uint8_t *)"", 1};
+    for (size_t i = 0; i < request->n_filters; i++) {
+        watch_request.no_put |= request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NOPUT;
+        watch_request.no_delete |= request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NODELETE;
+    }
+    struct watch *watch = kp_calloc(1, sizeof *watch);
+    watch->stream = stream;
+    watch->fragment = request->fragment;
+    watch->progress = request->progress_notify;
+    watch->last_sent_ms = kp_mono_ms();
+    watch->id = request->watch_id ? request->watch_id : free_id(stream);
+    if (mvcc_watch(stream->server->mvcc, &watch_request, sink, watch, on_created, &watch->watcher) != MVCC_OK) {
+        refuse_watch(stream, "mvcc: watcher range is empty");
+        free(watch);
+        return;
+    }
+    watch->next = stream->watches;
+    stream->watches = watch;
+    stream->len++;
+}
+
+static void cancel(struct watch_stream *stream, int64_t id)
+{
+    struct watch **at = find(stream, id);
+    if (!*at)
+        return;
+    bool ended = atomic_load(&(*at)->ended);
+    remove_watch(stream, at);
+    if (ended)
+        return; /* it was told already */
+    struct response r = {.revision = mvcc_revision(stream->server->mvcc), .watch_id = id, .canceled = true};
+    send_response(stream, &r);
+}
+
+static void send_progress(void *ctx, int64_t revision)
+{
+    struct response r = {.revision = revision, .watch_id = WATCH_ID_NONE};
+    send_response(ctx, &r);
+}
+
+/* Answers when every watcher of the stream has everything up to now; else the client asks again. */
+static void progress(struct watch_stream *stream)
+{
+    struct mvcc_watcher **watchers = kp_calloc(stream->len + 1, sizeof(struct mvcc_watcher *));
+    size_t len = 0;
+    sweep_ended(stream);
+    for (struct watch *watch = stream->watches; watch; watch = watch->next)
+        watchers[len++] = watch->watcher;
+    if (len)
+        mvcc_watch_progress(stream->server->mvcc, watchers, len, send_progress, stream);
+    free(watchers);
+}
+
+static void on_message(struct grpc_stream *grpc, const void *message, void *arg)
+{
+    struct watch_stream *stream = arg;
+    const Etcdserverpb__WatchRequest *request = message;
+    switch (request->request_union_case) {
+    case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST: create(stream, request->create_request); break;
+    case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CANCEL_REQUEST:
+        cancel(stream, request->cancel_request->watch_id);
+        break;
+    case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_PROGRESS_REQUEST: progress(stream); break;
+    default: break; /* a request of a later version: etcd passes over it */
+    }
+}
+
+static void on_drain(struct grpc_stream *grpc, void *arg)
+{
+    struct watch_stream *stream = arg;
+    for (struct watch *watch = stream->watches; watch; watch = watch->next)
+        mvcc_watch_resume(stream->server->mvcc, watch->watcher);
+}
+
+static void on_close(struct grpc_stream *grpc, void *arg)
+{
+    struct watch_stream *stream = arg;
+    while (stream->watches)
+        remove_watch(stream, &stream->watches);
+    if (stream->prev)
+        stream->prev->next = stream->next;
+    else
+        stream->server->rpc->watch_streams = stream->next;
+    if (stream->next)
+        stream->next->prev = stream->prev;
+    grpc_stream_unref(stream->grpc);
+    free(stream);
+}
+
+static int watch_open(struct grpc_context *context, struct grpc_stream *grpc, struct kp_error *error)
+{
+    static const struct grpc_stream_callbacks callbacks = {
+        .on_message = on_message, .on_drain = on_drain, .on_close = on_close};
+    struct etcd_server *server = server_of(context);
+    struct watch_stream *stream = kp_calloc(1, sizeof *stream);
+    stream->server = server;
+    stream->grpc = grpc_stream_ref(grpc);
+    stream->next = server->rpc->watch_streams;
+    if (stream->next)
+        stream->next->prev = stream;
+    server->rpc->watch_streams = stream;
+    grpc_stream_set_callbacks(grpc, &callbacks, stream);
+    return 0;
+}
+
+/* ---- on a timer: watchers that asked for it hear how far the store is ---- */
+
+static void send_quiet(void *ctx, int64_t revision)
+{
+    struct watch *watch = ctx;
+    struct response r = {.revision = revision, .watch_id = watch->id};
+    atomic_store(&watch->last_sent_ms, kp_mono_ms());
+    send_response(watch->stream, &r);
+}
+
+void watch_progress_tick(void *arg)
+{
+    struct etcd_server *server = arg;
+    int64_t before_ms = kp_mono_ms() - server->config.watch_progress_interval_ms;
+    for (struct watch_stream *stream = server->rpc->watch_streams; stream; stream = stream->next)
+        for (struct watch *watch = stream->watches; watch; watch = watch->next)
+            if (watch->progress && atomic_load(&watch->last_sent_ms) <= before_ms)
+                mvcc_watch_progress(server->mvcc, &watch->watcher, 1, send_quiet, watch);
+}
+
+void watch_close_all(void *arg)
+{
+    struct etcd_server *server = arg;
+    const struct etcd_err_info *info = etcd_err_info(ETCD_STOPPED);
+    for (struct watch_stream *stream = server->rpc->watch_streams, *next; stream; stream = next) {
+        next = stream->next; /* finishing may close it */
+        grpc_stream_finish(stream->grpc, info->grpc_code, info->text);
+    }
+}
+
+const struct grpc_method watch_methods[] = {
+    {"/etcdserverpb.Watch/Watch", GRPC_BIDI, &etcdserverpb__watch_request__descriptor,
+     &etcdserverpb__watch_response__descriptor, .open = watch_open},
+    {0},
+};

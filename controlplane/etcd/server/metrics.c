@@ -1,0 +1,101 @@
+/* The member's metrics, under etcd's names. */
+#include "controlplane/etcd/server/server_internal.h"
+
+static const double fsync_buckets[] = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
+                                       0.256, 0.512, 1.024, 2.048, 4.096, 8.192};
+static struct kp_metric *wal_fsync, *put_total, *range_total, *delete_total, *txn_total;
+
+enum gauge {
+    HAS_LEADER,
+    IS_LEADER,
+    LEADER_CHANGES,
+    PROPOSALS_COMMITTED,
+    PROPOSALS_APPLIED,
+    PROPOSALS_PENDING,
+    PROPOSALS_FAILED,
+    QUOTA,
+    DB_SIZE,
+    DB_IN_USE,
+    KEYS,
+    REVISION,
+    COMPACT_REVISION,
+    WATCHERS,
+    SLOW_WATCHERS,
+    EVENTS,
+    GAUGE_COUNT,
+};
+static const struct {
+    const char *name, *help;
+} gauge_names[GAUGE_COUNT] = {
+    [HAS_LEADER] = {"etcd_server_has_leader", "Whether a leader is known (1) or not (0)."},
+    [IS_LEADER] = {"etcd_server_is_leader", "Whether this member leads (1) or not (0)."},
+    [LEADER_CHANGES] = {"etcd_server_leader_changes_seen_total", "How often the leader changed."},
+    [PROPOSALS_COMMITTED] = {"etcd_server_proposals_committed_total", "The index of the newest committed entry."},
+    [PROPOSALS_APPLIED] = {"etcd_server_proposals_applied_total", "The index of the newest applied entry."},
+    [PROPOSALS_PENDING] = {"etcd_server_proposals_pending", "Requests that wait for the log or for a read."},
+    [PROPOSALS_FAILED] = {"etcd_server_proposals_failed_total", "Requests that timed out or were refused."},
+    [QUOTA] = {"etcd_server_quota_backend_bytes", "The quota of the database in bytes."},
+    [DB_SIZE] = {"etcd_mvcc_db_total_size_in_bytes", "The size of the database in bytes."},
+    [DB_IN_USE] = {"etcd_mvcc_db_total_size_in_use_in_bytes", "The size of the database without its free pages, in bytes."},
+    [KEYS] = {"etcd_debugging_mvcc_keys_total", "Keys in the index."},
+    [REVISION] = {"etcd_debugging_mvcc_current_revision", "The store's revision."},
+    [COMPACT_REVISION] = {"etcd_debugging_mvcc_compact_revision", "The revision compacted up to."},
+    [WATCHERS] = {"etcd_debugging_mvcc_watcher_total", "Watchers."},
+    [SLOW_WATCHERS] = {"etcd_debugging_mvcc_slow_watcher_total", "Watchers that are behind."},
+    [EVENTS] = {"etcd_debugging_mvcc_events_total", "Events sent to watchers."},
+};
+static struct kp_metric *gauges[GAUGE_COUNT];
+
+void metrics_init(void)
+{
+    wal_fsync = kp_histogram("etcd_disk_wal_fsync_duration_seconds", "How long a sync of the log takes.", NULL,
+                             fsync_buckets, KP_ARRAY_LEN(fsync_buckets));
+    put_total = kp_counter("etcd_mvcc_put_total", "Puts asked of this member.", NULL);
+    range_total = kp_counter("etcd_mvcc_range_total", "Ranges asked of this member.", NULL);
+    delete_total = kp_counter("etcd_mvcc_delete_total", "Deletions asked of this member.", NULL);
+    txn_total = kp_counter("etcd_mvcc_txn_total", "Transactions asked of this member.", NULL);
+    for (int i = 0; i < GAUGE_COUNT; i++)
+        gauges[i] = kp_gauge(gauge_names[i].name, gauge_names[i].help, NULL);
+}
+
+void metric_wal_sync(double seconds) { kp_metric_observe(wal_fsync, seconds); }
+
+void metric_count(enum op_kind kind)
+{
+    struct kp_metric *metric = kind == OP_PUT            ? put_total
+                               : kind == OP_DELETE_RANGE ? delete_total
+                               : kind == OP_TXN          ? txn_total
+                                                         : NULL;
+    if (metric)
+        kp_metric_add(metric, 1);
+}
+
+void metric_count_range(void) { kp_metric_add(range_total, 1); }
+
+void metrics_collect(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    struct mvcc_watch_stats watch;
+    mvcc_watch_stats(server->mvcc, &watch);
+    int64_t quota = backend_quota(server->backend);
+    double values[GAUGE_COUNT] = {
+        [HAS_LEADER] = atomic_load(&node->leader) != 0,
+        [IS_LEADER] = atomic_load(&node->is_leader),
+        [LEADER_CHANGES] = (double)atomic_load(&node->leader_changes),
+        [PROPOSALS_COMMITTED] = (double)atomic_load(&node->committed),
+        [PROPOSALS_APPLIED] = (double)atomic_load(&node->applied),
+        [PROPOSALS_PENDING] = (double)atomic_load(&node->waiting),
+        [PROPOSALS_FAILED] = (double)atomic_load(&node->proposals_failed),
+        [QUOTA] = quota > 0 ? (double)quota : 0,
+        [DB_SIZE] = (double)backend_size(server->backend),
+        [DB_IN_USE] = (double)backend_size_in_use(server->backend),
+        [KEYS] = (double)mvcc_key_count(server->mvcc),
+        [REVISION] = (double)mvcc_revision(server->mvcc),
+        [COMPACT_REVISION] = (double)mvcc_compact_revision(server->mvcc),
+        [WATCHERS] = (double)watch.watchers,
+        [SLOW_WATCHERS] = (double)watch.slow,
+        [EVENTS] = (double)watch.events,
+    };
+    for (int i = 0; i < GAUGE_COUNT; i++)
+        kp_metric_set(gauges[i], values[i]);
+}

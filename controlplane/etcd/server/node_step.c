@@ -1,0 +1,87 @@
+/* What the raft core asks for: writing the log and applying what is committed. */
+#include "controlplane/etcd/server/node_internal.h"
+
+#define META_CONF "conf_state"
+
+void node_persist(struct etcd_server *server, const struct raft_ready *ready)
+{
+    struct node *node = &server->node;
+    struct kp_error error = {0};
+    if (!ready->entries_len && !ready->hard_state_changed)
+        return;
+    if (wal_append(node->wal, ready->entries, ready->entries_len,
+                   ready->hard_state_changed ? &ready->hard_state : NULL, &error) < 0)
+        server_die("write the log", &error);
+    if (!ready->must_sync)
+        return; /* a new commit index alone goes out with the next sync */
+    int64_t start_ns = kp_mono_ns();
+    if (wal_sync(node->wal, &error) < 0)
+        server_die("sync the log", &error);
+    metric_wal_sync((double)(kp_mono_ns() - start_ns) / 1e9);
+}
+
+static void apply_normal(struct etcd_server *server, const struct raft_entry *entry)
+{
+    enum op_kind kind;
+    uint64_t id;
+    struct kp_bytes bytes;
+    if (!entry->data || entry->data->len == 0) {
+        apply_nothing(server, entry->index, entry->term);
+        return;
+    }
+    if (!entry_parse(entry->data, &kind, &id, &bytes)) {
+        struct kp_error error = {0};
+        kp_fail(&error, KP_ECORRUPT, "entry %llu is not one of ours", (unsigned long long)entry->index);
+        server_die("apply the log", &error);
+    }
+    struct op *op = node_take_op(&server->node, id);
+    ProtobufCMessage *decoded = op && op->request ? NULL : request_decode(kind, bytes.data, bytes.len);
+    const ProtobufCMessage *request = decoded ? decoded : op ? op->request : NULL;
+    if (!request) {
+        struct kp_error error = {0};
+        kp_fail(&error, KP_ECORRUPT, "entry %llu does not decode", (unsigned long long)entry->index);
+        server_die("apply the log", &error);
+    }
+    struct kp_blob *response = NULL;
+    enum etcd_err err =
+        apply_request(server, entry->index, entry->term, kind, request, op != NULL, op ? &op->response : &response);
+    request_free(decoded);
+    if (op)
+        node_finish_op(server, op, err);
+}
+
+static void apply_conf_change(struct etcd_server *server, const struct raft_entry *entry)
+{
+    struct node *node = &server->node;
+    struct raft_conf_change change;
+    struct raft_conf_state conf;
+    struct kp_error error = {0};
+    bool changed = raft_conf_change_decode(entry->data, &change, &error) == 0 &&
+                   raft_apply_conf_change(node->raft, &change, &conf, &error) == 0;
+    backend_write_lock(server->backend);
+    if (changed) {
+        KP_AUTO_BUF struct kp_buf bytes = {0};
+        raft_conf_state_encode(&bytes, &conf);
+        backend_put(server->backend, BACKEND_META, META_CONF, strlen(META_CONF), bytes.data, bytes.len);
+        node->conf = conf;
+        node->conf_index = entry->index;
+    }
+    backend_set_consistent_index(server->backend, entry->index, entry->term);
+    backend_write_unlock(server->backend);
+    if (!changed)
+        kp_warn("membership change refused", "err", error.message, NULL);
+}
+
+void node_apply(struct etcd_server *server, const struct raft_ready *ready)
+{
+    struct node *node = &server->node;
+    for (size_t i = 0; i < ready->committed_len; i++) {
+        const struct raft_entry *entry = &ready->committed[i];
+        if (entry->type == RAFT_ENTRY_CONF_CHANGE)
+            apply_conf_change(server, entry);
+        else
+            apply_normal(server, entry);
+        atomic_store(&node->applied, entry->index);
+        node->term_applied |= entry->term == ready->term;
+    }
+}

@@ -1,0 +1,150 @@
+/* Listening on the client and metrics URLs. */
+#include "controlplane/etcd/server/rpc_internal.h"
+
+#define PROGRESS_TICK_MS 1000
+#define SHUTDOWN_MS 2000
+
+static const struct grpc_method *const all_methods[] = {kv_methods,          watch_methods,   lease_methods,
+                                                        maintenance_methods, cluster_methods, auth_methods,
+                                                        NULL};
+
+/* The files are read again by themselves when they change, so that rotated certificates need no restart. */
+static int make_tls(const struct etcd_tls_files *files, struct tls_context **ret_tls, struct kp_error *error)
+{
+    static const char *const alpn[] = {"h2", "http/1.1", NULL};
+    struct tls_context_config config = {.server = true,
+                                        .cert_file = files->cert_file,
+                                        .key_file = files->key_file,
+                                        .ca_file = kp_empty(files->trusted_ca_file) ? NULL : files->trusted_ca_file,
+                                        .client_cert =
+                                            files->client_cert_auth ? TLS_CLIENT_CERT_REQUIRE : TLS_CLIENT_CERT_NONE,
+                                        .alpn = alpn};
+    if (!files->client_cert_auth && config.ca_file)
+        config.client_cert = TLS_CLIENT_CERT_REQUEST;
+    int rc = tls_context_new(&config, ret_tls, error);
+    return rc < 0 ? kp_wrap(error, "client TLS") : 0;
+}
+
+static int parse(const char *text, struct kp_arena *arena, struct http_url *url, const char **ret_host,
+                 struct kp_error *error)
+{
+    if (http_url_parse(text, arena, url, error) < 0)
+        return kp_wrap(error, "listen URL %s", text);
+    *ret_host = kp_streq(url->host, "localhost") ? "127.0.0.1" : url->host;
+    return 0;
+}
+
+static int listen_grpc(struct etcd_server *server, const char *text, struct kp_error *error)
+{
+    struct rpc_server *rpc = server->rpc;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct http_url url;
+    const char *host = NULL;
+    if (parse(text, arena, &url, &host, error) < 0)
+        return error->code;
+    bool secure = kp_streq(url.scheme, "https");
+    if (secure && !rpc->tls && make_tls(&server->config.client_tls, &rpc->tls, error) < 0)
+        return error->code;
+    struct grpc_server_config config = {
+        .http = {.host = host,
+                 .port = url.port,
+                 .tls = secure ? rpc->tls : NULL,
+                 .pool = rpc->pool,
+                 .idle_timeout_ms = 24 * 3600 * 1000},
+        .methods = all_methods,
+        .arg = server,
+        .message_bytes_max = (size_t)(server->config.request_bytes_max + RPC_MESSAGE_OVERHEAD),
+        .fallback = health_handler,
+    };
+    if (grpc_server_new(rpc->loop, &config, &rpc->grpc[rpc->grpc_len], error) < 0)
+        return kp_wrap(error, "listen on %s", text);
+    rpc->grpc_len++;
+    kp_info("serving clients", "url", text, NULL);
+    return 0;
+}
+
+static int listen_metrics(struct etcd_server *server, const char *text, struct kp_error *error)
+{
+    struct rpc_server *rpc = server->rpc;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct http_url url;
+    const char *host = NULL;
+    if (parse(text, arena, &url, &host, error) < 0)
+        return error->code;
+    bool secure = kp_streq(url.scheme, "https");
+    if (secure && !rpc->tls && make_tls(&server->config.client_tls, &rpc->tls, error) < 0)
+        return error->code;
+    struct http_server_config config = {.host = host,
+                                        .port = url.port,
+                                        .tls = secure ? rpc->tls : NULL,
+                                        .pool = rpc->pool,
+                                        .handler = health_handler,
+                                        .arg = server};
+    if (http_server_new(rpc->loop, &config, &rpc->http[rpc->http_len], error) < 0)
+        return kp_wrap(error, "listen on %s", text);
+    rpc->http_len++;
+    return 0;
+}
+
+static int listen_all(struct etcd_server *server, const char *urls,
+                      int (*listen)(struct etcd_server *server, const char *text, struct kp_error *error),
+                      struct kp_error *error)
+{
+    struct kp_strings list = {0};
+    split_urls(urls, &list);
+    int rc = list.len > ETCD_URLS_MAX ? kp_fail(error, KP_EUSAGE, "more than %d URLs in %s", ETCD_URLS_MAX, urls) : 0;
+    for (size_t i = 0; rc == 0 && i < list.len; i++)
+        rc = listen(server, list.items[i], error);
+    kp_strings_done(&list);
+    return rc;
+}
+
+static void start_timer(void *arg)
+{
+    struct etcd_server *server = arg;
+    server->rpc->progress_timer = loop_timer_new(server->rpc->loop, watch_progress_tick, server);
+    loop_timer_start(server->rpc->progress_timer, PROGRESS_TICK_MS, PROGRESS_TICK_MS);
+}
+
+static void stop_timer(void *arg)
+{
+    struct etcd_server *server = arg;
+    loop_timer_free(server->rpc->progress_timer);
+    server->rpc->progress_timer = NULL;
+}
+
+int rpc_start(struct etcd_server *server, struct kp_error *error)
+{
+    struct rpc_server *rpc = server->rpc = kp_calloc(1, sizeof *rpc);
+    rpc->loop = loop_new();
+    rpc->pool = pool_new("etcd-rpc", RPC_POOL_THREADS, RPC_POOL_QUEUE);
+    if (loop_start(rpc->loop, "etcd-net", error) < 0)
+        return error->code;
+    loop_call(rpc->loop, start_timer, server);
+    int rc = listen_all(server, server->config.listen_client_urls, listen_grpc, error);
+    if (rc == 0)
+        rc = listen_all(server, server->config.listen_metrics_urls, listen_metrics, error);
+    return rc;
+}
+
+void rpc_stop(struct etcd_server *server)
+{
+    struct rpc_server *rpc = server->rpc;
+    if (!rpc)
+        return;
+    loop_call(rpc->loop, watch_close_all, server);
+    for (size_t i = 0; i < rpc->grpc_len; i++)
+        grpc_server_shutdown(rpc->grpc[i], SHUTDOWN_MS);
+    for (size_t i = 0; i < rpc->grpc_len; i++)
+        grpc_server_free(rpc->grpc[i]);
+    for (size_t i = 0; i < rpc->http_len; i++)
+        http_server_free(rpc->http[i]);
+    pool_free(rpc->pool);
+    loop_call(rpc->loop, stop_timer, server);
+    loop_stop(rpc->loop);
+    loop_join(rpc->loop);
+    loop_free(rpc->loop);
+    tls_context_unref(rpc->tls);
+    free(rpc);
+    server->rpc = NULL;
+}

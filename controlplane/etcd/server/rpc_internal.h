@@ -1,0 +1,47 @@
+/* The member's sockets and the handlers behind them. */
+#ifndef ETCD_RPC_INTERNAL_H
+#define ETCD_RPC_INTERNAL_H
+
+#include "controlplane/etcd/server/server_internal.h"
+#include "grpc/grpc.h"
+#include "http/http.h"
+#include "loop/loop.h"
+#include "tls/tls.h"
+
+#define RPC_POOL_THREADS 16
+#define RPC_POOL_QUEUE 20000
+#define RPC_MESSAGE_OVERHEAD ((int64_t)512 << 10) /* as etcd allows above its request limit */
+#define WATCH_QUEUED_MAX ((size_t)4 << 20)        /* unsent bytes above which a stream's watchers wait */
+
+struct watch_stream;
+struct rpc_server {
+    struct loop *loop;
+    struct pool *pool;
+    struct tls_context *tls; /* NULL when no client URL is https */
+    struct grpc_server *grpc[ETCD_URLS_MAX];
+    size_t grpc_len;
+    struct http_server *http[ETCD_URLS_MAX]; /* metrics only */
+    size_t http_len;
+    /* the loop's own */
+    struct watch_stream *watch_streams;
+    struct loop_timer *progress_timer;
+};
+
+extern const struct grpc_method kv_methods[], watch_methods[], lease_methods[], maintenance_methods[], cluster_methods[],
+    auth_methods[];
+void watch_progress_tick(void *server);  /* on the loop */
+void watch_close_all(void *server);      /* on the loop */
+void health_handler(struct http_request *req, void *server);
+
+static inline struct etcd_server *server_of(const struct grpc_context *context) { return context->server_arg; }
+/* Ends a call with one of etcd's errors. */
+int rpc_fail(struct kp_error *error, enum etcd_err err);
+/* Sends the frame that `out` holds (header of the response included); for handlers that then return its result. */
+int rpc_reply(struct grpc_stream *stream, struct kp_buf *out);
+/* Proposes and leaves the call open until it is applied: returns GRPC_DETACHED or an error. */
+int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum op_kind kind,
+                const ProtobufCMessage *request, struct kp_error *error);
+/* Raises the NOSPACE alarm when the request would not fit. */
+enum etcd_err rpc_check_quota(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request);
+
+#endif

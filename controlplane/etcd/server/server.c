@@ -1,0 +1,114 @@
+/* One member: its parts started and stopped in order. */
+#include "controlplane/etcd/server/server_internal.h"
+
+#include <unistd.h>
+
+void server_die(const char *what, const struct kp_error *error)
+{
+    kp_error_log("cannot go on", "action", what, "err", error ? error->message : "", NULL);
+    _exit(1);
+}
+
+static int check_urls(const char *flag, const char *urls, const struct etcd_tls_files *tls, struct kp_error *error)
+{
+    struct kp_strings list = {0};
+    split_urls(urls, &list);
+    int rc = list.len ? 0 : kp_fail(error, KP_EUSAGE, "--%s names no URL", flag);
+    for (size_t i = 0; rc == 0 && i < list.len; i++) {
+        const char *url = list.items[i];
+        bool secure = kp_starts_with(url, "https://");
+        if (!secure && !kp_starts_with(url, "http://"))
+            rc = kp_fail(error, KP_EUSAGE, "--%s: URL scheme must be http or https: %s", flag, url);
+        else if (secure && tls && (kp_empty(tls->cert_file) || kp_empty(tls->key_file)))
+            rc = kp_fail(error, KP_EUSAGE, "--%s: %s needs a certificate and a key file", flag, url);
+    }
+    kp_strings_done(&list);
+    return rc;
+}
+
+int etcd_config_check(const struct etcd_config *config, struct kp_error *error)
+{
+    int rc;
+    if ((rc = check_urls("listen-client-urls", config->listen_client_urls, &config->client_tls, error)) < 0 ||
+        (rc = check_urls("advertise-client-urls", config->advertise_client_urls, NULL, error)) < 0 ||
+        (rc = check_urls("listen-peer-urls", config->listen_peer_urls, NULL, error)) < 0 ||
+        (rc = check_urls("initial-advertise-peer-urls", config->initial_advertise_peer_urls, NULL, error)) < 0)
+        return rc;
+    if (!kp_empty(config->listen_metrics_urls) &&
+        (rc = check_urls("listen-metrics-urls", config->listen_metrics_urls, &config->client_tls, error)) < 0)
+        return rc;
+    if (config->client_tls.client_cert_auth && kp_empty(config->client_tls.trusted_ca_file))
+        return kp_fail(error, KP_EUSAGE, "--client-cert-auth needs --trusted-ca-file");
+    if (config->heartbeat_ms <= 0 || config->election_ms < 5 * config->heartbeat_ms)
+        return kp_fail(error, KP_EUSAGE,
+                       "--election-timeout[%lldms] should be at least as 5 times as --heartbeat-interval[%lldms]",
+                       (long long)config->election_ms, (long long)config->heartbeat_ms);
+    if (config->election_ms > 50000)
+        return kp_fail(error, KP_EUSAGE, "--election-timeout[%lldms] is too long, and should be set less than 50000ms",
+                       (long long)config->election_ms);
+    if (config->snapshot_count <= 0 || config->txn_ops_max <= 0)
+        return kp_fail(error, KP_EUSAGE, "--snapshot-count and --max-txn-ops must be positive");
+    if (config->request_bytes_max <= 0 || config->request_bytes_max > ETCD_REQUEST_BYTES_LIMIT)
+        return kp_fail(error, KP_EUSAGE, "--max-request-bytes must be between 1 and %lld",
+                       (long long)ETCD_REQUEST_BYTES_LIMIT);
+    if (!kp_streq(config->initial_cluster_state, "new") && !kp_streq(config->initial_cluster_state, "existing"))
+        return kp_fail(error, KP_EUSAGE, "--initial-cluster-state must be new or existing, not \"%s\"",
+                       config->initial_cluster_state);
+    struct members members = {0};
+    uint64_t cluster_id, member_id;
+    rc = members_from_config(config, &members, &cluster_id, &member_id, error);
+    if (rc == 0 && members.len > 1)
+        rc = kp_fail(error, KP_ENOTSUPPORTED,
+                     "--initial-cluster names %zu members; this version runs clusters of one member", members.len);
+    members_done(&members);
+    return rc;
+}
+
+/* Tells the cluster our name and where clients reach us. */
+static int publish(struct etcd_server *server, struct kp_error *error)
+{
+    struct kp_strings urls = {0};
+    split_urls(server->config.advertise_client_urls, &urls);
+    Etcdserverpb__Member member = ETCDSERVERPB__MEMBER__INIT;
+    member.id = server->member_id;
+    member.name = (char *)(uintptr_t)server->config.name;
+    member.n_clienturls = urls.len;
+    member.clienturls = urls.items;
+    enum etcd_err err = op_run(server, OP_MEMBER_ATTRIBUTES, &member.base, NULL);
+    kp_strings_done(&urls);
+    return err == ETCD_OK ? 0 : kp_fail(error, KP_EUNAVAILABLE, "publish the member: %s", etcd_err_info(err)->text);
+}
+
+int etcd_server_start(const struct etcd_config *config, struct etcd_server **ret_server, struct kp_error *error)
+{
+    struct kp_error local = {0};
+    if (!error)
+        error = &local;
+    int rc = etcd_config_check(config, error);
+    if (rc < 0)
+        return rc;
+    KP_AUTO(etcd_server_stop) struct etcd_server *server = kp_calloc(1, sizeof *server);
+    server->config = *config;
+    atomic_store(&server->next_op_id, kp_random_u64());
+    metrics_init();
+    if ((rc = storage_open(server, error)) < 0 || (rc = node_start(server, error)) < 0 ||
+        (rc = upkeep_start(server, error)) < 0 || (rc = publish(server, error)) < 0 || (rc = rpc_start(server, error)) < 0)
+        return rc;
+    char member[24], cluster[24];
+    snprintf(member, sizeof member, "%llx", (unsigned long long)server->member_id);
+    snprintf(cluster, sizeof cluster, "%llx", (unsigned long long)server->cluster_id);
+    kp_info("member ready", "name", config->name, "member", member, "cluster", cluster, NULL);
+    *ret_server = KP_TAKE(server);
+    return 0;
+}
+
+void etcd_server_stop(struct etcd_server *server)
+{
+    if (!server)
+        return;
+    rpc_stop(server);
+    upkeep_stop(server);
+    node_stop(server);
+    storage_close(server);
+    free(server);
+}

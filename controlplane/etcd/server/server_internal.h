@@ -1,0 +1,227 @@
+/* What the files of the member share. */
+#ifndef ETCD_SERVER_INTERNAL_H
+#define ETCD_SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "controlplane/etcd/backend/backend.h"
+#include "controlplane/etcd/mvcc/mvcc.h"
+#include "controlplane/etcd/raft/raft.h"
+#include "controlplane/etcd/server/encode_internal.h"
+#include "controlplane/etcd/server/errors_internal.h"
+#include "controlplane/etcd/server/server.h"
+#include "controlplane/etcd/wal/wal.h"
+#include "proto/etcd.pb-c.h"
+
+#define ETCD_THREAD_STACK ((size_t)256 << 10)
+#define ETCD_OPS_WAITING_MAX 10000    /* proposals and reads under way; more are refused */
+#define ETCD_TXN_DEPTH_MAX 32         /* nested transactions */
+#define ETCD_CATCH_UP_ENTRIES 5000    /* log entries kept in memory behind a snapshot, for slow followers */
+#define ETCD_REQUEST_TIMEOUT_MS 5000  /* plus two election timeouts */
+#define ETCD_LEASE_SCAN_MS 500
+#define ETCD_LEASE_REVOKES_MAX 1000   /* at once */
+
+/* ---- replicated requests ---- */
+enum op_kind {
+    OP_PUT = 1,
+    OP_DELETE_RANGE,
+    OP_TXN,
+    OP_COMPACT,
+    OP_LEASE_GRANT,
+    OP_LEASE_REVOKE,
+    OP_ALARM,
+    OP_MEMBER_ATTRIBUTES,
+    OP_KIND_END,
+};
+
+/* One request that goes through the log. The maker fills in kind, request and done; `entry` is made by op_new. */
+struct op {
+    uint64_t id;
+    enum op_kind kind;
+    const ProtobufCMessage *request; /* decoded; borrowed until done, or NULL to decode the entry */
+    struct kp_blob *entry;           /* owned: what is proposed */
+    int64_t deadline_ms;
+    enum etcd_err err;
+    struct kp_blob *response; /* owned: a framed message, NULL on an error */
+    /* Once; on the raft thread, or inside op_propose when refused at once. Must not block; the op is the callee's again. */
+    void (*done)(struct op *op);
+    void *ctx;
+    struct op *next;
+};
+struct etcd_server;
+void op_init(struct etcd_server *server, struct op *op, enum op_kind kind, const ProtobufCMessage *request);
+void op_done(struct op *op); /* frees what it owns */
+/* Queues; op->done always follows. Any thread. */
+void op_propose(struct etcd_server *server, struct op *op);
+/* Proposes and waits. *ret_response (may be NULL) is the caller's. Not on a loop's or the raft thread. */
+enum etcd_err op_run(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request,
+                     struct kp_blob **ret_response);
+
+/* ---- requests.c ---- */
+/* NULL when malformed or nested too deep. */
+ProtobufCMessage *request_decode(enum op_kind kind, const uint8_t *data, size_t len);
+void request_free(ProtobufCMessage *request); /* accepts NULL */
+bool txn_depth_is_fine(const uint8_t *data, size_t len);
+/* What etcd checks before it proposes. */
+enum etcd_err request_check(const struct etcd_config *config, enum op_kind kind, const ProtobufCMessage *request);
+enum etcd_err range_check(const Etcdserverpb__RangeRequest *request);
+void range_of_request(const Etcdserverpb__RangeRequest *request, struct mvcc_range_request *ret);
+bool txn_is_read_only(const Etcdserverpb__TxnRequest *txn);
+/* Bytes that a request may add to the store; 0: none. */
+int64_t request_cost(enum op_kind kind, const ProtobufCMessage *request);
+static inline struct kp_bytes bytes_of(ProtobufCBinaryData data) { return (struct kp_bytes){data.data, data.len}; }
+
+/* ---- apply.c ---- */
+/* Applies one request at a log index. *ret_response is a framed message when want_response and nothing failed. */
+enum etcd_err apply_request(struct etcd_server *server, uint64_t index, uint64_t term, enum op_kind kind,
+                            const ProtobufCMessage *request, bool want_response, struct kp_blob **ret_response);
+/* An entry without effect on the store: moves the consistent index only. */
+void apply_nothing(struct etcd_server *server, uint64_t index, uint64_t term);
+/* apply_txn.c: inside mvcc_begin/mvcc_end; writes TxnResponse without its header. */
+enum etcd_err apply_txn(struct etcd_server *server, const Etcdserverpb__TxnRequest *txn, struct kp_buf *out,
+                        struct kp_error *error);
+enum etcd_err apply_put(struct etcd_server *server, const Etcdserverpb__PutRequest *put, struct kp_buf *out,
+                        struct kp_error *error);
+enum etcd_err apply_delete(struct etcd_server *server, const Etcdserverpb__DeleteRangeRequest *request,
+                           struct kp_buf *out, struct kp_error *error);
+void encode_header(struct etcd_server *server, struct kp_buf *out, int64_t revision);
+
+/* ---- members.c ---- */
+struct member {
+    uint64_t id;
+    char *name;
+    struct kp_strings peer_urls, client_urls;
+    bool learner;
+};
+struct members {
+    pthread_mutex_t mutex;
+    struct member *items; /* by id */
+    size_t len;
+};
+/* Computes ids as etcd does and finds who we are. */
+int members_from_config(const struct etcd_config *config, struct members *members, uint64_t *ret_cluster_id,
+                        uint64_t *ret_member_id, struct kp_error *error) KP_NODISCARD;
+int members_load(struct backend *backend, struct members *members, struct kp_error *error) KP_NODISCARD;
+void members_store(struct backend *backend, struct members *members); /* under the write lock */
+void members_set_attributes(struct backend *backend, struct members *members, const Etcdserverpb__Member *attributes);
+void members_encode(struct members *members, struct kp_buf *out, unsigned field);
+void members_done(struct members *members);
+void split_urls(const char *list, struct kp_strings *out);
+
+/* ---- alarms.c ---- */
+struct alarms {
+    pthread_mutex_t mutex;
+    struct alarm_entry {
+        uint64_t member_id;
+        int type;
+    } *items;
+    size_t len;
+    _Atomic bool no_space, corrupt; /* raised by any member */
+};
+int alarms_load(struct backend *backend, struct alarms *alarms, struct kp_error *error) KP_NODISCARD;
+void alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise);
+void alarms_encode(struct alarms *alarms, struct kp_buf *out, unsigned field, int type); /* type 0: all */
+void alarms_each(struct alarms *alarms, void (*fn)(void *ctx, uint64_t member_id, int type), void *ctx);
+void alarms_done(struct alarms *alarms);
+
+/* ---- node.c: the raft thread ---- */
+struct read_wait {
+    enum etcd_err err;
+    int64_t deadline_ms;
+    void (*done)(struct read_wait *wait); /* on the raft thread; must not block */
+    void *ctx;
+    struct read_wait *next;
+};
+struct node_call {
+    void (*fn)(struct etcd_server *server, struct node_call *call); /* on the raft thread */
+    struct node_call *next;
+};
+#define OP_TABLE_BUCKETS 4096
+struct node {
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t mutex; /* guards the queues */
+    pthread_cond_t wake;
+    struct op *ops, **ops_tail;
+    struct read_wait *reads, **reads_tail;
+    struct node_call *calls, **calls_tail;
+    bool stopping;
+
+    /* the raft thread's own */
+    struct raft *raft;
+    struct wal *wal;
+    struct op *blocked, **blocked_tail;    /* no leader yet */
+    struct op *table[OP_TABLE_BUCKETS];    /* proposed, by id */
+    size_t table_len;
+    struct read_batch *read_batches;
+    uint64_t next_read_id;
+    int64_t next_tick_ms, next_expiry_ms;
+    struct raft_conf_state conf;
+    uint64_t conf_index; /* where the configuration last changed */
+    bool term_applied;   /* an entry of the current term is applied, so all before it are */
+
+    _Atomic size_t waiting; /* proposals and reads */
+    _Atomic uint64_t term, leader, applied, committed, first_index;
+    _Atomic bool is_leader, sole_leader; /* sole: the only voter, so its applied state is the newest there is */
+    _Atomic uint64_t leader_changes, proposals_failed;
+};
+int node_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void node_stop(struct etcd_server *server); /* everything waiting gets ETCD_STOPPED */
+void node_read(struct etcd_server *server, struct read_wait *wait); /* wait->done always follows */
+void node_run(struct etcd_server *server, struct node_call *call);
+/* Waits until a linearizable read may be served. Not on a loop's thread. */
+enum etcd_err node_wait_read(struct etcd_server *server);
+int64_t request_timeout_ms(const struct etcd_server *server);
+
+/* ---- storage.c ---- */
+int storage_open(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void storage_close(struct etcd_server *server);
+
+/* ---- upkeep.c: threads for catching up watchers, leases, compaction, snapshots ---- */
+struct upkeep {
+    pthread_t watch_thread, thread;
+    bool watch_started, started;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake_watch, wake, compacted;
+    bool lag, compact, stopping;
+    _Atomic int revokes; /* under way */
+    uint64_t last_snapshot;
+    int64_t next_auto_compaction_ms;
+    struct revision_at *revisions; /* history for periodic compaction */
+    size_t revisions_len;
+};
+int upkeep_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void upkeep_stop(struct etcd_server *server);
+void upkeep_compact(struct etcd_server *server, bool wait); /* a compaction was marked */
+
+/* ---- the member ---- */
+struct rpc_server;
+struct etcd_server {
+    struct etcd_config config;
+    char *data_dir, *wal_dir, *db_path;
+    uint64_t cluster_id, member_id;
+    struct backend *backend;
+    struct mvcc *mvcc;
+    struct members members;
+    struct alarms alarms;
+    struct node node;
+    struct upkeep upkeep;
+    struct rpc_server *rpc;
+    _Atomic uint64_t next_op_id;
+};
+/* The disk or the log is beyond use: says so and ends the process, which is started again from what is on disk. */
+_Noreturn void server_die(const char *what, const struct kp_error *error);
+
+/* ---- metrics.c ---- */
+void metrics_init(void);
+void metrics_collect(struct etcd_server *server);
+void metric_wal_sync(double seconds);
+void metric_count(enum op_kind kind);
+void metric_count_range(void);
+
+/* ---- rpc: the sockets (rpc.c, health.c, api_*.c) ---- */
+int rpc_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void rpc_stop(struct etcd_server *server);
+
+#endif

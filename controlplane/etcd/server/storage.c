@@ -1,0 +1,173 @@
+/* Opening what is on disk - database and log - and making it agree; or making it anew. */
+#include "controlplane/etcd/server/node_internal.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define META_CONF "conf_state"
+
+static uint64_t random_below(void *ctx, uint64_t bound) { return kp_random_u64() % bound; }
+
+static void on_backend_error(void *ctx, const struct kp_error *error)
+{
+    kp_error_log("database cannot be written, trying again", "err", error->message, NULL);
+}
+
+static int make_folders(struct etcd_server *server, struct kp_error *error)
+{
+    const struct etcd_config *config = &server->config;
+    server->data_dir = kp_asprintf("%s/member", config->data_dir);
+    server->wal_dir = kp_empty(config->wal_dir) ? kp_asprintf("%s/wal", server->data_dir) : kp_strdup(config->wal_dir);
+    KP_AUTO_FREE char *snap = kp_asprintf("%s/snap", server->data_dir);
+    server->db_path = kp_asprintf("%s/db", snap);
+    if (kp_mkdir_p(config->data_dir, 0700, error) < 0 || kp_mkdir_p(snap, 0700, error) < 0)
+        return kp_wrap(error, "data folder");
+    return 0;
+}
+
+static int open_backend(struct etcd_server *server, struct kp_error *error)
+{
+    const struct etcd_config *config = &server->config;
+    struct backend_options options = {.quota_bytes = config->quota_backend_bytes,
+                                      .batch_interval_ms = config->backend_batch_interval_ms,
+                                      .batch_limit = config->backend_batch_limit,
+                                      .on_error = on_backend_error};
+    int rc = backend_open(server->db_path, &options, &server->backend, error);
+    if (rc < 0 || (rc = mvcc_open(server->backend, kp_mono_ms(), &server->mvcc, error)) < 0 ||
+        (rc = members_load(server->backend, &server->members, error)) < 0 ||
+        (rc = alarms_load(server->backend, &server->alarms, error)) < 0)
+        return rc;
+    /* etcd's least TTL: one and a half election timeouts, in whole seconds. */
+    mvcc_lease_set_ttl_min(server->mvcc, (config->election_ms * 3 / 2 + 999) / 1000);
+    return 0;
+}
+
+static int load_conf(struct etcd_server *server, struct raft_conf_state *conf, struct kp_error *error)
+{
+    KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
+    struct kp_bytes value;
+    if (backend_reader_begin(server->backend, &reader, error) < 0 ||
+        backend_reader_get(reader, BACKEND_META, META_CONF, strlen(META_CONF), &value, error) < 0)
+        return kp_wrap(error, "configuration in %s", server->db_path);
+    return raft_conf_state_decode(value.data, value.len, conf, error);
+}
+
+/* A first start: the configuration from the flags becomes the first thing in log and database. The database is marked
+   before the log exists, so that a crash in between starts over. */
+static int first_start(struct etcd_server *server, const struct wal_config *wal_config, struct raft_config *raft,
+                       struct kp_error *error)
+{
+    members_done(&server->members);
+    int rc = members_from_config(&server->config, &server->members, &server->cluster_id, &server->member_id, error);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < server->members.len; i++)
+        raft_id_set_add(&raft->conf.voters, server->members.items[i].id);
+    KP_AUTO_BUF struct kp_buf conf = {0};
+    raft_conf_state_encode(&conf, &raft->conf);
+    backend_write_lock(server->backend);
+    backend_put(server->backend, BACKEND_META, META_CONF, strlen(META_CONF), conf.data, conf.len);
+    members_store(server->backend, &server->members);
+    backend_write_unlock(server->backend);
+    if ((rc = backend_commit(server->backend, error)) < 0)
+        return rc;
+    struct wal_metadata metadata = {.cluster_id = server->cluster_id, .node_id = server->member_id};
+    struct wal_snapshot first = {.conf = raft->conf};
+    return wal_create(wal_config, &metadata, &first, &server->node.wal, error);
+}
+
+/* What replay gave must reach from the database's state on. */
+static int check_agreement(struct etcd_server *server, const struct wal_replay *replay, uint64_t applied,
+                           struct kp_error *error)
+{
+    uint64_t last = replay->snapshot.index + replay->entries_len;
+    if (applied < replay->snapshot.index)
+        return kp_fail(error, KP_ECORRUPT,
+                       "%s holds the state at entry %llu, but the log %s starts after %llu: restore one that fits",
+                       server->db_path, (unsigned long long)applied, server->wal_dir,
+                       (unsigned long long)replay->snapshot.index);
+    if (applied > last)
+        return kp_fail(error, KP_ECORRUPT,
+                       "%s holds the state at entry %llu, but the log %s ends at %llu: it lost entries", server->db_path,
+                       (unsigned long long)applied, server->wal_dir, (unsigned long long)last);
+    return 0;
+}
+
+static int restart(struct etcd_server *server, const struct wal_config *wal_config, struct wal_replay *replay,
+                   struct raft_config *raft, struct kp_error *error)
+{
+    int rc = wal_open(wal_config, replay, &server->node.wal, error);
+    if (rc < 0)
+        return rc;
+    if (replay->torn_bytes) {
+        char bytes[24];
+        snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)replay->torn_bytes);
+        kp_warn("the end of the log was torn and is cut off", "bytes", bytes, NULL);
+    }
+    server->cluster_id = replay->metadata.cluster_id;
+    server->member_id = replay->metadata.node_id;
+    uint64_t applied, applied_term;
+    backend_committed_index(server->backend, &applied, &applied_term);
+    if ((rc = check_agreement(server, replay, applied, error)) < 0 || (rc = load_conf(server, &raft->conf, error)) < 0)
+        return rc;
+    raft->hard_state = replay->hard_state;
+    raft->hard_state.commit = KP_MAX(raft->hard_state.commit, applied);
+    raft->snapshot_index = replay->snapshot.index;
+    raft->snapshot_term = replay->snapshot.term;
+    raft->entries = replay->entries;
+    raft->entries_len = replay->entries_len;
+    raft->applied = applied;
+    return 0;
+}
+
+int storage_open(struct etcd_server *server, struct kp_error *error)
+{
+    struct node *node = &server->node;
+    const struct etcd_config *config = &server->config;
+    node_init(node);
+    pthread_mutex_init(&server->members.mutex, NULL);
+    struct raft_config raft = {.election_ticks = (unsigned)(config->election_ms / config->heartbeat_ms),
+                               .heartbeat_ticks = 1,
+                               .pre_vote = true,
+                               .check_quorum = true,
+                               .random = random_below};
+    if (make_folders(server, error) < 0 || open_backend(server, error) < 0)
+        return error->code;
+    struct wal_config wal_config = {.path = server->wal_dir};
+    struct wal_replay replay = {0};
+    int rc;
+    if (wal_exists(&wal_config)) {
+        rc = restart(server, &wal_config, &replay, &raft, error);
+    } else {
+        uint64_t applied;
+        backend_committed_index(server->backend, &applied, NULL);
+        rc = applied ? kp_fail(error, KP_ECORRUPT, "%s holds the state at entry %llu, but there is no log in %s",
+                               server->db_path, (unsigned long long)applied, server->wal_dir)
+                     : first_start(server, &wal_config, &raft, error);
+    }
+    if (rc == 0) {
+        raft.id = server->member_id;
+        node->conf = raft.conf;
+        node->conf_index = raft.applied; /* at most: where it really changed is not kept */
+        atomic_store(&node->applied, raft.applied);
+        atomic_store(&node->term, raft.hard_state.term);
+        server->upkeep.last_snapshot = raft.snapshot_index;
+        rc = raft_new(&raft, &node->raft, error);
+    }
+    wal_replay_done(&replay);
+    return rc;
+}
+
+void storage_close(struct etcd_server *server)
+{
+    raft_free(server->node.raft);
+    wal_close(server->node.wal);
+    mvcc_close(server->mvcc);
+    backend_close(server->backend);
+    members_done(&server->members);
+    alarms_done(&server->alarms);
+    free(server->data_dir);
+    free(server->wal_dir);
+    free(server->db_path);
+}
