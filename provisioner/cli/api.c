@@ -103,10 +103,10 @@ int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct k
         return r;
     const struct k8s_node_list *list = answer;
     for (size_t i = 0; i < list->items.len; i++) {
-        const struct k8s_node *node = list->items.items[i];
+        const struct k8s_node *node = &list->items.items[i];
         const char *ready = "Unknown";
         for (size_t j = 0; node->status && j < node->status->conditions.len; j++) {
-            const struct k8s_node_condition *condition = node->status->conditions.items[j];
+            const struct k8s_node_condition *condition = &node->status->conditions.items[j];
             if (kp_streq(condition->type, "Ready"))
                 ready = condition->status;
         }
