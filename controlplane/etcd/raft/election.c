@@ -165,7 +165,7 @@ void raft_grant_own_vote(struct raft *raft) { raft_poll(raft, raft->id, true); }
 
 /* Configurations take effect when applied, so a member that missed a commit may ask a majority that is no more, and be
    refused by a removed member with a longer log for ever. What others know to be committed gets it out of there. */
-static void learn_commit(struct raft *raft, const struct raft_message *message)
+void raft_learn_commit(struct raft *raft, const struct raft_message *message)
 {
     if (raft->role == RAFT_LEADER || message->commit <= raft->log.committed || message->commit_term == 0 ||
         !raft_log_matches(&raft->log, message->commit, message->commit_term))
@@ -197,13 +197,11 @@ void raft_on_vote(struct raft *raft, const struct raft_message *message)
         raft->election_elapsed = 0;
         raft->vote = message->from;
     }
-    learn_commit(raft, message);
 }
 
 void raft_on_vote_resp(struct raft *raft, const struct raft_message *message)
 {
     bool pre = message->type == RAFT_MSG_PRE_VOTE_RESP;
-    learn_commit(raft, message);
     if (raft->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE))
         return;
     if (pre && !message->reject && message->term != raft->term + 1)

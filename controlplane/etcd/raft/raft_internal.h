@@ -126,6 +126,7 @@ void raft_become_follower(struct raft *raft, uint64_t term, uint64_t leader);
 void raft_elect(struct raft *raft, bool transfer); /* starts an election if this member may lead */
 bool raft_may_campaign(const struct raft *raft, struct kp_error *error);
 void raft_grant_own_vote(struct raft *raft);
+void raft_learn_commit(struct raft *raft, const struct raft_message *message);
 void raft_on_vote(struct raft *raft, const struct raft_message *message);
 void raft_on_vote_resp(struct raft *raft, const struct raft_message *message);
 void raft_poll(struct raft *raft, uint64_t from, bool granted);

@@ -49,9 +49,9 @@ static bool step_higher_term(struct raft *raft, const struct raft_message *messa
 
 static void step_lower_term(struct raft *raft, const struct raft_message *message)
 {
-    /* A member that came back with a higher term, and may not disturb by elections: its answer makes the old leader
-       step down, or it could never take part again. */
-    if ((raft->check_quorum || raft->pre_vote) && from_leader(message->type))
+    /* The answer tells the old leader to step down (thesis 3.3). A member that may not disturb by elections, or is no
+       voter as far as it knows, could else never take part again. */
+    if (from_leader(message->type))
         raft_send(raft, &(struct raft_message){.type = RAFT_MSG_APPEND_RESP, .to = message->from});
     else if (message->type == RAFT_MSG_PRE_VOTE)
         raft_send(raft,
@@ -124,6 +124,8 @@ int raft_step(struct raft *raft, const struct raft_message *message, struct kp_e
     int code = check_message(raft, message, error);
     if (code < 0)
         return code;
+    if (message->commit_term != 0) /* a fact, whatever the message's term */
+        raft_learn_commit(raft, message);
     if (message->term > raft->term) {
         if (!step_higher_term(raft, message))
             return 0;

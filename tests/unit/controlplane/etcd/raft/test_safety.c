@@ -17,6 +17,11 @@
 struct truth {
     struct cluster *cluster;
     uint64_t seed;
+    struct { /* what this run is rich in; per thousand */
+        uint64_t partition, heal, crash_ready, crash, campaign, lose, repeat;
+        uint64_t tick;  /* percent of what is done to members */
+        uint64_t delay; /* how far messages overtake each other */
+    } mood;
     struct {
         uint64_t term, hash; /* hash: of the state after it */
         bool known;
@@ -148,31 +153,31 @@ static void act_on_node(struct truth *truth, struct cluster_node *node)
     if (!node->raft) {
         if (dice < 30)
             cluster_start(cluster, node);
-    } else if (dice < 40) {
+    } else if (cluster_random(cluster, 1000) < truth->mood.crash) {
+        cluster_crash_node(cluster, node);
+    } else if (cluster_random(cluster, 1000) < truth->mood.campaign) {
+        (void)raft_campaign(node->raft, &error);
+    } else if (cluster_random(cluster, 100) < truth->mood.tick) {
         raft_tick(node->raft);
-    } else if (dice < 80) {
+    } else if (dice < 60) {
         char text[32];
         int len = snprintf(text, sizeof(text), "p%" PRIu64, cluster_random(cluster, 1000000));
         KP_AUTO(kp_blob_unref) struct kp_blob *data = kp_blob_new(text, (size_t)len);
         (void)!raft_propose(node->raft, data, &error);
-    } else if (dice < 88 && truth->reads + 1 < READS_MAX) {
+    } else if (dice < 75 && truth->reads + 1 < READS_MAX) {
         uint64_t id = ++truth->reads;
         truth->read_floor[id] = truth->applied_max;
         (void)!raft_read_index(node->raft, id, &error);
-    } else if (dice < 92) {
+    } else if (dice < 85) {
         propose_change(cluster, node);
-    } else if (dice < 94) {
+    } else if (dice < 90) {
         (void)!raft_transfer_leader(node->raft, any_node(cluster)->id, &error);
-    } else if (dice < 97) {
+    } else if (dice < 96) {
         uint64_t back = cluster_random(cluster, 8);
         if (node->live.applied > back)
             cluster_compact(cluster, node, node->live.applied - back);
-    } else if (dice < 98) {
-        (void)raft_campaign(node->raft, &error);
-    } else if (dice < 99) {
-        raft_report_unreachable(node->raft, any_node(cluster)->id);
     } else {
-        cluster_crash_node(cluster, node);
+        raft_report_unreachable(node->raft, any_node(cluster)->id);
     }
 }
 
@@ -180,27 +185,43 @@ static void act(struct truth *truth)
 {
     struct cluster *cluster = truth->cluster;
     uint64_t dice = cluster_random(cluster, 1000);
+    if (cluster_random(cluster, 1000) < truth->mood.partition)
+        partition(cluster);
+    else if (cluster_random(cluster, 1000) < truth->mood.heal)
+        memset(cluster->cut, 0, sizeof(cluster->cut));
     if (dice < 450) {
         if (cluster->network_len == 0)
             return;
-        size_t i = (size_t)cluster_random(cluster, KP_MIN(cluster->network_len, 8)); /* some reordering */
-        uint64_t fate = cluster_random(cluster, 100);
-        if (fate < 6)
+        size_t i = (size_t)cluster_random(cluster, KP_MIN(cluster->network_len, truth->mood.delay));
+        uint64_t fate = cluster_random(cluster, 1000);
+        if (fate < truth->mood.lose)
             cluster_drop(cluster, i);
         else
-            cluster_deliver(cluster, i, fate < 10);
+            cluster_deliver(cluster, i, fate < truth->mood.lose + truth->mood.repeat);
     } else if (dice < 800) {
-        uint64_t crash = cluster_random(cluster, 200);
-        cluster_ready(cluster, any_node(cluster), crash < CRASH_POINTS ? (enum cluster_crash)crash : CRASH_NEVER);
-    } else if (dice < 990) {
+        bool crash = cluster_random(cluster, 1000) < truth->mood.crash_ready;
+        cluster_ready(cluster, any_node(cluster),
+                      crash ? (enum cluster_crash)cluster_random(cluster, CRASH_POINTS) : CRASH_NEVER);
+    } else {
         act_on_node(truth, any_node(cluster));
-    } else if (dice < 993) {
-        partition(cluster);
-    } else if (dice < 996) {
-        memset(cluster->cut, 0, sizeof(cluster->cut));
     }
     while (cluster->network_len > NETWORK_MAX)
         cluster_drop(cluster, 0);
+}
+
+static void choose_mood(struct truth *truth)
+{
+    struct cluster *cluster = truth->cluster;
+    static const uint64_t rates[] = {0, 1, 5, 20};
+    truth->mood.partition = rates[cluster_random(cluster, 4)];
+    truth->mood.heal = rates[cluster_random(cluster, 4)];
+    truth->mood.crash_ready = 3 * rates[cluster_random(cluster, 4)];
+    truth->mood.crash = rates[cluster_random(cluster, 4)];
+    truth->mood.campaign = 2 * rates[cluster_random(cluster, 4)];
+    truth->mood.lose = 5 * rates[cluster_random(cluster, 4)];
+    truth->mood.repeat = 5 * rates[cluster_random(cluster, 4)];
+    truth->mood.tick = 10 + cluster_random(cluster, 80);
+    truth->mood.delay = (uint64_t)1 << cluster_random(cluster, 7);
 }
 
 static struct cluster_node *current_leader(struct cluster *cluster)
@@ -273,6 +294,7 @@ static void run_seed(uint64_t seed, unsigned steps, struct totals *totals)
     cluster_init(&cluster, seed);
     truth->cluster = &cluster;
     truth->seed = seed;
+    choose_mood(truth);
     cluster.on_apply = on_apply;
     cluster.on_ready = on_ready;
     cluster.observer_ctx = truth;
