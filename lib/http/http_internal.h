@@ -84,5 +84,9 @@ void tunnel_attach(struct http_tunnel *tunnel, struct transport *transport, cons
                    void *arg);
 void tunnel_fail(struct http_tunnel *tunnel);  /* never attached: closes it */
 void tunnel_abort(struct http_tunnel *tunnel); /* closes the transport at once */
+struct loop *tunnel_loop(const struct http_tunnel *tunnel);
+bool tunnel_is_open(struct http_tunnel *tunnel);
+/* Any thread. Posts fn(arg) to the tunnel's loop while the tunnel is open; otherwise calls dropped(arg) here. */
+void tunnel_post(struct http_tunnel *tunnel, loop_fn fn, void *arg, void (*dropped)(void *arg));
 
 #endif

@@ -220,6 +220,30 @@ void tunnel_abort(struct http_tunnel *tunnel)
     finish(tunnel);
 }
 
+struct loop *tunnel_loop(const struct http_tunnel *tunnel)
+{
+    return tunnel->loop;
+}
+
+bool tunnel_is_open(struct http_tunnel *tunnel)
+{
+    pthread_mutex_lock(&tunnel->mutex);
+    bool open = !tunnel->closed;
+    pthread_mutex_unlock(&tunnel->mutex);
+    return open;
+}
+
+void tunnel_post(struct http_tunnel *tunnel, loop_fn fn, void *arg, void (*dropped)(void *arg))
+{
+    pthread_mutex_lock(&tunnel->mutex);
+    bool open = !tunnel->closed;
+    if (open)
+        loop_post(tunnel->loop, fn, arg);
+    pthread_mutex_unlock(&tunnel->mutex);
+    if (!open)
+        dropped(arg);
+}
+
 /* ---- the public face ---- */
 
 struct http_tunnel *http_upgrade(struct http_request *req, const struct http_header *headers, size_t header_count)
