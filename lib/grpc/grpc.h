@@ -112,7 +112,7 @@ void grpc_stream_finish(struct grpc_stream *stream, int status, const char *mess
 bool grpc_stream_closed(struct grpc_stream *stream);
 const struct grpc_context *grpc_stream_context(struct grpc_stream *stream);
 struct grpc_stream *grpc_stream_ref(struct grpc_stream *stream);
-void grpc_stream_unref(struct grpc_stream *stream); /* accepts NULL; the last one finishes a stream still open (CANCELLED) */
+void grpc_stream_unref(struct grpc_stream *stream); /* accepts NULL; does not finish: a stream stays until it is closed */
 KP_DEFINE_AUTO(struct grpc_stream *, grpc_stream_unref)
 
 enum grpc_kind { GRPC_UNARY, GRPC_SERVER_STREAM, GRPC_CLIENT_STREAM, GRPC_BIDI };

@@ -61,12 +61,12 @@ static int cert_read_info(struct tls_cert *cert, struct kp_error *error)
 {
     struct tls_cert_info *info = &cert->info;
     GENERAL_NAMES *sans = X509_get_ext_d2i(cert->x509, NID_subject_alt_name, NULL, NULL);
-    int rc = names_read(cert->arena, X509_get_subject_name(cert->x509), sans, info, NULL, error);
+    int rc = tls_names_read(cert->arena, X509_get_subject_name(cert->x509), sans, info, NULL, error);
     GENERAL_NAMES_free(sans);
     if (rc < 0)
         return rc;
     struct tls_cert_info issuer = {0};
-    rc = names_read(cert->arena, X509_get_issuer_name(cert->x509), NULL, &issuer, NULL, error);
+    rc = tls_names_read(cert->arena, X509_get_issuer_name(cert->x509), NULL, &issuer, NULL, error);
     if (rc < 0)
         return rc;
     info->issuer_common_name = issuer.common_name;
@@ -82,7 +82,7 @@ static int cert_read_info(struct tls_cert *cert, struct kp_error *error)
     return 0;
 }
 
-int cert_wrap(X509 *x509, struct tls_cert **ret_cert, struct kp_error *error)
+int tls_cert_wrap(X509 *x509, struct tls_cert **ret_cert, struct kp_error *error)
 {
     struct tls_cert *cert = kp_calloc(1, sizeof(*cert));
     cert->refs = 1;
@@ -105,8 +105,8 @@ int tls_cert_from_pem(const char *pem, size_t len, struct tls_cert **ret_cert, s
     X509 *x509 = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     if (!x509)
-        return openssl_fail(error, KP_EBADREQUEST, "parse a PEM certificate");
-    return cert_wrap(x509, ret_cert, error);
+        return tls_openssl_fail(error, KP_EBADREQUEST, "parse a PEM certificate");
+    return tls_cert_wrap(x509, ret_cert, error);
 }
 
 int tls_cert_from_der(const void *der, size_t len, struct tls_cert **ret_cert, struct kp_error *error)
@@ -117,9 +117,9 @@ int tls_cert_from_der(const void *der, size_t len, struct tls_cert **ret_cert, s
     X509 *x509 = d2i_X509(NULL, &p, (long)len);
     if (!x509 || p != (const unsigned char *)der + len) {
         X509_free(x509);
-        return openssl_fail(error, KP_EBADREQUEST, "parse a DER certificate");
+        return tls_openssl_fail(error, KP_EBADREQUEST, "parse a DER certificate");
     }
-    return cert_wrap(x509, ret_cert, error);
+    return tls_cert_wrap(x509, ret_cert, error);
 }
 
 int tls_cert_load(const char *path, struct tls_cert **ret_cert, struct kp_error *error)
@@ -173,8 +173,8 @@ int tls_cert_key(const struct tls_cert *cert, struct tls_key **ret_key, struct k
 {
     EVP_PKEY *pkey = X509_get_pubkey(cert->x509);
     if (!pkey)
-        return openssl_fail(error, KP_EBADREQUEST, "public key of certificate %s", cert->info.common_name);
-    *ret_key = key_wrap(pkey, false);
+        return tls_openssl_fail(error, KP_EBADREQUEST, "public key of certificate %s", cert->info.common_name);
+    *ret_key = tls_key_wrap(pkey, false);
     return 0;
 }
 
@@ -190,24 +190,24 @@ bool tls_cert_matches_host(const struct tls_cert *cert, const char *host)
     return X509_check_host(cert->x509, host, 0, flags, NULL) == 1;
 }
 
-int pem_read_certs(const char *pem, STACK_OF(X509) *stack, struct kp_error *error)
+int tls_pem_read_certs(const char *pem, STACK_OF(X509) *stack, struct kp_error *error)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
     if (!bio)
-        return openssl_fail(error, KP_EINTERNAL, "read PEM certificates");
+        return tls_openssl_fail(error, KP_EINTERNAL, "read PEM certificates");
     int count = 0, rc = 0;
     while (rc == 0) {
         X509 *x509 = PEM_read_bio_X509(bio, NULL, NULL, NULL);
         if (!x509) {
             unsigned long number = ERR_peek_last_error();
             if (ERR_GET_LIB(number) != ERR_LIB_PEM || ERR_GET_REASON(number) != PEM_R_NO_START_LINE)
-                rc = openssl_fail(error, KP_EBADREQUEST, "PEM certificate number %d", count + 1);
+                rc = tls_openssl_fail(error, KP_EBADREQUEST, "PEM certificate number %d", count + 1);
             break;
         }
         if (count == CERTS_PER_PEM_MAX)
             rc = kp_fail(error, KP_ETOOLARGE, "more than %d PEM certificates", CERTS_PER_PEM_MAX);
         else if (!sk_X509_push(stack, x509))
-            rc = openssl_fail(error, KP_EINTERNAL, "read PEM certificates");
+            rc = tls_openssl_fail(error, KP_EINTERNAL, "read PEM certificates");
         if (rc < 0)
             X509_free(x509);
         else
@@ -222,7 +222,7 @@ static int verify_in(X509_STORE_CTX *ctx, const struct tls_cert *cert, STACK_OF(
                      enum tls_usage usage, int64_t now_s, struct kp_error *error)
 {
     if (!X509_STORE_CTX_init(ctx, NULL, cert->x509, chain))
-        return openssl_fail(error, KP_EINTERNAL, "verify a certificate");
+        return tls_openssl_fail(error, KP_EINTERNAL, "verify a certificate");
     X509_STORE_CTX_set0_trusted_stack(ctx, roots);
     X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(ctx);
     X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
@@ -245,11 +245,11 @@ int tls_cert_verify(const struct tls_cert *cert, const char *chain_pem, const ch
     STACK_OF(X509) *roots = sk_X509_new_null();
     STACK_OF(X509) *chain = sk_X509_new_null();
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    int rc = roots && chain && ctx ? 0 : openssl_fail(error, KP_EINTERNAL, "verify a certificate");
+    int rc = roots && chain && ctx ? 0 : tls_openssl_fail(error, KP_EINTERNAL, "verify a certificate");
     if (rc == 0)
-        rc = pem_read_certs(ca_pem, roots, error);
+        rc = tls_pem_read_certs(ca_pem, roots, error);
     if (rc >= 0 && chain_pem)
-        rc = pem_read_certs(chain_pem, chain, error);
+        rc = tls_pem_read_certs(chain_pem, chain, error);
     if (rc >= 0)
         rc = verify_in(ctx, cert, roots, chain, usage, now_s, error);
     X509_STORE_CTX_free(ctx);

@@ -16,7 +16,7 @@ static int add_ext(X509 *x509, X509 *issuer, int nid, const char *value, struct 
     X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
     int ok = ext && X509_add_ext(x509, ext, -1);
     X509_EXTENSION_free(ext);
-    return ok ? 0 : openssl_fail(error, KP_EINTERNAL, "certificate extension %s", OBJ_nid2sn(nid));
+    return ok ? 0 : tls_openssl_fail(error, KP_EINTERNAL, "certificate extension %s", OBJ_nid2sn(nid));
 }
 
 static int add_leaf_exts(X509 *x509, X509 *issuer, unsigned usages, bool rsa, struct kp_error *error)
@@ -52,7 +52,7 @@ static int add_exts(X509 *x509, X509 *issuer, bool ca, unsigned usages, bool rsa
     if (rc == 0 && sans) {
         bool critical = X509_NAME_entry_count(X509_get_subject_name(x509)) == 0; /* RFC 5280 4.2.1.6 */
         if (X509_add1_ext_i2d(x509, NID_subject_alt_name, sans, critical, X509V3_ADD_DEFAULT) != 1)
-            rc = openssl_fail(error, KP_EINTERNAL, "subject alternative names");
+            rc = tls_openssl_fail(error, KP_EINTERNAL, "subject alternative names");
     }
     return rc;
 }
@@ -81,32 +81,32 @@ static int set_basics(X509 *x509, EVP_PKEY *public_key, const X509_NAME *subject
         ASN1_TIME_set(X509_getm_notBefore(x509), (time_t)from_s) &&
         ASN1_TIME_set(X509_getm_notAfter(x509), (time_t)to_s))
         return 0;
-    return openssl_fail(error, KP_EINTERNAL, "fill in a certificate");
+    return tls_openssl_fail(error, KP_EINTERNAL, "fill in a certificate");
 }
 
-int cert_issue(EVP_PKEY *public_key, const X509_NAME *subject, GENERAL_NAMES *sans,
+int tls_cert_issue(EVP_PKEY *public_key, const X509_NAME *subject, GENERAL_NAMES *sans,
                const struct tls_cert_options *options, const struct tls_cert *ca_cert, const struct tls_key *ca_key,
                struct tls_cert **ret_cert, struct kp_error *error)
 {
     if (!ca_key->is_private)
         return kp_fail(error, KP_EINVALID, "sign a certificate: the CA's private key is needed");
     if (ca_cert && X509_check_private_key(ca_cert->x509, ca_key->pkey) != 1)
-        return openssl_fail(error, KP_EINVALID, "sign a certificate: the key does not belong to the CA \"%s\"",
+        return tls_openssl_fail(error, KP_EINVALID, "sign a certificate: the key does not belong to the CA \"%s\"",
                             ca_cert->info.common_name);
     X509 *x509 = X509_new();
     if (!x509)
-        return openssl_fail(error, KP_EINTERNAL, "make a certificate");
+        return tls_openssl_fail(error, KP_EINTERNAL, "make a certificate");
     bool rsa = EVP_PKEY_get_base_id(public_key) == EVP_PKEY_RSA;
     int rc = set_basics(x509, public_key, subject, options, ca_cert, error);
     if (rc == 0)
         rc = add_exts(x509, ca_cert ? ca_cert->x509 : x509, !ca_cert, options->usages, rsa, sans, error);
     if (rc == 0 && !X509_sign(x509, ca_key->pkey, EVP_sha256()))
-        rc = openssl_fail(error, KP_EINTERNAL, "sign a certificate");
+        rc = tls_openssl_fail(error, KP_EINTERNAL, "sign a certificate");
     if (rc < 0) {
         X509_free(x509);
         return rc;
     }
-    return cert_wrap(x509, ret_cert, error);
+    return tls_cert_wrap(x509, ret_cert, error);
 }
 
 static int create(const struct tls_key *key, const struct tls_cert_options *options, const struct tls_cert *ca_cert,
@@ -114,12 +114,12 @@ static int create(const struct tls_key *key, const struct tls_cert_options *opti
 {
     X509_NAME *name = X509_NAME_new();
     GENERAL_NAMES *sans = NULL;
-    int rc = name ? names_write_subject(name, &options->subject, error)
-                  : openssl_fail(error, KP_EINTERNAL, "make a certificate");
+    int rc = name ? tls_names_write_subject(name, &options->subject, error)
+                  : tls_openssl_fail(error, KP_EINTERNAL, "make a certificate");
     if (rc == 0)
-        rc = names_make_sans(&options->subject, &sans, error);
+        rc = tls_names_make_sans(&options->subject, &sans, error);
     if (rc == 0)
-        rc = cert_issue(key->pkey, name, sans, options, ca_cert, ca_key, ret_cert, error);
+        rc = tls_cert_issue(key->pkey, name, sans, options, ca_cert, ca_key, ret_cert, error);
     GENERAL_NAMES_free(sans);
     X509_NAME_free(name);
     if (rc < 0)
@@ -143,7 +143,7 @@ int tls_cert_create(const struct tls_key *key, const struct tls_cert_options *op
 static int csr_fill(X509_REQ *req, const struct tls_key *key, const struct tls_subject *subject, GENERAL_NAMES *sans,
                     struct kp_error *error)
 {
-    int rc = names_write_subject(X509_REQ_get_subject_name(req), subject, error);
+    int rc = tls_names_write_subject(X509_REQ_get_subject_name(req), subject, error);
     if (rc < 0)
         return rc;
     if (sans) {
@@ -152,11 +152,11 @@ static int csr_fill(X509_REQ *req, const struct tls_key *key, const struct tls_s
                  X509_REQ_add_extensions(req, exts);
         sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
         if (!ok)
-            return openssl_fail(error, KP_EINTERNAL, "subject alternative names");
+            return tls_openssl_fail(error, KP_EINTERNAL, "subject alternative names");
     }
     if (!X509_REQ_set_version(req, X509_REQ_VERSION_1) || !X509_REQ_set_pubkey(req, key->pkey) ||
         !X509_REQ_sign(req, key->pkey, EVP_sha256()))
-        return openssl_fail(error, KP_EINTERNAL, "sign the request");
+        return tls_openssl_fail(error, KP_EINTERNAL, "sign the request");
     return 0;
 }
 
@@ -168,12 +168,12 @@ int tls_csr_create(const struct tls_key *key, const struct tls_subject *subject,
     X509_REQ *req = X509_REQ_new();
     BIO *bio = BIO_new(BIO_s_mem());
     GENERAL_NAMES *sans = NULL;
-    int rc = req && bio ? names_make_sans(subject, &sans, error) : openssl_fail(error, KP_EINTERNAL, "make a request");
+    int rc = req && bio ? tls_names_make_sans(subject, &sans, error) : tls_openssl_fail(error, KP_EINTERNAL, "make a request");
     if (rc == 0)
         rc = csr_fill(req, key, subject, sans, error);
     char *data = NULL;
     if (rc == 0 && !PEM_write_bio_X509_REQ(bio, req))
-        rc = openssl_fail(error, KP_EINTERNAL, "write the request as PEM");
+        rc = tls_openssl_fail(error, KP_EINTERNAL, "write the request as PEM");
     if (rc == 0) {
         long len = BIO_get_mem_data(bio, &data);
         kp_buf_append(out_pem, data, (size_t)len);
@@ -210,14 +210,14 @@ int tls_csr_from_pem(const char *pem, size_t len, struct tls_csr **ret_csr, stru
     X509_REQ *req = bio ? PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     if (!req)
-        return openssl_fail(error, KP_EBADREQUEST, "parse a certificate request");
+        return tls_openssl_fail(error, KP_EBADREQUEST, "parse a certificate request");
     KP_AUTO(tls_csr_free) struct tls_csr *csr = kp_calloc(1, sizeof(*csr));
     csr->req = req;
     csr->arena = kp_arena_new(TLS_CERT_PEM_MAX * 4);
     if (X509_REQ_verify(req, X509_REQ_get0_pubkey(req)) != 1)
-        return openssl_fail(error, KP_EBADREQUEST, "certificate request: its signature does not verify");
+        return tls_openssl_fail(error, KP_EBADREQUEST, "certificate request: its signature does not verify");
     GENERAL_NAMES *sans = csr_sans(csr);
-    int rc = names_read(csr->arena, X509_REQ_get_subject_name(req), sans, &csr->info, &csr->other_names, error);
+    int rc = tls_names_read(csr->arena, X509_REQ_get_subject_name(req), sans, &csr->info, &csr->other_names, error);
     GENERAL_NAMES_free(sans);
     csr->info.issuer_common_name = "";
     if (rc < 0)
@@ -241,9 +241,9 @@ int tls_csr_sign(const struct tls_csr *csr, const struct tls_cert_options *optio
 {
     GENERAL_NAMES *sans = csr_sans(csr);
     EVP_PKEY *public_key = X509_REQ_get_pubkey(csr->req);
-    int rc = public_key ? cert_issue(public_key, X509_REQ_get_subject_name(csr->req), sans, options, ca_cert, ca_key,
+    int rc = public_key ? tls_cert_issue(public_key, X509_REQ_get_subject_name(csr->req), sans, options, ca_cert, ca_key,
                                      ret_cert, error)
-                        : openssl_fail(error, KP_EBADREQUEST, "public key of the request");
+                        : tls_openssl_fail(error, KP_EBADREQUEST, "public key of the request");
     EVP_PKEY_free(public_key);
     GENERAL_NAMES_free(sans);
     return rc < 0 ? kp_wrap(error, "sign the request of \"%s\"", csr->info.common_name) : 0;

@@ -82,7 +82,7 @@ static int use_own(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, stru
     KP_AUTO(tls_key_unref) struct tls_key *key = NULL;
     STACK_OF(X509) *chain = sk_X509_new_null();
     KP_ASSERT(chain != NULL);
-    int rc = pem_read_certs(cert_pem, chain, error);
+    int rc = tls_pem_read_certs(cert_pem, chain, error);
     if (rc == 0)
         rc = kp_fail(error, KP_EBADREQUEST, "no PEM certificate");
     if (rc > 0)
@@ -90,9 +90,9 @@ static int use_own(SSL_CTX *ctx, const char *cert_pem, const char *key_pem, stru
     if (rc == 0) {
         X509 *leaf = sk_X509_shift(chain);
         if (SSL_CTX_use_cert_and_key(ctx, leaf, key->pkey, chain, 1) != 1)
-            rc = openssl_fail(error, KP_EBADREQUEST, "certificate and key do not fit together");
+            rc = tls_openssl_fail(error, KP_EBADREQUEST, "certificate and key do not fit together");
         if (rc == 0)
-            rc = cert_wrap(leaf, ret_leaf, error); /* takes over */
+            rc = tls_cert_wrap(leaf, ret_leaf, error); /* takes over */
         else
             X509_free(leaf);
     }
@@ -104,14 +104,14 @@ static int use_ca(SSL_CTX *ctx, const char *ca_pem, bool server, struct kp_error
 {
     STACK_OF(X509) *roots = sk_X509_new_null();
     KP_ASSERT(roots != NULL);
-    int rc = pem_read_certs(ca_pem, roots, error);
+    int rc = tls_pem_read_certs(ca_pem, roots, error);
     if (rc == 0)
         rc = kp_fail(error, KP_EBADREQUEST, "no PEM certificate");
     X509_STORE *store = SSL_CTX_get_cert_store(ctx);
     for (int i = 0; rc >= 0 && i < sk_X509_num(roots); i++) {
         X509 *root = sk_X509_value(roots, i);
         if (!X509_STORE_add_cert(store, root) || (server && !SSL_CTX_add_client_CA(ctx, root)))
-            rc = openssl_fail(error, KP_EBADREQUEST, "trust a certificate");
+            rc = tls_openssl_fail(error, KP_EBADREQUEST, "trust a certificate");
     }
     sk_X509_pop_free(roots, X509_free);
     return rc < 0 ? rc : 0;
@@ -123,7 +123,7 @@ static int set_rules(const struct tls_context *context, SSL_CTX *ctx, struct kp_
     if (!SSL_CTX_set_min_proto_version(ctx, oldest) ||
         !SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") ||
         !SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384"))
-        return openssl_fail(error, KP_EINTERNAL, "set TLS rules");
+        return tls_openssl_fail(error, KP_EINTERNAL, "set TLS rules");
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -140,7 +140,7 @@ static int set_rules(const struct tls_context *context, SSL_CTX *ctx, struct kp_
     if (context->server)
         SSL_CTX_set_alpn_select_cb(ctx, alpn_select, (void *)(uintptr_t)context);
     else if (SSL_CTX_set_alpn_protos(ctx, context->alpn, context->alpn_len) != 0)
-        return openssl_fail(error, KP_EINTERNAL, "set ALPN");
+        return tls_openssl_fail(error, KP_EINTERNAL, "set ALPN");
     return 0;
 }
 
@@ -165,7 +165,7 @@ static int load_material(const struct tls_context *context, SSL_CTX *ctx, struct
         if (rc < 0)
             kp_wrap(error, "TLS CA bundle %s", context->sources[SOURCE_CA].path ? context->sources[SOURCE_CA].path : "");
     } else if (rc == 0 && !context->server && !context->skip_verify && !SSL_CTX_set_default_verify_paths(ctx)) {
-        rc = openssl_fail(error, KP_EINTERNAL, "load the system's CA certificates");
+        rc = tls_openssl_fail(error, KP_EINTERNAL, "load the system's CA certificates");
     }
     if (texts[SOURCE_KEY].data)
         OPENSSL_cleanse(texts[SOURCE_KEY].data, texts[SOURCE_KEY].len);
@@ -184,7 +184,7 @@ static int context_load(struct tls_context *context, struct kp_error *error)
     }
     SSL_CTX *ctx = SSL_CTX_new(context->server ? TLS_server_method() : TLS_client_method());
     if (!ctx)
-        return openssl_fail(error, KP_EINTERNAL, "make a TLS context");
+        return tls_openssl_fail(error, KP_EINTERNAL, "make a TLS context");
     struct tls_cert *leaf = NULL;
     int rc = set_rules(context, ctx, error);
     if (rc == 0)
@@ -271,7 +271,7 @@ int tls_context_reload(struct tls_context *context, struct kp_error *error)
     return rc;
 }
 
-SSL *context_new_ssl(struct tls_context *context)
+SSL *tls_context_new_ssl(struct tls_context *context)
 {
     pthread_mutex_lock(&context->lock);
     if (kp_mono_ms() >= context->next_check_ms) {
@@ -285,12 +285,12 @@ SSL *context_new_ssl(struct tls_context *context)
     return ssl;
 }
 
-bool context_is_server(const struct tls_context *context)
+bool tls_context_is_server(const struct tls_context *context)
 {
     return context->server;
 }
 
-bool context_skips_verify(const struct tls_context *context)
+bool tls_context_skips_verify(const struct tls_context *context)
 {
     return context->skip_verify;
 }

@@ -7,8 +7,8 @@
 #include <openssl/ssl.h>
 
 /* A new SSL of the material that is current, after looking for changed files now and then; NULL when out of memory. */
-SSL *context_new_ssl(struct tls_context *context);
-bool context_is_server(const struct tls_context *context);
-bool context_skips_verify(const struct tls_context *context);
+SSL *tls_context_new_ssl(struct tls_context *context);
+bool tls_context_is_server(const struct tls_context *context);
+bool tls_context_skips_verify(const struct tls_context *context);
 
 #endif

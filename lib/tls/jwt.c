@@ -86,7 +86,7 @@ int tls_jwt_sign(const struct tls_key *key, const char *kid, const char *payload
              EVP_DigestSign(ctx, signature, &len, (const unsigned char *)token.data, token.len);
     EVP_MD_CTX_free(ctx);
     if (!ok || (!key_is_rsa(key) && !ecdsa_to_raw(signature, len, raw)))
-        return openssl_fail(error, KP_EINTERNAL, "sign a token");
+        return tls_openssl_fail(error, KP_EINTERNAL, "sign a token");
     kp_buf_putc(&token, '.');
     if (key_is_rsa(key))
         kp_base64url_encode(&token, signature, len);
@@ -275,7 +275,7 @@ int tls_key_to_jwk(const struct tls_key *key, struct kp_buf *out, struct kp_erro
         rc = put_number(key, OSSL_PKEY_PARAM_EC_PUB_X, "x", ES256_HALF, &jwk) |
              put_number(key, OSSL_PKEY_PARAM_EC_PUB_Y, "y", ES256_HALF, &jwk);
     if (rc < 0)
-        return openssl_fail(error, KP_EINTERNAL, "JWK of a key");
+        return tls_openssl_fail(error, KP_EINTERNAL, "JWK of a key");
     kp_buf_putc(&jwk, '}');
     kp_buf_append(out, jwk.data, jwk.len);
     return 0;

@@ -14,7 +14,7 @@ __attribute__((constructor)) static void openssl_start(void)
     OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
 }
 
-int openssl_fail(struct kp_error *error, int code, const char *format, ...)
+int tls_openssl_fail(struct kp_error *error, int code, const char *format, ...)
 {
     char message[KP_ERROR_MESSAGE_MAX / 2];
     va_list ap;
@@ -29,7 +29,7 @@ int openssl_fail(struct kp_error *error, int code, const char *format, ...)
     return kp_fail(error, code, "%s: %s", message, reason);
 }
 
-struct tls_key *key_wrap(EVP_PKEY *pkey, bool is_private)
+struct tls_key *tls_key_wrap(EVP_PKEY *pkey, bool is_private)
 {
     struct tls_key *key = kp_calloc(1, sizeof(*key));
     key->refs = 1;
@@ -56,8 +56,8 @@ int tls_key_generate(enum tls_key_type type, struct tls_key **ret_key, struct kp
 {
     EVP_PKEY *pkey = type == TLS_KEY_RSA_2048 ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     if (!pkey)
-        return openssl_fail(error, KP_EINTERNAL, "generate a key");
-    *ret_key = key_wrap(pkey, true);
+        return tls_openssl_fail(error, KP_EINTERNAL, "generate a key");
+    *ret_key = tls_key_wrap(pkey, true);
     return 0;
 }
 
@@ -91,7 +91,7 @@ int tls_key_from_pem(const char *pem, size_t len, struct tls_key **ret_key, stru
         return kp_fail(error, KP_ETOOLARGE, "PEM key larger than %zu bytes", KEY_PEM_MAX);
     BIO *bio = BIO_new_mem_buf(pem, (int)len);
     if (!bio)
-        return openssl_fail(error, KP_EINTERNAL, "read a PEM key");
+        return tls_openssl_fail(error, KP_EINTERNAL, "read a PEM key");
     bool is_private = true;
     EVP_PKEY *pkey = PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
     if (!pkey) {
@@ -112,7 +112,7 @@ int tls_key_from_pem(const char *pem, size_t len, struct tls_key **ret_key, stru
         EVP_PKEY_free(pkey);
         return rc;
     }
-    *ret_key = key_wrap(pkey, is_private);
+    *ret_key = tls_key_wrap(pkey, is_private);
     return 0;
 }
 
@@ -144,7 +144,7 @@ int tls_key_to_pem(const struct tls_key *key, struct kp_buf *out, struct kp_erro
     BIO *bio = BIO_new(BIO_s_secmem());
     int ok = bio && PEM_write_bio_PKCS8PrivateKey(bio, key->pkey, NULL, NULL, 0, NULL, NULL) && bio_to_buf(bio, out) == 0;
     BIO_free(bio);
-    return ok ? 0 : openssl_fail(error, KP_EINTERNAL, "write a private key as PEM");
+    return ok ? 0 : tls_openssl_fail(error, KP_EINTERNAL, "write a private key as PEM");
 }
 
 int tls_key_public_to_pem(const struct tls_key *key, struct kp_buf *out, struct kp_error *error)
@@ -152,7 +152,7 @@ int tls_key_public_to_pem(const struct tls_key *key, struct kp_buf *out, struct 
     BIO *bio = BIO_new(BIO_s_mem());
     int ok = bio && PEM_write_bio_PUBKEY(bio, key->pkey) && bio_to_buf(bio, out) == 0;
     BIO_free(bio);
-    return ok ? 0 : openssl_fail(error, KP_EINTERNAL, "write a public key as PEM");
+    return ok ? 0 : tls_openssl_fail(error, KP_EINTERNAL, "write a public key as PEM");
 }
 
 int tls_key_store(const struct tls_key *key, const char *path, struct kp_error *error)

@@ -53,7 +53,7 @@ static const char *ip_text(struct kp_arena *arena, const ASN1_OCTET_STRING *addr
     return kp_arena_strdup(arena, text);
 }
 
-int names_read(struct kp_arena *arena, const X509_NAME *subject, const GENERAL_NAMES *sans, struct tls_cert_info *info,
+int tls_names_read(struct kp_arena *arena, const X509_NAME *subject, const GENERAL_NAMES *sans, struct tls_cert_info *info,
                size_t *ret_others, struct kp_error *error)
 {
     int rc = read_subject(arena, subject, info, error);
@@ -88,10 +88,10 @@ static int add_entry(X509_NAME *name, const char *field, const char *text, struc
 {
     if (X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, (const unsigned char *)text, -1, -1, 0))
         return 0;
-    return openssl_fail(error, KP_EINVALID, "subject %s=%.200s", field, text);
+    return tls_openssl_fail(error, KP_EINVALID, "subject %s=%.200s", field, text);
 }
 
-int names_write_subject(X509_NAME *name, const struct tls_subject *subject, struct kp_error *error)
+int tls_names_write_subject(X509_NAME *name, const struct tls_subject *subject, struct kp_error *error)
 {
     int rc = 0;
     for (size_t i = 0; subject->organizations && subject->organizations[i] && rc == 0; i++) {
@@ -110,12 +110,12 @@ static int push_name(GENERAL_NAMES *sans, int type, ASN1_STRING *value, struct k
     GENERAL_NAME *name = value ? GENERAL_NAME_new() : NULL;
     if (!name) {
         ASN1_STRING_free(value);
-        return openssl_fail(error, KP_EINTERNAL, "make a subject alternative name");
+        return tls_openssl_fail(error, KP_EINTERNAL, "make a subject alternative name");
     }
     GENERAL_NAME_set0_value(name, type, value);
     if (!sk_GENERAL_NAME_push(sans, name)) {
         GENERAL_NAME_free(name);
-        return openssl_fail(error, KP_EINTERNAL, "make a subject alternative name");
+        return tls_openssl_fail(error, KP_EINTERNAL, "make a subject alternative name");
     }
     return 0;
 }
@@ -134,10 +134,10 @@ static int push_dns(GENERAL_NAMES *sans, const char *text, struct kp_error *erro
     return push_name(sans, GEN_DNS, value, error);
 }
 
-int names_make_sans(const struct tls_subject *subject, GENERAL_NAMES **ret_sans, struct kp_error *error)
+int tls_names_make_sans(const struct tls_subject *subject, GENERAL_NAMES **ret_sans, struct kp_error *error)
 {
     GENERAL_NAMES *sans = sk_GENERAL_NAME_new_null();
-    int rc = sans ? 0 : openssl_fail(error, KP_EINTERNAL, "make subject alternative names");
+    int rc = sans ? 0 : tls_openssl_fail(error, KP_EINTERNAL, "make subject alternative names");
     for (size_t i = 0; rc == 0 && subject->dns_names && subject->dns_names[i]; i++) {
         rc = i < TLS_CERT_NAMES_MAX ? push_dns(sans, subject->dns_names[i], error)
                                     : kp_fail(error, KP_EINVALID, "more than %d DNS names", TLS_CERT_NAMES_MAX);
@@ -145,7 +145,7 @@ int names_make_sans(const struct tls_subject *subject, GENERAL_NAMES **ret_sans,
     for (size_t i = 0; rc == 0 && subject->ip_addresses && subject->ip_addresses[i]; i++) {
         ASN1_OCTET_STRING *value = a2i_IPADDRESS(subject->ip_addresses[i]);
         if (!value)
-            rc = openssl_fail(error, KP_EINVALID, "\"%.100s\" is no IP address", subject->ip_addresses[i]);
+            rc = tls_openssl_fail(error, KP_EINVALID, "\"%.100s\" is no IP address", subject->ip_addresses[i]);
         else if (i == TLS_CERT_NAMES_MAX)
             rc = kp_fail(error, KP_EINVALID, "more than %d IP addresses", TLS_CERT_NAMES_MAX);
         if (rc == 0)

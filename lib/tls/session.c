@@ -84,7 +84,7 @@ static int expect_server(struct tls_session *session, const char *server_name, s
     ERR_clear_error();
     if (X509_VERIFY_PARAM_set1_host(param, server_name, 0) != 1 ||
         SSL_set_tlsext_host_name(session->ssl, server_name) != 1)
-        return openssl_fail(error, KP_EINVALID, "TLS server name \"%.200s\"", server_name);
+        return tls_openssl_fail(error, KP_EINVALID, "TLS server name \"%.200s\"", server_name);
     return 0;
 }
 
@@ -110,11 +110,11 @@ static int session_fail(struct tls_session *session, int ssl_error, const char *
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
     case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
-        return openssl_fail(error, KP_EUNAUTHORIZED, "%s with %s", what, peer);
+        return tls_openssl_fail(error, KP_EUNAUTHORIZED, "%s with %s", what, peer);
     case SSL_R_HTTP_REQUEST:
-        return openssl_fail(error, KP_EBADREQUEST, "%s with %s", what, peer);
+        return tls_openssl_fail(error, KP_EBADREQUEST, "%s with %s", what, peer);
     default:
-        return openssl_fail(error, KP_EIO, "%s with %s (%d)", what, peer, ssl_error);
+        return tls_openssl_fail(error, KP_EIO, "%s with %s (%d)", what, peer, ssl_error);
     }
 }
 
@@ -134,7 +134,7 @@ static int handshake_finished(struct tls_session *session, struct kp_error *erro
         X509_free(x509); /* not verified, because we were told not to: proves nothing */
         return 0;
     }
-    int rc = cert_wrap(x509, &session->peer, error);
+    int rc = tls_cert_wrap(x509, &session->peer, error);
     if (rc < 0)
         session->dead = true;
     return rc;
@@ -166,7 +166,7 @@ static int offer(struct tls_session *session, const char *const *alpn, struct kp
         len += (unsigned)name_len;
     }
     if (len && SSL_set_alpn_protos(session->ssl, wire, len) != 0)
-        return openssl_fail(error, KP_EINTERNAL, "set ALPN");
+        return tls_openssl_fail(error, KP_EINTERNAL, "set ALPN");
     return 0;
 }
 
@@ -182,14 +182,14 @@ int tls_session_new_alpn(struct tls_context *context, const char *server_name, c
     pthread_once(&bio_once, bio_method_make);
     KP_AUTO(tls_session_free) struct tls_session *session = kp_calloc(1, sizeof(*session));
     session->context = tls_context_ref(context);
-    session->ssl = context_new_ssl(context);
+    session->ssl = tls_context_new_ssl(context);
     BIO *bio = session->ssl ? BIO_new(bio_method) : NULL;
     if (!bio)
-        return openssl_fail(error, KP_EINTERNAL, "make a TLS session");
+        return tls_openssl_fail(error, KP_EINTERNAL, "make a TLS session");
     BIO_set_data(bio, session);
     SSL_set_bio(session->ssl, bio, bio); /* one reference, taken over */
     int rc = 0;
-    if (context_is_server(context)) {
+    if (tls_context_is_server(context)) {
         SSL_set_accept_state(session->ssl);
     } else {
         SSL_set_connect_state(session->ssl);
