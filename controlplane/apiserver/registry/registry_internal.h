@@ -45,7 +45,6 @@ struct registry_kind {
     struct wcache_kind cache_kind;
     const struct kp_resource *storage;
 };
-struct registry_kind *registry_rows(size_t *ret_count); /* rows in kinds.c, with their lower half filled in */
 
 struct registry {
     struct store *store;
@@ -62,7 +61,12 @@ struct registry_write {
     struct registry_request *rq;
     struct store_op ops[STORE_OPS_MAX];
     size_t count;
+    /* reserve is called again when something it wanted was taken meanwhile: attempt > 0, and what it had picked itself */
+    int attempt;
+    bool address_picked;
+    uint64_t picked_ports; /* a bit a port */
 };
+#define RESERVE_ATTEMPTS_MAX 16
 void write_add(struct registry_write *write, const char *key, int64_t expect, const void *value, size_t len);
 
 const char *registry_cache_key(struct registry_request *rq, const char *name); /* "ns/name" or "name" */

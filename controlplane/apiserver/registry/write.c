@@ -45,21 +45,31 @@ int registry_commit(struct registry *registry, struct registry_request *rq, void
     struct kp_error error = {0};
     KP_AUTO_BUF struct kp_buf json = {0};
     struct registry_write write = {.registry = registry, .rq = rq};
-    write_add(&write, registry_store_key(rq->kind, cache_key, rq->arena), expect, NULL, 0);
-    if (rq->kind->reserve && rq->kind->reserve(&write, obj, old) < 0)
-        return rq->status->code;
-    encode_stored(rq->kind->storage->type, obj, &json);
-    write.ops[0].value = json.data;
-    write.ops[0].len = json.len;
-    if ((rq->kind->flags & KIND_EXPIRES) && store_lease(registry->store, registry->event_ttl_s, &write.ops[0].lease, &error) < 0)
+    int64_t lease = 0, revision = expect;
+    if ((rq->kind->flags & KIND_EXPIRES) && !rq->dry_run && store_lease(registry->store, registry->event_ttl_s, &lease, &error) < 0)
         return registry_store_failed(rq, &error);
-    int64_t revision = expect;
-    if (!rq->dry_run) {
-        int code = store_commit(registry->store, write.ops, write.count, rq->arena, &revision, NULL, &error);
-        if (code == KP_ECONFLICT)
-            return KP_ECONFLICT;
-        if (code < 0)
+    for (;; write.attempt++) {
+        write.count = 0;
+        write_add(&write, registry_store_key(rq->kind, cache_key, rq->arena), expect, NULL, 0);
+        if (rq->kind->reserve && rq->kind->reserve(&write, obj, old) < 0)
+            return rq->status->code;
+        json.len = 0;
+        encode_stored(rq->kind->storage->type, obj, &json);
+        write.ops[0].value = json.data;
+        write.ops[0].len = json.len;
+        write.ops[0].lease = lease;
+        if (rq->dry_run)
+            break;
+        struct store_kv current[STORE_OPS_MAX];
+        int code = store_commit(registry->store, write.ops, write.count, rq->arena, &revision, current, &error);
+        if (code == 0)
+            break;
+        if (code != KP_ECONFLICT)
             return registry_store_failed(rq, &error);
+        if (current[0].mod_revision != expect)
+            return KP_ECONFLICT;
+        if (write.attempt == RESERVE_ATTEMPTS_MAX) /* only what reserve adds can have failed */
+            return status_internal(rq->status, "no free address or port was found in %d attempts", RESERVE_ATTEMPTS_MAX);
     }
     *ret_object = wcache_object_new(&rq->kind->cache_kind, cache_key, obj, revision);
     return 0;

@@ -12,7 +12,7 @@ struct store_config {
 };
 #define STORE_CALL_TIMEOUT_MS 10000
 #define STORE_PAGE_LIMIT 500  /* keys asked for at once when reading everything */
-#define STORE_OPS_MAX 16      /* operations in one transaction */
+#define STORE_OPS_MAX 120    /* operations in one transaction; etcd takes 128 */
 /* loop must run and outlive the store. Does not connect yet. */
 int store_new(struct loop *loop, const struct store_config *config, struct store **ret_store, struct kp_error *error) KP_NODISCARD;
 void store_free(struct store *store); /* accepts NULL */
