@@ -44,8 +44,8 @@ void kp_json_string(struct kp_buf *out, const char *s)
 /* Shortest digits that read back as the same number; exponents where Go uses them (below 1e-6, from 1e21). */
 void kp_json_double(struct kp_buf *out, double value)
 {
-    char text[400];
-    int precision = 1;
+    char text[64], digits[32];
+    int precision = 1, n = 0;
     if (!isfinite(value)) { /* has no JSON form; only a bug could bring it here */
         kp_buf_puts(out, "null");
         return;
@@ -54,13 +54,25 @@ void kp_json_double(struct kp_buf *out, double value)
         snprintf(text, sizeof(text), "%.*e", precision - 1, value);
     while (strtod(text, NULL) != value && ++precision <= 17);
     int exponent = atoi(strchr(text, 'e') + 1);
-    if (value == 0)
-        snprintf(text, sizeof(text), "%s0", signbit(value) ? "-" : "");
-    else if (exponent >= -6 && exponent < 21)
-        snprintf(text, sizeof(text), "%.*f", KP_MAX(precision - 1 - exponent, 0), value);
-    else if (exponent > -10 && exponent < 0)
-        snprintf(strchr(text, 'e'), 8, "e-%d", -exponent);
-    kp_buf_puts(out, text);
+    for (const char *c = text; *c != 'e'; c++)
+        if (*c >= '0' && *c <= '9')
+            digits[n++] = *c;
+    digits[n] = '\0';
+    if (signbit(value))
+        kp_buf_putc(out, '-');
+    if (value == 0) {
+        kp_buf_putc(out, '0');
+    } else if (exponent < -6 || exponent >= 21) {
+        kp_buf_printf(out, "%c%s%se%c%02d", digits[0], n > 1 ? "." : "", digits + 1, exponent < 0 ? '-' : '+', abs(exponent));
+    } else if (exponent < 0) {
+        kp_buf_printf(out, "0.%.*s%s", -exponent - 1, "00000", digits);
+    } else {
+        kp_buf_append(out, digits, (size_t)KP_MIN(n, exponent + 1));
+        for (int i = n; i < exponent + 1; i++)
+            kp_buf_putc(out, '0');
+        if (n > exponent + 1)
+            kp_buf_printf(out, ".%s", digits + exponent + 1);
+    }
 }
 
 static void encode_time(const struct kp_field *field, const struct kp_time *time, struct kp_buf *out)
@@ -203,7 +215,7 @@ static bool is_written(const struct kp_type *type, const struct kp_field *field,
         return !field->omitzero;
     if (!field->always)
         return false;
-    bool pointer = field->kind == KP_KIND_STRUCT || field->kind >= KP_KIND_INT_OR_STRING;
+    bool pointer = field->kind == KP_KIND_QUANTITY || field->kind >= KP_KIND_INT_OR_STRING;
     *ret_null = field->nullable || (pointer && field->kind != KP_KIND_BYTES);
     return true;
 }
