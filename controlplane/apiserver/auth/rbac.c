@@ -114,8 +114,8 @@ static bool resource_matches(const struct k8s_policy_rule *rule, const struct au
 
 static bool url_matches(const struct k8s_policy_rule *rule, const char *path)
 {
-    for (size_t i = 0; i < rule->non_resource_ur_ls.len; i++) {
-        const char *url = rule->non_resource_ur_ls.items[i];
+    for (size_t i = 0; i < rule->non_resource_urls.len; i++) {
+        const char *url = rule->non_resource_urls.items[i];
         size_t len = strlen(url);
         if (strcmp(url, path) == 0 || (len && url[len - 1] == '*' && strncmp(url, path, len - 1) == 0))
             return true;
