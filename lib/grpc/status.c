@@ -132,10 +132,11 @@ enum grpc_status grpc_status_from_http(int http_status)
 
 void grpc_status_message_encode(struct kp_buf *out, const char *text)
 {
-    size_t left = GRPC_STATUS_MESSAGE_MAX;
-    for (; *text && left; text++, left--) {
-        unsigned char c = (unsigned char)*text;
-        if (c >= 0x20 && c <= 0x7e && c != '%')
+    size_t len = strnlen(text, GRPC_STATUS_MESSAGE_MAX);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool edge = i == 0 || i == len - 1; /* HTTP strips or refuses space there */
+        if (c >= 0x20 && c <= 0x7e && c != '%' && !(edge && c == ' '))
             kp_buf_putc(out, (char)c);
         else
             kp_buf_printf(out, "%%%02X", c);

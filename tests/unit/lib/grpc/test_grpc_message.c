@@ -100,6 +100,9 @@ static void status_messages_survive_encoding(void **state)
     grpc_status_message_decode(&back, wire.data);
     assert_string_equal(back.data, text);
     kp_buf_done(&back);
+    kp_buf_done(&wire);
+    grpc_status_message_encode(&wire, " a b ");
+    assert_string_equal(wire.data, "%20a b%20");
     grpc_status_message_decode(&back, "%zz%4%00%");
     assert_string_equal(back.data, "%zz%4%00%");
 }
