@@ -1,6 +1,8 @@
 /* Messages come in: the rules about terms that hold for all of them, then the role's own (thesis 3.3, 6.2, 9.6). */
 #include "controlplane/etcd/raft/raft_internal.h"
 
+#define NUMBER_MAX ((uint64_t)1 << 62) /* no term or index gets there; leaves room to add */
+
 static int check_message(const struct raft *raft, const struct raft_message *message, struct kp_error *error)
 {
     const char *wrong = NULL;
@@ -18,6 +20,9 @@ static int check_message(const struct raft *raft, const struct raft_message *mes
         wrong = message->snapshot ? "with a snapshot" : "without a snapshot";
     else if (message->snapshot && (message->snapshot->index == 0 || message->snapshot->term > message->term))
         wrong = "with an impossible snapshot";
+    else if (message->term > NUMBER_MAX || message->index > NUMBER_MAX || message->commit > NUMBER_MAX ||
+             message->reject_hint > NUMBER_MAX || (message->snapshot && message->snapshot->index > NUMBER_MAX))
+        wrong = "with impossible numbers";
     if (wrong)
         return kp_fail(error, KP_EBADREQUEST, "raft: %s message %s from %llx to %llx, here is %llx",
                        raft_message_name(message->type), wrong, (unsigned long long)message->from,
