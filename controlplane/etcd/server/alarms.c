@@ -47,7 +47,7 @@ int alarms_load(struct backend *backend, struct alarms *alarms, struct kp_error 
     return 0;
 }
 
-void alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise)
+bool alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise)
 {
     uint8_t key[ALARM_KEY_LEN];
     alarm_key(key, member_id, type);
@@ -55,16 +55,18 @@ void alarms_change(struct backend *backend, struct alarms *alarms, uint64_t memb
     size_t at = 0;
     while (at < alarms->len && (alarms->items[at].member_id != member_id || alarms->items[at].type != type))
         at++;
-    if (raise && at == alarms->len) {
+    bool found = at < alarms->len;
+    if (raise && !found) {
         alarms->items = kp_realloc(alarms->items, (alarms->len + 1) * sizeof *alarms->items);
         alarms->items[alarms->len++] = (struct alarm_entry){.member_id = member_id, .type = type};
         backend_put(backend, BACKEND_ALARM, key, sizeof key, NULL, 0);
-    } else if (!raise && at < alarms->len) {
+    } else if (!raise && found) {
         alarms->items[at] = alarms->items[--alarms->len];
         backend_delete(backend, BACKEND_ALARM, key, sizeof key);
     }
     refresh(alarms);
     pthread_mutex_unlock(&alarms->mutex);
+    return raise || found;
 }
 
 struct encoding {

@@ -22,13 +22,22 @@ static enum etcd_err refuse(struct etcd_server *server, enum op_kind kind, const
     return ETCD_OK;
 }
 
+/* Answers with the alarms asked for, or with the one that was raised or cleared. */
 static void apply_alarm(struct etcd_server *server, const Etcdserverpb__AlarmRequest *request, struct kp_buf *out)
 {
-    if (request->action != ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET)
-        alarms_change(server->backend, &server->alarms, request->memberid, (int)request->alarm,
-                      request->action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE);
-    if (out)
-        alarms_encode(&server->alarms, out, 2, (int)request->alarm);
+    int type = (int)request->alarm;
+    if (request->action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET) {
+        if (out)
+            alarms_encode(&server->alarms, out, 2, type);
+        return;
+    }
+    bool raise = request->action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__ACTIVATE;
+    if (alarms_change(server->backend, &server->alarms, request->memberid, type, raise) && out) {
+        size_t begin = encode_begin(out, 2);
+        encode_number(out, 1, (int64_t)request->memberid);
+        encode_number(out, 2, type);
+        encode_end(out, begin);
+    }
 }
 
 /* Inside the store's transaction. */

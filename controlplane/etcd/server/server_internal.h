@@ -120,7 +120,8 @@ struct alarms {
     _Atomic bool no_space, corrupt; /* raised by any member */
 };
 int alarms_load(struct backend *backend, struct alarms *alarms, struct kp_error *error) KP_NODISCARD;
-void alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise);
+/* True when the alarm is raised now, or was and is cleared. */
+bool alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise);
 void alarms_encode(struct alarms *alarms, struct kp_buf *out, unsigned field, int type); /* type 0: all */
 void alarms_each(struct alarms *alarms, void (*fn)(void *ctx, uint64_t member_id, int type), void *ctx);
 void alarms_done(struct alarms *alarms);

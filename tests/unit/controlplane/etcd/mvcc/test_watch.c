@@ -19,7 +19,7 @@ struct fixture {
 struct reader {
     char log[8192];
     size_t len;
-    bool full;
+    _Atomic bool full;
     int64_t compact_revision, created_at;
     int64_t last, events;
     bool out_of_order;
