@@ -7,7 +7,7 @@ void node_persist(struct etcd_server *server, const struct raft_ready *ready)
 {
     struct node *node = &server->node;
     struct kp_error error = {0};
-    if (!ready->entries_len && !ready->hard_state_changed)
+    if (!ready->entries_len && !ready->hard_state_changed && !ready->must_sync)
         return;
     if (wal_append(node->wal, ready->entries, ready->entries_len,
                    ready->hard_state_changed ? &ready->hard_state : NULL, &error) < 0)

@@ -109,6 +109,8 @@ static int restart(struct etcd_server *server, const struct wal_config *wal_conf
     server->member_id = replay->metadata.node_id;
     uint64_t applied, applied_term;
     backend_committed_index(server->backend, &applied, &applied_term);
+    if (applied == 0)
+        applied = RAFT_INITIAL_INDEX; /* a crash before the first commit: the initial configuration is all there is */
     if ((rc = check_agreement(server, replay, applied, error)) < 0 || (rc = load_conf(server, &raft->conf, error)) < 0)
         return rc;
     raft->hard_state = replay->hard_state;
