@@ -3,7 +3,7 @@
 #include "provisioner/cli/cli.h"
 #include "provisioner/plan/plan.h"
 
-#define API_WAIT_MS_MIN 60000
+#define API_WAIT_MS 60000 /* when --wait is 0: the add-ons need an API server all the same */
 #define NODES_POLL_MS 50
 #define DEFAULT_NAME "kprov"
 
@@ -212,7 +212,7 @@ static int wait_api(struct create *create, struct kp_error *error)
     int r = cli_state_path(create->cluster.name, "admin.conf", create->arena, &path, error);
     if (r == 0)
         r = cli_api_open(path, &create->api, error);
-    int64_t deadline_ms = KP_MAX(create->deadline_ms, kp_mono_ms() + API_WAIT_MS_MIN);
+    int64_t deadline_ms = create->options->wait_ns ? create->deadline_ms : kp_mono_ms() + API_WAIT_MS;
     return r < 0 ? r : cli_api_wait(create->api, deadline_ms, &create->progress, error);
 }
 

@@ -1,0 +1,128 @@
+/* The cluster file: what is read, what is refused, and in which words. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "provisioner/config/config.h"
+
+static const char head[] = "apiVersion: kprov.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: demo\n";
+
+static void a_full_file_is_read(void **state)
+{
+    static const char text[] =
+        "apiVersion: kprov.dev/v1alpha1\nkind: Cluster\nmetadata: {name: demo}\nspec:\n  provider: local\n"
+        "  kubernetesVersion: v1.36.0\n  controlPlane: {replicas: 1, machine: small}\n  nodePools:\n"
+        "  - name: app\n    replicas: 2\n    labels: {tier: app}\n    taints:\n    - {key: a/b, value: c, effect: NoSchedule}\n"
+        "  - name: gpu\n    replicas: 0\n  network: {podCIDR: 10.200.0.0/16, serviceCIDR: 10.100.0.0/16, dnsDomain: k.test}\n"
+        "  componentArgs:\n    kube-controller-manager: {node-monitor-grace-period: 4s, leader-elect: true, v: 4}\n";
+    struct kp_arena *arena = kp_arena_new(0);
+    struct config config;
+    struct kp_error error = {0};
+    if (config_parse(text, strlen(text), "c.yaml", arena, &config, &error) < 0)
+        fail_msg("%s", error.message);
+    assert_string_equal(config.name, "demo");
+    assert_string_equal(config.control_plane.machine, "small");
+    assert_int_equal(config.n_pools, 2);
+    assert_int_equal(config.pools[0].replicas, 2);
+    assert_string_equal(kp_string_map_get(&config.pools[0].labels, "tier"), "app");
+    assert_string_equal(config.pools[0].taints[0].effect, "NoSchedule");
+    assert_int_equal(config.pools[1].replicas, 0);
+    assert_string_equal(config.network.dns_domain, "k.test");
+    const struct kp_string_map *flags = config_component_flags(&config, "kube-controller-manager");
+    assert_string_equal(kp_string_map_get(flags, "node-monitor-grace-period"), "4s");
+    assert_string_equal(kp_string_map_get(flags, "leader-elect"), "true");
+    assert_string_equal(kp_string_map_get(flags, "v"), "4");
+    assert_null(config_component_flags(&config, "etcd"));
+    kp_arena_free(arena);
+}
+
+static void what_is_written_reads_back_the_same(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    struct config config, again;
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    config_default("demo", 1, 3, arena, &config);
+    kp_value_print(config_to_value(&config, arena), &text);
+    if (config_parse(text.data, text.len, "c", arena, &again, &error) < 0)
+        fail_msg("%s", error.message);
+    assert_true(kp_value_equal(config_to_value(&config, arena), config_to_value(&again, arena)));
+    kp_arena_free(arena);
+}
+
+static const struct {
+    const char *body, *message;
+} refused[] = {
+    {"spec:\n  provder: local\n", "c.yaml:6: unknown field \"spec.provder\""},
+    {"spec:\n  nodePools:\n  - name: a\n    replica: 2\n", "c.yaml:8: unknown field \"spec.nodePools[0].replica\""},
+    {"spec:\n  network: {podCidr: 10.0.0.0/16}\n", "c.yaml:6: unknown field \"spec.network.podCidr\""},
+    {"sepc: {}\n", "c.yaml:5: unknown field \"sepc\""},
+    {"spec:\n  controlPlane: {replicas: 3}\n", "spec.controlPlane.replicas: must be 1 in this version, not 3"},
+    {"spec:\n  controlPlane: {replicas: two}\n", "c.yaml:6: spec.controlPlane.replicas: must be a whole number"},
+    {"spec:\n  controlPlane: {replicas: -1}\n", "c.yaml:6: spec.controlPlane.replicas: must be between 0 and 100, not -1"},
+    {"spec:\n  provider: mars\n", "spec.provider: \"mars\" is not supported: must be \"local\""},
+    {"spec:\n  kubernetesVersion: v1.2.3\n", "spec.kubernetesVersion: \"v1.2.3\" is not supported: must be \"v1.36.0\""},
+    {"spec:\n  nodePools: [{replicas: 1}]\n", "c.yaml:6: spec.nodePools[0].name: is required"},
+    {"spec:\n  nodePools: [{name: a}, {name: a}]\n", "spec.nodePools[1].name: is the name of another pool too"},
+    {"spec:\n  nodePools: [{name: A}]\n", "spec.nodePools[0].name: \"A\" must be"},
+    {"spec:\n  nodePools: [{name: cp}]\n", "not \"cp\""},
+    {"spec:\n  nodePools: {}\n", "c.yaml:6: spec.nodePools: must be a list of at most 32 pools"},
+    {"spec:\n  nodePools: [{name: a, labels: {x: 1}}]\n", "spec.nodePools[0].labels.x: must be a string"},
+    {"spec:\n  nodePools: [{name: a, taints: [{key: k, effect: Never}]}]\n",
+     "spec.nodePools[0].taints[0].effect: must be NoSchedule, PreferNoSchedule or NoExecute"},
+    {"spec:\n  network: {podCIDR: 10.1.2.3/16}\n", "spec.network.podCIDR: \"10.1.2.3/16\" must be an IPv4 prefix"},
+    {"spec:\n  network: {podCIDR: 10.96.0.0/16}\n", "podCIDR 10.96.0.0/16 and serviceCIDR 10.96.0.0/12 overlap"},
+    {"spec:\n  network: {dnsDomain: 'a..b'}\n", "spec.network.dnsDomain: \"a..b\" must be a domain"},
+    {"spec:\n  componentArgs: {kubelt: {}}\n", "c.yaml:6: unknown field \"spec.componentArgs.kubelt\""},
+    {"spec: []\n", "c.yaml:5: spec: must be a map"},
+    {"---\na: b\n", "must hold one document, not 2"},
+};
+
+static void every_wrong_file_is_refused_in_clear_words(void **state)
+{
+    for (size_t i = 0; i < KP_ARRAY_LEN(refused); i++) {
+        struct kp_arena *arena = kp_arena_new(0);
+        struct config config;
+        struct kp_error error = {0};
+        char *text = kp_asprintf("%s%s", head, refused[i].body);
+        assert_true(config_parse(text, strlen(text), "c.yaml", arena, &config, &error) < 0);
+        if (!strstr(error.message, refused[i].message))
+            fail_msg("for %s\nexpected %s\ngot      %s", refused[i].body, refused[i].message, error.message);
+        free(text);
+        kp_arena_free(arena);
+    }
+}
+
+static void names_that_make_no_host_name_are_refused(void **state)
+{
+    static const char *const names[] = {"", "-a", "a-", "A", "a_b", "a.b", "abcdefghijklmnopqrstuvwxyz0123456"};
+    struct kp_arena *arena = kp_arena_new(0);
+    for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
+        struct config config;
+        config_default(names[i], 1, 0, arena, &config);
+        assert_int_equal(config_validate(&config, NULL), KP_EINVALID);
+    }
+    kp_arena_free(arena);
+}
+
+static void addresses_come_from_the_service_range(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    assert_string_equal(config_cidr_address("10.96.0.0/12", 10, arena), "10.96.0.10");
+    assert_string_equal(config_cidr_address("10.0.255.0/24", 1, arena), "10.0.255.1");
+    assert_null(config_cidr_address("10.0.0.1/24", 1, arena));
+    kp_arena_free(arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_file_is_read),
+        cmocka_unit_test(what_is_written_reads_back_the_same),
+        cmocka_unit_test(every_wrong_file_is_refused_in_clear_words),
+        cmocka_unit_test(names_that_make_no_host_name_are_refused),
+        cmocka_unit_test(addresses_come_from_the_service_range),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
