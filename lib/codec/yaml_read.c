@@ -169,7 +169,7 @@ static int apply_tag(struct reader *r, const char *tag, const char *text, struct
 static int read_scalar(struct reader *r, struct kp_value **ret)
 {
     struct kp_value *value = make(r, KP_VALUE_STRING);
-    const char *text, *tag = (const char *)r->event.data.scalar.tag;
+    const char *text = NULL, *tag = (const char *)r->event.data.scalar.tag;
     if (!value)
         return full(r);
     int rc = copy_scalar(r, &text);
