@@ -265,7 +265,7 @@ static int read_mapping(struct reader *r, struct kp_value *object, struct kp_str
     struct kp_value *merged = NULL;
     for (;;) {
         struct kp_value *key, *value;
-        const char *text;
+        const char *text = NULL;
         int rc = next_event(r);
         if (rc < 0)
             return rc;
