@@ -175,6 +175,15 @@ static void parse_type(struct parser *p, struct words *words, enum gen_form form
     p->schema->types[p->schema->n_types++] = type;
 }
 
+static int parse_int(struct parser *p, const char *text, long min, long max)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || value < min || value > max)
+        gen_fail(p->path, p->line, "%s is not a number from %ld to %ld", text, min, max);
+    return (int)value;
+}
+
 static void parse_outer(struct parser *p, const char *text, int outer[2])
 {
     char *end;
@@ -229,9 +238,7 @@ static void parse_field(struct parser *p, struct words *words)
     field->json = take(p, words, "field name");
     field->c_name = gen_snake(field->json);
     const char *number = take(p, words, "protobuf number");
-    field->number = strcmp(number, "-") == 0 ? 0 : atoi(number);
-    if (field->number <= 0 && strcmp(number, "-") != 0)
-        gen_fail(p->path, p->line, "bad protobuf number %s", number);
+    field->number = strcmp(number, "-") == 0 ? 0 : parse_int(p, number, 1, 0x1fffffff);
     const char *text = take(p, words, "type");
     if (strncmp(text, "map[string]", 11) == 0) {
         field->card = GEN_MAP;
@@ -325,7 +332,7 @@ static void parse_column(struct parser *p, struct words *words)
     column->format = take(p, words, "format");
     if (strcmp(column->format, "-") == 0)
         column->format = "";
-    column->priority = atoi(take(p, words, "priority"));
+    column->priority = parse_int(p, take(p, words, "priority"), 0, 1);
     column->doc = more(words) ? take(p, words, "description") : "";
 }
 

@@ -53,7 +53,7 @@ void kp_json_double(struct kp_buf *out, double value)
     do
         snprintf(text, sizeof(text), "%.*e", precision - 1, value);
     while (strtod(text, NULL) != value && ++precision <= 17);
-    int exponent = atoi(strchr(text, 'e') + 1);
+    int exponent = (int)strtol(strchr(text, 'e') + 1, NULL, 10);
     for (const char *c = text; *c != 'e'; c++)
         if (*c >= '0' && *c <= '9')
             digits[n++] = *c;
