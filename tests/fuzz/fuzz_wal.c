@@ -19,10 +19,11 @@ static void wrap(struct kp_buf *out, const uint8_t *data, size_t len)
     KP_AUTO_BUF struct kp_buf payload = {0};
     struct wal_metadata metadata = {1, 2};
     wal_put_metadata(&payload, &metadata, 1);
-    wal_record_put(out, &crc, 0, WAL_METADATA, payload.data, payload.len);
+    wal_record_put(out, &crc, 0, WAL_METADATA, &payload, NULL, 0);
+    payload.len = 0;
     while (len >= 2) {
         size_t part = KP_MIN((size_t)data[1], len - 2);
-        wal_record_put(out, &crc, out->len, (enum wal_record_type)(data[0] % 6), data + 2, part);
+        wal_record_put(out, &crc, out->len, (enum wal_record_type)(data[0] % 6), &payload, data + 2, part);
         data += 2 + part;
         len -= 2 + part;
     }

@@ -39,9 +39,9 @@ static uint32_t record_crc(const uint8_t *data, size_t size, uint32_t previous)
 }
 
 void wal_record_put(struct kp_buf *out, uint32_t *crc, uint64_t durable, enum wal_record_type type,
-                    const void *payload, size_t len)
+                    const struct kp_buf *head, const void *tail, size_t tail_len)
 {
-    size_t size = wal_record_size(len), at = out->len;
+    size_t len = head->len + tail_len, size = wal_record_size(len), at = out->len;
     KP_ASSERT(len <= WAL_RECORD_BYTES_MAX);
     kp_buf_reserve(out, size);
     uint8_t *data = (uint8_t *)out->data + at;
@@ -51,7 +51,10 @@ void wal_record_put(struct kp_buf *out, uint32_t *crc, uint64_t durable, enum wa
     put32(data + 8, (uint32_t)len);
     put32(data + 12, *crc);
     put64(data + 24, durable);
-    memcpy(data + WAL_HEADER_BYTES, payload, len);
+    if (head->len > 0)
+        memcpy(data + WAL_HEADER_BYTES, head->data, head->len);
+    if (tail_len > 0)
+        memcpy(data + WAL_HEADER_BYTES + head->len, tail, tail_len);
     memset(data + WAL_HEADER_BYTES + len, 0, size - WAL_TRAILER_BYTES - WAL_HEADER_BYTES - len);
     put64(data + size - WAL_TRAILER_BYTES, WAL_TRAILER);
     *crc = record_crc(data, size, *crc);

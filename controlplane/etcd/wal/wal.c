@@ -138,7 +138,7 @@ static int remove_temporary(struct wal *wal, struct kp_error *error)
 
 static void put_record(struct wal *wal, enum wal_record_type type, const struct kp_buf *payload)
 {
-    wal_record_put(&wal->buffer, &wal->crc, wal->synced, type, payload->data, payload->len);
+    wal_record_put(&wal->buffer, &wal->crc, wal->synced, type, payload, NULL, 0);
 }
 
 static void put_hard_state(struct wal *wal)
@@ -343,13 +343,12 @@ static int flush(struct wal *wal, struct kp_error *error)
     return 0;
 }
 
-static void put_entry(struct wal *wal, const struct raft_entry *entry, struct kp_buf *payload)
+static void put_entry(struct wal *wal, const struct raft_entry *entry, struct kp_buf *head)
 {
-    payload->len = 0;
-    wal_put_entry_head(payload, entry);
-    if (entry->data && entry->data->len > 0)
-        kp_buf_append(payload, entry->data->data, entry->data->len);
-    put_record(wal, WAL_ENTRY, payload);
+    head->len = 0;
+    wal_put_entry_head(head, entry);
+    wal_record_put(&wal->buffer, &wal->crc, wal->synced, WAL_ENTRY, head, entry->data ? entry->data->data : NULL,
+                   entry->data ? entry->data->len : 0);
     wal->last_index = entry->index;
 }
 
@@ -369,9 +368,9 @@ int wal_append(struct wal *wal, const struct raft_entry *entries, size_t len, co
                            wal->path, entries[i].index, last, wal->snapshot.index);
         last = entries[i].index;
     }
-    KP_AUTO_BUF struct kp_buf payload = {0};
+    KP_AUTO_BUF struct kp_buf head = {0};
     for (size_t i = 0; i < len; i++) {
-        put_entry(wal, &entries[i], &payload);
+        put_entry(wal, &entries[i], &head);
         if (wal->buffer.len > BUFFER_BYTES_MAX && (code = flush(wal, error)) < 0)
             return code;
     }

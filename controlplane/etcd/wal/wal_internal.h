@@ -35,9 +35,9 @@ struct wal_record {
 
 /* record.c */
 size_t wal_record_size(size_t payload_len);
-/* Appends a record to out and rolls *crc on. */
+/* Appends a record to out and rolls *crc on. The payload is head and then tail (which may be empty: NULL, 0). */
 void wal_record_put(struct kp_buf *out, uint32_t *crc, uint64_t durable, enum wal_record_type type,
-                    const void *payload, size_t len);
+                    const struct kp_buf *head, const void *tail, size_t tail_len);
 /* True when an intact record lies at data (its crc checked against the previous it names itself). */
 bool wal_record_get(const uint8_t *data, size_t len, struct wal_record *ret);
 void wal_put_metadata(struct kp_buf *out, const struct wal_metadata *metadata, uint64_t sequence);
