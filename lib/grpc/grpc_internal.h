@@ -45,7 +45,8 @@ void grpc_respond_status(struct http_request *req, int status, const char *messa
 struct health;
 struct health *grpc_health_new(void);
 void grpc_health_set(struct health *health, bool serving);
-void grpc_health_close(struct health *health); /* ends all watchers and drops the owner's reference */
+void grpc_health_end(struct health *health);   /* ends all watchers and takes no more */
+void grpc_health_close(struct health *health); /* the same, and drops the owner's reference; accepts NULL */
 extern const struct grpc_method grpc_health_methods[];
 
 #endif

@@ -52,10 +52,8 @@ void grpc_health_set(struct health *health, bool serving)
     pthread_mutex_unlock(&health->lock);
 }
 
-void grpc_health_close(struct health *health)
+void grpc_health_end(struct health *health)
 {
-    if (!health)
-        return;
     pthread_mutex_lock(&health->lock);
     health->closed = true;
     struct grpc_stream *watchers[HEALTH_WATCHERS_MAX];
@@ -67,6 +65,13 @@ void grpc_health_close(struct health *health)
         grpc_stream_finish(watchers[i], GRPC_UNAVAILABLE, "the server is shutting down");
         grpc_stream_unref(watchers[i]);
     }
+}
+
+void grpc_health_close(struct health *health)
+{
+    if (!health)
+        return;
+    grpc_health_end(health);
     health_unref(health);
 }
 

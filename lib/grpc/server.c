@@ -375,6 +375,7 @@ struct http_server *grpc_server_http(struct grpc_server *server)
 void grpc_server_shutdown(struct grpc_server *server, int64_t timeout_ms)
 {
     grpc_health_set(server->health, false);
+    grpc_health_end(server->health); /* or their streams would keep the shutdown waiting */
     http_server_shutdown(server->http, timeout_ms);
 }
 

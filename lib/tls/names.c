@@ -22,7 +22,8 @@ static int read_subject(struct kp_arena *arena, const X509_NAME *subject, struct
                         struct kp_error *error)
 {
     info->common_name = "";
-    const char **organizations = KP_NEW_ARRAY(arena, const char *, TLS_CERT_NAMES_MAX);
+    int entries = KP_MIN(X509_NAME_entry_count(subject), TLS_CERT_NAMES_MAX);
+    const char **organizations = KP_NEW_ARRAY(arena, const char *, (size_t)KP_MAX(entries, 0));
     info->organizations = organizations;
     for (int i = 0; i < X509_NAME_entry_count(subject); i++) {
         const X509_NAME_ENTRY *entry = X509_NAME_get_entry(subject, i);
@@ -59,8 +60,9 @@ int tls_names_read(struct kp_arena *arena, const X509_NAME *subject, const GENER
     int rc = read_subject(arena, subject, info, error);
     if (rc < 0)
         return rc;
-    const char **dns = KP_NEW_ARRAY(arena, const char *, TLS_CERT_NAMES_MAX);
-    const char **ips = KP_NEW_ARRAY(arena, const char *, TLS_CERT_NAMES_MAX);
+    size_t names = (size_t)KP_MAX(KP_MIN(sk_GENERAL_NAME_num(sans), TLS_CERT_NAMES_MAX), 0);
+    const char **dns = KP_NEW_ARRAY(arena, const char *, names);
+    const char **ips = KP_NEW_ARRAY(arena, const char *, names);
     info->dns_names = dns;
     info->ip_addresses = ips;
     size_t others = 0;

@@ -560,8 +560,12 @@ static void health_service_answers_and_watches(void **state)
     grpc_server_set_serving(f->server, true);
     watcher_wait(&w, 2);
     assert_int_equal(w.total, 2 + 1); /* NOT_SERVING, then SERVING */
-    grpc_call_cancel(c);
+    grpc_server_shutdown(f->server, WAIT_MS); /* ends watchers rather than waiting for them */
     watcher_wait(&w, -1);
+    assert_int_equal(w.status, GRPC_UNAVAILABLE);
+    assert_int_equal(w.total, 2 + 1 + 2);
+    grpc_server_free(f->server);
+    start_unix(f);
 }
 
 static void unary_round_trip_is_quick(void **state)
