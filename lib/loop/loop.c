@@ -1,4 +1,6 @@
 /* The event loop itself: running it, posting work to it from other threads, and taking it down. */
+#include <signal.h>
+
 #include "lib/loop/loop_internal.h"
 
 static __thread const struct loop *current_loop;
@@ -62,8 +64,17 @@ static void on_wakeup(uv_async_t *wakeup)
     run_posts(wakeup->loop->data);
 }
 
+/* libuv writes with write(2): a peer that has gone must be an error, not the end of the process. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction action;
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
 struct loop *loop_new(void)
 {
+    ignore_sigpipe();
     struct loop *loop = kp_calloc(1, sizeof(*loop));
     KP_ASSERT(uv_loop_init(&loop->uv) == 0);
     loop->uv.data = loop;

@@ -13,6 +13,7 @@ struct sockaddr;
 struct loop;
 typedef void (*loop_fn)(void *arg);
 
+/* Also makes the process ignore SIGPIPE, unless it handles it. */
 struct loop *loop_new(void);
 /* Runs on the caller's thread until loop_stop. Posts made before still run. */
 void loop_run(struct loop *loop);

@@ -135,6 +135,26 @@ static void big_bodies_cross_with_flow_control(void **state)
     }
 }
 
+static void a_body_over_the_limit_is_answered_before_it_is_sent(void **state)
+{
+    (void)state;
+    for (enum flavour flavour = 0; flavour < FLAVOURS; flavour++) {
+        struct rig *rig = rig_new(flavour, NULL);
+        KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        struct http_response response;
+        struct kp_error error = { 0 };
+        char *body = kp_calloc(1, 8 << 20);
+        struct http_client_request post = { .method = "POST", .path = "/echo", .body = body, .body_len = 8 << 20 };
+        if (http_client_do(rig->client, &post, arena, &response, &error) < 0)
+            fail_msg("flavour %d: %s", flavour, error.message);
+        assert_int_equal(response.status, 413);
+        assert_int_equal(get(rig->client, "/hello", arena, &response), 0);
+        assert_int_equal(response.status, 200);
+        free(body);
+        rig_free(rig);
+    }
+}
+
 struct worker {
     struct http_client *client;
     pthread_t thread;
@@ -452,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gets_and_posts_over_every_protocol),
         cmocka_unit_test(big_bodies_cross_with_flow_control),
+        cmocka_unit_test(a_body_over_the_limit_is_answered_before_it_is_sent),
         cmocka_unit_test(many_threads_share_a_client),
         cmocka_unit_test(a_hundred_watches_stream_at_once),
         cmocka_unit_test(more_streams_than_the_server_allows_open_a_second_connection),
