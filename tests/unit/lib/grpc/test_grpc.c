@@ -454,6 +454,7 @@ static void server_may_end_a_bidi_stream_early_or_at_once(void **state)
     const struct http_header metadata[] = {{"x-refuse", "1"}};
     const struct grpc_call_options options = {.metadata = metadata, .metadata_count = 1};
     KP_AUTO(grpc_call_unref) struct grpc_call *b = open_call(f->channel, "/test.T/Bidi", &options, &refused);
+    assert_non_null(b);
     watcher_wait(&refused, -1);
     assert_int_equal(refused.status, GRPC_PERMISSION_DENIED);
     assert_string_equal(refused.message, "refused at the door");
@@ -483,6 +484,7 @@ static void stream_deadline_and_cancel_end_it(void **state)
     int closed = __atomic_load_n(&bidi_closed, __ATOMIC_SEQ_CST);
     const struct grpc_call_options options = {.timeout_ms = 100};
     KP_AUTO(grpc_call_unref) struct grpc_call *a = open_call(f->channel, "/test.T/Bidi", &options, &timed);
+    assert_non_null(a);
     watcher_wait(&timed, -1);
     assert_int_equal(timed.status, GRPC_DEADLINE_EXCEEDED);
     KP_AUTO(grpc_call_unref) struct grpc_call *b = open_call(f->channel, "/test.T/Bidi", NULL, &cancelled);
