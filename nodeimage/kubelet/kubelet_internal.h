@@ -139,7 +139,9 @@ struct kubelet_probes *kubelet_probes_new(struct kubelet *kubelet);
 void kubelet_probes_free(struct kubelet_probes *probes);
 /* Probes exactly the running containers of the pod from now on. */
 void kubelet_probes_sync(struct kubelet_probes *probes, struct kubelet_pod *pod, const struct kubelet_runtime *rt);
-void kubelet_probes_remove(struct kubelet_probes *probes, const char *uid); /* a pod that ends */
+/* A pod that ends: no more probing. The last results count on until forget. */
+void kubelet_probes_stop(struct kubelet_probes *probes, const char *uid);
+void kubelet_probes_forget(struct kubelet_probes *probes, const char *uid);
 struct kubelet_probe_view kubelet_probes_view(struct kubelet_probes *probes);
 
 /* ---- statuses ---------------------------------------------------------------------------------------------------------------------- */
@@ -154,6 +156,8 @@ void kubelet_statuses_forget(struct kubelet_statuses *statuses, const char *uid)
 void kubelet_statuses_finish(struct kubelet_statuses *statuses, const char *uid);
 /* The mirror pod of a static pod came or changed. */
 void kubelet_statuses_retry(struct kubelet_statuses *statuses, const char *uid);
+/* What the API shows of the pod: when it says something else than what was written, it is written again. */
+void kubelet_statuses_observe(struct kubelet_statuses *statuses, const struct kubelet_pod *pod);
 /* The differences as a strategic merge patch of status (NULL: none); pure. */
 char *kubelet_status_patch(const struct k8s_pod_status *old, const struct k8s_pod_status *status, const char *uid,
                            struct kp_arena *arena);

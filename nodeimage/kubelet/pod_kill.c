@@ -128,7 +128,7 @@ int kubelet_pod_kill(struct kubelet_sync *sync, int64_t grace_s, struct kp_error
 bool kubelet_pod_terminating(struct kubelet_sync *sync)
 {
     struct kp_error error = {0};
-    kubelet_probes_remove(sync->kubelet->probes, sync->worker->uid);
+    kubelet_probes_stop(sync->kubelet->probes, sync->worker->uid);
     int rc = kubelet_sync_reload(sync, &error);
     if (rc == 0) {
         bool ended = true;
@@ -221,6 +221,7 @@ bool kubelet_pod_terminated(struct kubelet_sync *sync)
         kubelet_statuses_finish(kubelet->statuses, sync->worker->uid);
         return false; /* the deletion of the object comes back as an event */
     }
+    kubelet_probes_forget(kubelet->probes, sync->worker->uid);
     kubelet_statuses_forget(kubelet->statuses, sync->worker->uid);
     if (sync->pod->is_static && !sync->worker->pending)
         kubelet_mirror_delete(kubelet, sync->worker->ns, sync->worker->name);

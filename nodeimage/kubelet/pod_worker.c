@@ -199,16 +199,30 @@ void kubelet_workers_free(struct kubelet_workers *workers)
     pool_free(workers->pool);
 }
 
+/* A static pod of the same name that is ending: the new one has to wait for its place. */
+static struct kubelet_worker *ending_namesake(struct kubelet_workers *workers, const struct kubelet_pod *pod)
+{
+    size_t iter = 0;
+    void *value;
+    while (pod->is_static && kp_strmap_next(workers->by_uid, &iter, NULL, &value)) {
+        struct kubelet_worker *worker = value;
+        if (worker->is_static && worker->removed && kp_streq(worker->name, pod->name) && kp_streq(worker->ns, pod->ns))
+            return worker;
+    }
+    return NULL;
+}
+
 void kubelet_workers_update(struct kubelet_workers *workers, struct kubelet_pod *pod)
 {
     pthread_mutex_lock(&workers->lock);
+    struct kubelet_worker *namesake = ending_namesake(workers, pod);
     struct kubelet_worker *worker = kp_strmap_get(workers->by_uid, pod->uid);
-    if (!worker) {
+    if (namesake) {
+        kubelet_pod_unref(namesake->pending);
+        namesake->pending = kubelet_pod_ref(pod);
+    } else if (!worker) {
         worker = worker_new(workers->kubelet, pod);
         kp_strmap_put(workers->by_uid, worker->uid, worker);
-    } else if (worker->is_static && worker->removed) {
-        kubelet_pod_unref(worker->pending);
-        worker->pending = kubelet_pod_ref(pod);
     } else {
         int64_t before = kubelet_worker_grace_s(worker);
         kubelet_pod_unref(worker->pod);
@@ -231,6 +245,18 @@ void kubelet_workers_refresh(struct kubelet_workers *workers, struct kubelet_pod
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* A static pod whose file went while it waited for its place. */
+static void drop_pending(struct kubelet_workers *workers, const char *uid)
+{
+    size_t iter = 0;
+    void *value;
+    while (kp_strmap_next(workers->by_uid, &iter, NULL, &value)) {
+        struct kubelet_worker *worker = value;
+        if (worker->pending && kp_streq(worker->pending->uid, uid))
+            kubelet_pod_unref(KP_TAKE(worker->pending));
+    }
+}
+
 void kubelet_workers_remove(struct kubelet_workers *workers, const char *uid, int64_t grace_s)
 {
     pthread_mutex_lock(&workers->lock);
@@ -238,12 +264,12 @@ void kubelet_workers_remove(struct kubelet_workers *workers, const char *uid, in
     if (worker) {
         int64_t before = kubelet_worker_grace_s(worker);
         worker->removed = true;
-        kubelet_pod_unref(KP_TAKE(worker->pending));
         if (grace_s >= 0)
             worker->grace_s = grace_s;
         if (worker->killing && kubelet_worker_grace_s(worker) < before)
             hurry_up(workers, worker);
     }
+    drop_pending(workers, uid);
     pthread_mutex_unlock(&workers->lock);
     if (worker)
         client_queue_add(workers->queue, uid);

@@ -1,0 +1,7 @@
+/* The kubelet program. */
+#include "nodeimage/kubelet/kubelet.h"
+
+int main(int argc, char **argv)
+{
+    return kubelet_main(argc, argv);
+}
