@@ -7,11 +7,11 @@
 struct options {
     struct etcd_config config;
     const char *log_level, *compaction_mode, *compaction_retention, *logger, *log_outputs;
-    const char *client_crl_file, *cipher_suites;
+    const char *feature_gates;
     int64_t heartbeat_ms, election_ms, batch_interval_ns, progress_ns;
     int64_t max_snapshots, max_wals;
     bool auto_tls, peer_auto_tls, strict_reconfig, pre_vote, pprof, initial_corrupt_check, v2, version;
-    const char *corrupt_check_time, *metrics, *unsafe;
+    const char *metrics;
 };
 
 /* Accepted for manifests written for etcd, where what they ask for is what happens anyway. */
@@ -23,6 +23,9 @@ static int check_fixed(const struct options *o, struct kp_error *error)
         return kp_fail(error, KP_EUSAGE, "--metrics must be basic or extensive");
     if (o->pprof || o->v2)
         return kp_fail(error, KP_ENOTSUPPORTED, "--enable-pprof and --enable-v2 are not supported");
+    if (!kp_empty(o->feature_gates) && !kp_starts_with(o->feature_gates, "InitialCorruptCheck="))
+        return kp_fail(error, KP_ENOTSUPPORTED, "--feature-gates: only InitialCorruptCheck is known, not \"%s\"",
+                       o->feature_gates);
     if (!o->pre_vote)
         return kp_fail(error, KP_ENOTSUPPORTED, "--pre-vote cannot be turned off");
     return 0;
@@ -80,6 +83,7 @@ static struct options options = {
     .logger = "zap",
     .log_outputs = "default",
     .metrics = "basic",
+    .feature_gates = "",
     .compaction_mode = "periodic",
     .compaction_retention = "0",
     .heartbeat_ms = 100,
@@ -144,6 +148,8 @@ static const struct kp_flag flags[] = {
     {"enable-pprof", 0, KP_FLAG_BOOL, &options.pprof, "refused", "ETCD_ENABLE_PPROF"},
     {"enable-v2", 0, KP_FLAG_BOOL, &options.v2, "refused", "ETCD_ENABLE_V2"},
     {"metrics", 0, KP_FLAG_STRING, &options.metrics, "basic or extensive: the same here", "ETCD_METRICS"},
+    {"feature-gates", 0, KP_FLAG_STRING, &options.feature_gates, "InitialCorruptCheck=true: what is done anyway",
+     "ETCD_FEATURE_GATES"},
     {"experimental-initial-corrupt-check", 0, KP_FLAG_BOOL, &options.initial_corrupt_check,
      "every record is decoded at start anyway", "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK"},
     {"experimental-watch-progress-notify-interval", 0, KP_FLAG_DURATION, &options.progress_ns,

@@ -3,6 +3,8 @@
 
 #define PROGRESS_TICK_MS 1000
 #define SHUTDOWN_MS 2000
+#define RPC_STREAMS_MAX 10000                /* etcd's clients put everything on one connection */
+#define RPC_IDLE_MS (24 * 3600 * INT64_C(1000)) /* and keep it for good */
 
 static const struct grpc_method *const all_methods[] = {kv_methods,          watch_methods,   lease_methods,
                                                         maintenance_methods, cluster_methods, auth_methods,
@@ -50,7 +52,8 @@ static int listen_grpc(struct etcd_server *server, const char *text, struct kp_e
                  .port = url.port,
                  .tls = secure ? rpc->tls : NULL,
                  .pool = rpc->pool,
-                 .idle_timeout_ms = 24 * 3600 * 1000},
+                 .streams_per_connection_max = RPC_STREAMS_MAX,
+                 .idle_timeout_ms = RPC_IDLE_MS},
         .methods = all_methods,
         .arg = server,
         .message_bytes_max = (size_t)(server->config.request_bytes_max + RPC_MESSAGE_OVERHEAD),

@@ -187,7 +187,7 @@ struct upkeep {
     pthread_cond_t wake_watch, wake, compacted;
     bool lag, compact, stopping;
     _Atomic int revokes; /* under way */
-    uint64_t last_snapshot;
+    _Atomic uint64_t last_snapshot; /* index the log is cut behind */
     int64_t next_auto_compaction_ms;
     struct revision_at *revisions; /* history for periodic compaction */
     size_t revisions_len;
