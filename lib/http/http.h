@@ -361,6 +361,36 @@ void ws_close(struct ws *ws, int close_code, const char *reason); /* reason: at 
 struct ws *ws_ref(struct ws *ws);
 void ws_unref(struct ws *ws); /* accepts NULL */
 
+/* ==== SPDY/3.1 framing ============================================================================================ */
+/* What exec, attach and port-forward speak after "Upgrade: SPDY/3.1". Bytes in, bytes out; used by one thread at a time.
+   The peers in this field (Kubernetes clients, containerd) neither grant nor keep to windows, so sending is not held back
+   by them; what comes in is credited at once for peers that do. Back-pressure is the tunnel's. */
+struct spdy;
+#define SPDY_STREAMS_MAX 256
+#define SPDY_FRAME_BYTES_MAX ((size_t)1 << 20)   /* of one incoming frame */
+#define SPDY_HEADER_BYTES_MAX ((size_t)256 << 10) /* of one decompressed block */
+struct spdy_callbacks { /* headers and data are borrowed for the call; fin: the peer sends no more on that stream */
+    void (*on_open)(struct spdy *spdy, uint32_t id, const struct http_header *headers, size_t count, bool fin, void *arg);
+    void (*on_reply)(struct spdy *spdy, uint32_t id, const struct http_header *headers, size_t count, bool fin, void *arg);
+    void (*on_data)(struct spdy *spdy, uint32_t id, const uint8_t *data, size_t len, bool fin, void *arg);
+    void (*on_reset)(struct spdy *spdy, uint32_t id, uint32_t status, void *arg);
+    void (*on_goaway)(struct spdy *spdy, void *arg); /* may be NULL */
+};
+struct spdy *spdy_new(bool server, const struct spdy_callbacks *callbacks, void *arg); /* callbacks are copied */
+void spdy_free(struct spdy *spdy); /* accepts NULL */
+/* 0, or KP_EBADREQUEST / KP_ETOOLARGE: the session is dead then. */
+int spdy_feed(struct spdy *spdy, const void *data, size_t len, struct kp_error *error) KP_NODISCARD;
+/* Moves what is to be sent to the end of out. Call after every feed and every function below. */
+void spdy_take_output(struct spdy *spdy, struct kp_buf *out);
+/* Opens a stream; names are lower-cased on the wire. Its id, or 0 when SPDY_STREAMS_MAX are open or the peer said goodbye. */
+uint32_t spdy_open(struct spdy *spdy, const struct http_header *headers, size_t count, bool fin);
+void spdy_reply(struct spdy *spdy, uint32_t id, const struct http_header *headers, size_t count, bool fin);
+/* 0, or KP_ECANCELLED when the stream is unknown or our side of it has ended. len may be 0 for a bare fin. */
+int spdy_send(struct spdy *spdy, uint32_t id, const void *data, size_t len, bool fin);
+void spdy_reset(struct spdy *spdy, uint32_t id, uint32_t status); /* 5: cancel */
+void spdy_ping(struct spdy *spdy);
+void spdy_goaway(struct spdy *spdy);
+
 /* ==== URLs and bodies ============================================================================================ */
 struct http_url {
     const char *scheme; /* lower case */
