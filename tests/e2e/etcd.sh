@@ -176,7 +176,7 @@ is "no alarms" "" "$(ctl alarm list)"
 has "snapshot save" "Snapshot saved" "$(ctl snapshot save "$DIR/snapshot" 2>&1)"
 is "snapshot is whole" "32" "$(($(stat -c %s "$DIR/snapshot") % 4096))"
 has "move leader to nobody" "etcdserver: bad leader transferee" "$(ctl move-leader 1234 2>&1)"
-has "lock" "mutex/" "$(ctl lock mutex sh -c 'echo "$ETCD_LOCK_KEY"')"
+has "lock" "mutex/" "$(ctl lock mutex -- sh -c 'echo "$ETCD_LOCK_KEY"')"
 is "lock is given back" "" "$(ctl get mutex/ --prefix)"
 ctl elect office candidate >"$DIR/elect" 2>&1 &
 ELECT=$!
