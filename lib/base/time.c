@@ -57,7 +57,10 @@ void kp_format_rfc3339(char out[KP_RFC3339_MAX], int64_t seconds, int32_t nanos,
     struct tm tm;
     if (!gmtime_r(&when, &tm))
         memset(&tm, 0, sizeof(tm));
-    size_t len = strftime(out, KP_RFC3339_MAX, "%Y-%m-%dT%H:%M:%S", &tm);
+    char year[16]; /* strftime does not pad years before 1000 */
+    snprintf(year, sizeof(year), "%04d", tm.tm_year + 1900);
+    size_t len = (size_t)snprintf(out, KP_RFC3339_MAX, "%s", year);
+    len += strftime(out + len, KP_RFC3339_MAX - len, "-%m-%dT%H:%M:%S", &tm);
     if (micro)
         len += (size_t)snprintf(out + len, KP_RFC3339_MAX - len, ".%06u", (unsigned)nanos / 1000 % 1000000);
     snprintf(out + len, KP_RFC3339_MAX - len, "Z");
