@@ -66,6 +66,10 @@ struct kp_member *kp_value_members_sorted(const struct kp_value *object); /* cal
    borrows text. false: a number that JSON cannot hold. */
 bool kp_yaml_resolve(const char *text, struct kp_value *ret);
 
+/* Years 0 to 9999 in UTC: what RFC 3339 can write. */
+#define KP_TIME_MIN (-62167219200LL)
+#define KP_TIME_MAX 253402300799LL
+
 #define KP_AT(obj, offset_) ((void *)((char *)(obj) + (offset_)))
 #define KP_CAT(obj, offset_) ((const void *)((const char *)(obj) + (offset_)))
 #define KP_HAS(field, obj) (*(const bool *)KP_CAT(obj, (field)->has_offset))

@@ -145,7 +145,7 @@ static int decode_time(struct decoder *d, const struct kp_type *owner, const str
     }
     if (kp_reader_string(&d->r, &s, &len) < 0)
         return failed(d);
-    if (kp_parse_rfc3339(s, &out->seconds, &out->nanos) < 0)
+    if (kp_parse_rfc3339(s, &out->seconds, &out->nanos) < 0 || out->seconds < KP_TIME_MIN || out->seconds > KP_TIME_MAX)
         return kp_fail(d->r.error, KP_EBADREQUEST, "parsing time \"%s\" as \"2006-01-02T15:04:05%sZ07:00\": cannot parse \"%s\" as \"2006\"", s,
                        field->kind == KP_KIND_MICRO_TIME ? ".000000" : "", s);
     out->nanos = field->kind == KP_KIND_MICRO_TIME ? out->nanos / 1000 * 1000 : 0;

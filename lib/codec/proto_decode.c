@@ -135,8 +135,7 @@ static int get_time(struct decoder *d, const struct kp_field *field, struct slic
         else if (tag.number == 2 && field->kind == KP_KIND_MICRO_TIME)
             ret->nanos = (int32_t)((uint32_t)tag.varint % 1000000000U / 1000 * 1000);
     }
-    /* years 1 to 9999: what RFC 3339 can write */
-    if (rc == 0 && ret->set && (ret->seconds < -62135596800LL || ret->seconds > 253402300799LL))
+    if (rc == 0 && ret->set && (ret->seconds < KP_TIME_MIN || ret->seconds > KP_TIME_MAX))
         return bad(d, "time out of range");
     return rc;
 }

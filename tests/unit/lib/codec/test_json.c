@@ -169,6 +169,16 @@ static void special_kinds_keep_their_meaning(void **state)
                  "{\"name\":\"\xf0\x9f\x98\x80\xef\xbf\xbd \xef\xbf\xbd \\u2028\",\"generation\":9223372036854775807}");
 }
 
+static void times_stay_within_four_digit_years(void **state)
+{
+    (void)state;
+    assert_round(&k8s_managed_fields_entry_type, "{\"time\":\"0985-01-01T00:00:00Z\"}", "{\"time\":\"0985-01-01T00:00:00Z\"}");
+    void *obj;
+    struct kp_error error = {0};
+    const char *late = "{\"time\":\"9999-12-31T23:59:59-01:00\"}";
+    assert_int_equal(kp_json_decode(&k8s_managed_fields_entry_type, late, strlen(late), arena, NULL, &obj, &error), KP_EBADREQUEST);
+}
+
 static void defaults_fill_in(void **state)
 {
     (void)state;
@@ -256,6 +266,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(hostile_input_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(zero_and_absent, setup, teardown),
         cmocka_unit_test_setup_teardown(special_kinds_keep_their_meaning, setup, teardown),
+        cmocka_unit_test_setup_teardown(times_stay_within_four_digit_years, setup, teardown),
         cmocka_unit_test_setup_teardown(defaults_fill_in, setup, teardown),
         cmocka_unit_test_setup_teardown(lists_and_maps_grow_without_touching_what_they_share, setup, teardown),
         cmocka_unit_test_setup_teardown(trees_change_and_compare, setup, teardown),
