@@ -81,7 +81,9 @@ int wal_read(const struct wal_config *config, struct wal_replay *ret_replay, str
    poisoned: every later call fails with KP_EIO, for what is on disk is unknown until the log is opened anew. */
 int wal_append(struct wal *wal, const struct raft_entry *entries, size_t len, const struct raft_hard_state *hard_state,
                struct kp_error *error) KP_NODISCARD;
-/* The marker of a snapshot that is durable elsewhere already; index may be beyond the log (installed from a leader), which
+/* A crash between making an image durable and its marker leaves a state machine ahead of the log's end: append its marker
+   at the next start, sync, and begin the core after it (what it applied was committed, so nothing is lost).
+   The marker of a snapshot that is durable elsewhere already; index may be beyond the log (installed from a leader), which
    then starts after it. */
 int wal_append_snapshot(struct wal *wal, const struct wal_snapshot *snapshot, struct kp_error *error) KP_NODISCARD;
 /* One write and one fdatasync for everything appended; cuts a new segment when this one is full. */

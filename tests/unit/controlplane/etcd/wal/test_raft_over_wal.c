@@ -276,8 +276,20 @@ static void heal(struct world *world)
         }
         if (world->truth_len >= goal && all_agree(world))
             return;
+        KP_AUTO(kp_blob_unref) struct kp_blob *data = kp_blob_new(&world->next_value, sizeof(world->next_value));
+        world->next_value++;
+        if (world->truth_len < goal)
+            (void)!raft_propose(world->members[0].raft, data, NULL);
         for (size_t i = 0; i < MEMBERS; i++)
             raft_tick(world->members[i].raft);
+    }
+    for (size_t i = 0; i < MEMBERS; i++) {
+        struct raft_status s;
+        raft_status(world->members[i].raft, &s);
+        print_message("member %" PRIu64 ": %s in term %" PRIu64 ", commit %" PRIu64 ", last %" PRIu64 ", state machine %" PRIu64
+                      " of %" PRIu64 "\n",
+                      s.id, raft_role_name(s.role), s.term, s.commit, s.last_index, world->members[i].live.index,
+                      world->truth_len);
     }
     fail_msg("seed %" PRIu64 ": the members do not agree again", world->seed);
 }

@@ -396,6 +396,67 @@ static void any_flipped_bit_is_refused_with_file_and_offset(void **state)
         }
 }
 
+static void a_lost_sector_of_an_older_batch_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    size_t start, end;
+    make_log(f, &start, &end);
+    struct wal_disk_bytes *segment = wal_disk_last_segment(f->disk);
+    size_t sector = (start / 512 - 1) * 512; /* inside the batch before the last: that one was synced */
+    memset(segment->data + sector, 0, 512);
+    struct wal_replay replay;
+    struct kp_error error = {0};
+    assert_int_equal(wal_read(&f->config, &replay, &error), KP_ECORRUPT);
+    assert_non_null(strstr(error.message, "intact"));
+}
+
+static void an_old_record_in_the_place_of_a_newer_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    f->config.segment_bytes = 1 << 14;
+    struct wal *wal = create(&f->config);
+    size_t at[4];
+    for (uint64_t i = 2; i <= 5; i++) {
+        struct wal_stats stats;
+        wal_stats(wal, &stats);
+        at[i - 2] = (size_t)stats.bytes_written;
+        append(wal, i, i, 1, 100);
+        sync_now(wal);
+    }
+    wal_close(wal);
+    struct wal_disk_bytes *segment = wal_disk_last_segment(f->disk);
+    memcpy(segment->data + at[3], segment->data + at[2], at[3] - at[2]); /* a write that went to the wrong place */
+    struct wal_replay replay;
+    struct kp_error error = {0};
+    assert_int_equal(wal_read(&f->config, &replay, &error), KP_ECORRUPT);
+    assert_non_null(strstr(error.message, "does not follow"));
+}
+
+static void the_hard_state_outlives_the_segment_it_was_written_to(void **state)
+{
+    struct fixture *f = *state;
+    struct wal *wal = create(&f->config);
+    append_state(wal, 3, 2, 1);
+    for (uint64_t i = 2; i <= 100; i++) {
+        append(wal, i, i, 3, 200);
+        sync_now(wal);
+    }
+    struct wal_snapshot marker = snapshot_at(90, 3);
+    assert_int_equal(wal_append_snapshot(wal, &marker, NULL), 0);
+    sync_now(wal);
+    assert_int_equal(wal_release(wal, 90, NULL), 0);
+    struct wal_stats stats;
+    wal_stats(wal, &stats);
+    assert_true(stats.first_sequence > 1);
+    wal_close(wal);
+    struct wal_replay replay;
+    wal = reopen(&f->config, &replay);
+    assert_int_equal(replay.hard_state.term, 3);
+    assert_int_equal(replay.hard_state.vote, 2);
+    wal_replay_done(&replay);
+    wal_close(wal);
+}
+
 static void damage_in_an_older_segment_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -508,6 +569,9 @@ int main(void)
         T(a_tail_torn_at_any_byte_is_repaired),
         T(a_lost_sector_of_the_last_batch_is_repaired),
         T(any_flipped_bit_is_refused_with_file_and_offset),
+        T(a_lost_sector_of_an_older_batch_is_refused),
+        T(an_old_record_in_the_place_of_a_newer_is_refused),
+        T(the_hard_state_outlives_the_segment_it_was_written_to),
         T(damage_in_an_older_segment_is_refused),
         T(a_missing_segment_is_refused),
         T(a_commit_beyond_the_log_is_refused),
