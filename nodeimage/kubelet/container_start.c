@@ -108,7 +108,9 @@ static int mount_volumes(struct build *b, bool *ret_own_hosts, struct kp_error *
             return rc;
         const char *path = vm->mount_path[0] == '/' ? vm->mount_path : kp_arena_printf(sync->arena, "/%s", vm->mount_path);
         struct cri_mount *mount = add_mount(b, path, source);
-        mount->readonly = vm->read_only;
+        /* What comes from the API is the kubelet's to write, nobody else's. */
+        bool ours = volume && (volume->config_map || volume->secret || volume->projected || volume->downward_api);
+        mount->readonly = vm->read_only || ours;
         if (kp_streq(vm->mount_propagation, "HostToContainer"))
             mount->propagation = CRI_PROPAGATION_HOST_TO_CONTAINER;
         else if (kp_streq(vm->mount_propagation, "Bidirectional"))
