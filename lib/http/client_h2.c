@@ -144,6 +144,7 @@ void ch2_open(struct client_conn *conn)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1); /* kept for priorities only, which nobody uses */
     nghttp2_option_set_peer_max_concurrent_streams(option, H2_STREAMS_BEFORE_SETTINGS);
     KP_ASSERT(nghttp2_session_client_new2(&conn->session, callbacks, conn, option) == 0);
     nghttp2_session_callbacks_del(callbacks);

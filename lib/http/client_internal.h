@@ -42,7 +42,7 @@ struct http_call {
     struct client_endpoint *endpoint;
     struct loop_timer *timer;
     uint64_t tried; /* endpoints, a bit each */
-    bool stale_retried, body_taken, had_queue;
+    bool stale_retried, body_taken;
     int refused;    /* HTTP/2 streams refused so far */
     int32_t h2_id;
     bool h2_open;   /* the stream h2_id exists */
@@ -85,7 +85,7 @@ struct client_conn {
     struct kp_buf in;
     size_t scan;
     struct h1_body body;
-    bool in_body, keep_alive, processing, sent_head, read_paused;
+    bool in_body, keep_alive, processing, read_paused;
     /* HTTP/2 */
     nghttp2_session *session;
     bool sending, receiving, ping_sent;

@@ -225,7 +225,7 @@ static size_t take_head(struct server_conn *conn, const char *data, size_t len)
     }
     if (head_len == 0) {
         /* The clock for the head runs from its first byte. */
-        if (conn->in.len == len && conn->phase == PHASE_HEAD && len > 0 && conn->last_progress_ms >= 0)
+        if (len > 0)
             conn->deadline_ms = KP_MIN(conn->deadline_ms, server_now_ms(conn->server) + conn->server->config.header_timeout_ms);
         return 0;
     }

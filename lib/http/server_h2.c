@@ -272,6 +272,7 @@ int h2_conn_start(struct server_conn *conn)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1); /* kept for priorities only, which nobody uses */
     KP_ASSERT(nghttp2_session_server_new2(&conn->session, callbacks, conn, option) == 0);
     nghttp2_session_callbacks_del(callbacks);
     nghttp2_option_del(option);
