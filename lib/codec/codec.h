@@ -384,7 +384,7 @@ int kp_quantity_parse(const char *s, struct kp_quantity *ret, struct kp_error *e
 bool kp_quantity_valid(const char *s);
 void kp_quantity_format(const struct kp_quantity *q, char out[KP_QUANTITY_MAX]); /* canonical form */
 const char *kp_quantity_string(const struct kp_quantity *q, struct kp_arena *arena);
-/* The canonical spelling of s; s itself when it is canonical already; NULL when it is no quantity. */
+/* The canonical spelling of s; s itself when it is canonical already; NULL when it is no quantity or the arena is full. */
 const char *kp_quantity_canonical(const char *s, struct kp_arena *arena);
 struct kp_quantity kp_quantity_of(const char *s);           /* NULL or malformed give 0 */
 struct kp_quantity kp_quantity_from_i64(int64_t value, enum kp_quantity_format format);

@@ -129,7 +129,7 @@ static int decode_quantity(struct decoder *d, const char **out)
     if (kp_quantity_parse(s, &checked, d->r.error) < 0)
         return failed(d);
     *out = kp_quantity_canonical(s, d->r.arena);
-    return 0;
+    return *out ? 0 : kp_reader_too_large(&d->r);
 }
 
 static int decode_time(struct decoder *d, const struct kp_type *owner, const struct kp_field *field, struct kp_time *out,

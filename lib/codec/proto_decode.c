@@ -185,8 +185,10 @@ static int get_quantity(struct decoder *d, struct slice in, const char **ret)
         return 0;
     }
     rc = kp_quantity_parse(s, &checked, d->error);
-    *ret = rc == 0 ? kp_quantity_canonical(s, d->arena) : NULL;
-    return rc;
+    if (rc < 0)
+        return rc;
+    *ret = kp_quantity_canonical(s, d->arena);
+    return *ret ? 0 : full(d);
 }
 
 /* Embedded objects are JSON text, or an enveloped message from clients that send protobuf all the way down. */

@@ -233,7 +233,10 @@ const char *kp_quantity_canonical(const char *s, struct kp_arena *arena)
     if (kp_quantity_parse(s, &q, NULL) < 0)
         return NULL;
     kp_quantity_format(&q, text);
-    return strcmp(text, s) == 0 ? s : kp_arena_strdup(arena, text);
+    if (strcmp(text, s) == 0)
+        return s;
+    char *copy = kp_arena_try(arena, strlen(text) + 1);
+    return copy ? memcpy(copy, text, strlen(text)) : NULL;
 }
 
 struct kp_quantity kp_quantity_of(const char *s)

@@ -135,6 +135,39 @@ static void hostile_input_is_bounded(void **state)
     assert_int_equal(kp_json_decode(&k8s_pod_type, wide.data, wide.len, small, NULL, &obj, &error), KP_ETOOLARGE);
 }
 
+static void a_full_arena_is_an_error_at_every_allocation(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"metadata\":{\"name\":\"\\u00e9\",\"labels\":{\"b\":\"1\",\"a\":\"2\"},\"managedFields\":[{\"fieldsV1\":{\"f:x\":{}}}]},"
+                               "\"spec\":{\"containers\":[{\"name\":\"c\",\"command\":[\"a\",\"b\",\"c\"],\"resources\":{\"limits\":{\"cpu\":\"1000m\"}},\"ports\":[]}]}}";
+    static const char yaml[] = "a: &x [1, two, {b: c}]\nd: *x\ne: {<<: {f: g}, h: !!str 1}\n";
+    void *obj, *other;
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf wire = {0};
+    obj = decode(&k8s_pod_type, json, NULL);
+    kp_proto_encode(&k8s_pod_type, obj, &wire);
+    unsigned succeeded = 0;
+    for (size_t cap = 64; cap < 16384; cap += 16) {
+        KP_AUTO(kp_arena_free) struct kp_arena *small = kp_arena_new(cap);
+        struct kp_decode options = {.strict = true};
+        struct kp_value *value, **documents;
+        size_t n;
+        int rc = kp_json_decode(&k8s_pod_type, json, sizeof(json) - 1, small, &options, &other, &error);
+        assert_true(rc == KP_ETOOLARGE || (rc == 0 && kp_object_equal(&k8s_pod_type, obj, other)));
+        succeeded += rc == 0;
+        kp_arena_reset(small);
+        rc = kp_proto_decode(&k8s_pod_type, wire.data, wire.len, small, &other, &error);
+        assert_true(rc == KP_ETOOLARGE || (rc == 0 && kp_object_equal(&k8s_pod_type, obj, other)));
+        kp_arena_reset(small);
+        rc = kp_value_parse(json, sizeof(json) - 1, small, NULL, &value, &error);
+        assert_true(rc == KP_ETOOLARGE || rc == 0);
+        kp_arena_reset(small);
+        rc = kp_yaml_parse(yaml, sizeof(yaml) - 1, small, &documents, &n, &error);
+        assert_true(rc == KP_ETOOLARGE || (rc == 0 && n == 1));
+    }
+    assert_true(succeeded > 10);
+}
+
 static void zero_and_absent(void **state)
 {
     (void)state;
@@ -264,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_types_read_like_upstream, setup, teardown),
         cmocka_unit_test_setup_teardown(syntax_errors_read_like_upstream, setup, teardown),
         cmocka_unit_test_setup_teardown(hostile_input_is_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_arena_is_an_error_at_every_allocation, setup, teardown),
         cmocka_unit_test_setup_teardown(zero_and_absent, setup, teardown),
         cmocka_unit_test_setup_teardown(special_kinds_keep_their_meaning, setup, teardown),
         cmocka_unit_test_setup_teardown(times_stay_within_four_digit_years, setup, teardown),
