@@ -194,6 +194,27 @@ static void a_handler_that_does_not_answer_gives_500(void **state)
     fixture_free(f);
 }
 
+static void requests_beyond_the_pool_get_429(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(NULL);
+    http_server_free(f->server);
+    pool_free(f->pool);
+    f->pool = pool_new("small", 1, 0);
+    struct http_server_config config = { .host = "127.0.0.1", .pool = f->pool, .handler = test_handler, .arg = f };
+    assert_int_equal(http_server_new(f->loop, &config, &f->server, NULL), 0);
+    int busy = dial(f);
+    put(busy, "GET /sleep?ms=200 HTTP/1.1\r\nHost: x\r\n\r\n");
+    WAIT_FOR(pool_busy(f->pool) == 1 && pool_queued(f->pool) == 0);
+    char *answer = ask(f, "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_has(answer, "HTTP/1.1 429 Too Many Requests\r\n");
+    assert_has(answer, "retry-after: 1\r\n");
+    free(answer);
+    expect(busy, "late");
+    close(busy);
+    fixture_free(f);
+}
+
 static void a_stream_outlives_its_handler_and_hears_of_the_peers_end(void **state)
 {
     (void)state;
@@ -294,6 +315,7 @@ int main(void)
         cmocka_unit_test(query_and_path_are_decoded),
         cmocka_unit_test(a_head_request_gets_no_body),
         cmocka_unit_test(a_handler_that_does_not_answer_gives_500),
+        cmocka_unit_test(requests_beyond_the_pool_get_429),
         cmocka_unit_test(a_stream_outlives_its_handler_and_hears_of_the_peers_end),
         cmocka_unit_test(a_reader_too_slow_for_its_stream_is_cut_off),
         cmocka_unit_test(bodies_stream_both_ways),
