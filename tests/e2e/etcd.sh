@@ -206,6 +206,7 @@ is "livez" "ok" "$(http "$URL/livez")"
 has "readyz" "[+]linearizable_read ok" "$(http "$URL/readyz?verbose")"
 has "version" '"etcdserver":"3.' "$(http "$URL/version")"
 has "metrics" "etcd_server_has_leader 1" "$(http "$URL/metrics")"
+has "metrics of calls" 'grpc_method="Put",grpc_code="OK"' "$(http "$URL/metrics")"
 is "no such page" "404" "$(http -o /dev/null -w '%{http_code}' "$URL/nothing")"
 
 # ---- mutual TLS -----------------------------------------------------------------------------------------------------

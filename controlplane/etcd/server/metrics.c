@@ -44,7 +44,9 @@ static const struct {
     [SLOW_WATCHERS] = {"etcd_debugging_mvcc_slow_watcher_total", "Watchers that are behind."},
     [EVENTS] = {"etcd_debugging_mvcc_events_total", "Events sent to watchers."},
 };
-static struct kp_metric *gauges[GAUGE_COUNT];
+static struct kp_metric *gauges[GAUGE_COUNT], *calls, *version_info;
+static const char *const call_labels[] = {"grpc_service", "grpc_method", "grpc_code", NULL};
+static const char *const version_labels[] = {"server_version", NULL};
 
 void metrics_init(void)
 {
@@ -54,6 +56,9 @@ void metrics_init(void)
     range_total = kp_counter("etcd_mvcc_range_total", "Ranges asked of this member.", NULL);
     delete_total = kp_counter("etcd_mvcc_delete_total", "Deletions asked of this member.", NULL);
     txn_total = kp_counter("etcd_mvcc_txn_total", "Transactions asked of this member.", NULL);
+    calls = kp_counter("grpc_server_handled_total", "Calls that ended, by their status.", call_labels);
+    version_info = kp_gauge("etcd_server_version", "Which version runs: 1 for the label.", version_labels);
+    kp_metric_set(version_info, 1, ETCD_VERSION);
     for (int i = 0; i < GAUGE_COUNT; i++)
         gauges[i] = kp_gauge(gauge_names[i].name, gauge_names[i].help, NULL);
 }
@@ -71,6 +76,16 @@ void metric_count(enum op_kind kind)
 }
 
 void metric_count_range(void) { kp_metric_add(range_total, 1); }
+
+void metric_call(const char *path, const char *code)
+{
+    const char *slash = path[0] == '/' ? strchr(path + 1, '/') : NULL;
+    if (!slash)
+        return;
+    char service[64];
+    snprintf(service, sizeof service, "%.*s", (int)(slash - path - 1), path + 1);
+    kp_metric_add(calls, 1, service, slash + 1, code);
+}
 
 void metrics_collect(struct etcd_server *server)
 {

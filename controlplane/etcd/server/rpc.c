@@ -36,6 +36,13 @@ static int parse(const char *text, struct kp_arena *arena, struct http_url *url,
     return 0;
 }
 
+static void on_finish(const char *path, int status, int64_t duration_ns, void *server)
+{
+    static const char prefix[] = "/etcdserverpb.";
+    if (kp_starts_with(path, prefix)) /* what a client makes up must not become a series */
+        metric_call(path, grpc_status_name(status));
+}
+
 static int listen_grpc(struct etcd_server *server, const char *text, struct kp_error *error)
 {
     struct rpc_server *rpc = server->rpc;
@@ -58,6 +65,7 @@ static int listen_grpc(struct etcd_server *server, const char *text, struct kp_e
         .arg = server,
         .message_bytes_max = (size_t)(server->config.request_bytes_max + RPC_MESSAGE_OVERHEAD),
         .fallback = health_handler,
+        .on_finish = on_finish,
     };
     if (grpc_server_new(rpc->loop, &config, &rpc->grpc[rpc->grpc_len], error) < 0)
         return kp_wrap(error, "listen on %s", text);

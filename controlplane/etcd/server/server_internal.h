@@ -185,7 +185,7 @@ struct upkeep {
     bool watch_started, started;
     pthread_mutex_t mutex;
     pthread_cond_t wake_watch, wake, compacted;
-    bool lag, compact, stopping;
+    bool lag, compact, compacting, stopping;
     _Atomic int revokes; /* under way */
     _Atomic uint64_t last_snapshot; /* index the log is cut behind */
     int64_t next_auto_compaction_ms;
@@ -220,6 +220,7 @@ void metrics_collect(struct etcd_server *server);
 void metric_wal_sync(double seconds);
 void metric_count(enum op_kind kind);
 void metric_count_range(void);
+void metric_call(const char *path, const char *code); /* "/package.Service/Method", "OK" */
 
 /* ---- rpc: the sockets (rpc.c, health.c, api_*.c) ---- */
 int rpc_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;

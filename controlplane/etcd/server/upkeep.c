@@ -141,7 +141,7 @@ void upkeep_compact(struct etcd_server *server, bool wait)
         upkeep->compact = true;
         pthread_cond_broadcast(&upkeep->wake);
     }
-    while (wait && upkeep->compact && !upkeep->stopping)
+    while (wait && (upkeep->compact || upkeep->compacting) && !upkeep->stopping)
         pthread_cond_wait(&upkeep->compacted, &upkeep->mutex);
     pthread_mutex_unlock(&upkeep->mutex);
 }
@@ -150,6 +150,10 @@ static void compact_all(struct etcd_server *server)
 {
     struct upkeep *upkeep = &server->upkeep;
     bool stopping = false;
+    pthread_mutex_lock(&upkeep->mutex);
+    upkeep->compact = false; /* one that is marked from now on sets it again */
+    upkeep->compacting = true;
+    pthread_mutex_unlock(&upkeep->mutex);
     while (!stopping && mvcc_compact_step(server->mvcc)) {
         kp_sleep_ms(COMPACT_PAUSE_MS);
         pthread_mutex_lock(&upkeep->mutex);
@@ -157,7 +161,7 @@ static void compact_all(struct etcd_server *server)
         pthread_mutex_unlock(&upkeep->mutex);
     }
     pthread_mutex_lock(&upkeep->mutex);
-    upkeep->compact = false;
+    upkeep->compacting = false;
     pthread_cond_broadcast(&upkeep->compacted);
     pthread_mutex_unlock(&upkeep->mutex);
 }
