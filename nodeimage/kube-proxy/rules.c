@@ -82,7 +82,8 @@ static struct endpoints collect(struct build *b, const struct slices *slices, co
 
 static const char *chain_name(struct build *b, const char *kind, const struct k8s_service *service, const struct k8s_service_port *port)
 {
-    /* nft names are at most 127 bytes of letters, digits and a few signs: a hash makes them unique, the rest is for people */
+    /* nft names are at most 127 bytes of letters, digits, '/', '-', '_' and '.': a hash makes them unique, the rest is for
+       people. API names hold nothing else. */
     const char *full = kp_arena_printf(b->arena, "%s/%s/%s/%s", service->metadata->namespace, service->metadata->name,
                                        port->protocol ? port->protocol : "TCP", port->name ? port->name : "");
     return kp_arena_printf(b->arena, "%s-%08x-%.40s/%.40s", kind, (unsigned)(kp_hash64(full, strlen(full)) >> 32), service->metadata->namespace,

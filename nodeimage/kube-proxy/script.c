@@ -68,7 +68,7 @@ static void add_rules(struct kp_buf *out, const char *chain, const char *body)
 {
     for (const char *line = body; *line;) {
         size_t len = strcspn(line, "\n");
-        kp_buf_printf(out, "add rule " TABLE " \"%s\" %.*s\n", chain, (int)len, line);
+        kp_buf_printf(out, "add rule " TABLE " %s %.*s\n", chain, (int)len, line);
         line += len + (line[len] == '\n');
     }
 }
@@ -77,10 +77,8 @@ static void element(struct kp_buf *out, const char *verb, const char *full, cons
 {
     const char *bar = strchr(full, '|');
     kp_buf_printf(out, "%s element " TABLE " %.*s { %s", verb, (int)(bar - full), full, bar + 1);
-    if (!kp_empty(verdict)) { /* "goto NAME": names hold slashes and need their quotes */
-        const char *space = strchr(verdict, ' ');
-        kp_buf_printf(out, " : %.*s \"%s\"", (int)(space - verdict), verdict, space + 1);
-    }
+    if (!kp_empty(verdict))
+        kp_buf_printf(out, " : %s", verdict);
     kp_buf_puts(out, " }\n");
 }
 
@@ -95,13 +93,13 @@ void proxy_rules_script(const struct proxy_rules *old, const struct proxy_rules 
         kp_buf_puts(out, base_table);
     for (iter = 0; kp_strmap_next(new->chains, &iter, &key, &value);)
         if (!old || !kp_strmap_get(old->chains, key))
-            kp_buf_printf(out, "add chain " TABLE " \"%s\"\n", key);
+            kp_buf_printf(out, "add chain " TABLE " %s\n", key);
     for (iter = 0; kp_strmap_next(new->chains, &iter, &key, &value);) {
         const char *before = old ? kp_strmap_get(old->chains, key) : NULL;
         if (before && strcmp(before, value) == 0)
             continue;
         if (before)
-            kp_buf_printf(out, "flush chain " TABLE " \"%s\"\n", key);
+            kp_buf_printf(out, "flush chain " TABLE " %s\n", key);
         add_rules(out, key, value);
     }
     for (iter = 0; old && kp_strmap_next(old->elements, &iter, &key, &value);) {
@@ -116,8 +114,8 @@ void proxy_rules_script(const struct proxy_rules *old, const struct proxy_rules 
     }
     for (iter = 0; old && kp_strmap_next(old->chains, &iter, &key, &value);)
         if (!kp_strmap_get(new->chains, key))
-            kp_buf_printf(out, "flush chain " TABLE " \"%s\"\n", key);
+            kp_buf_printf(out, "flush chain " TABLE " %s\n", key);
     for (iter = 0; old && kp_strmap_next(old->chains, &iter, &key, &value);)
         if (!kp_strmap_get(new->chains, key))
-            kp_buf_printf(out, "delete chain " TABLE " \"%s\"\n", key);
+            kp_buf_printf(out, "delete chain " TABLE " %s\n", key);
 }
