@@ -13,16 +13,11 @@ PASSED=0 FAILED=0
 # What a machine of ours could leave on this host. Other work on the host has names of its own.
 snapshot() {
     {
-        for proc in /proc/[0-9]*; do
-            state=$(sed -n 's/^State:\t\(.\).*/\1/p' "$proc/status" 2>/dev/null)
-            [ "$state" = Z ] && continue # its parent is the host's init, which reaps when it gets to it
-            args=$({ tr '\0' ' ' <"$proc/cmdline"; } 2>/dev/null)
-            case $args in
-            *"$KPROV"*) ;;
-            *containerd* | *kprov-init* | */pause* | *kubelet* | */usr/lib/kprov/*) echo "process ${proc#/proc/} $args" ;;
-            esac
-            grep -q kprov- "$proc/cgroup" 2>/dev/null && echo "process in our cgroup ${proc#/proc/} $args"
+        # A process that ended leaves no cgroup behind; a zombie waits only for the host's init to reap it.
+        for proc in $(grep -l kprov- /proc/[0-9]*/cgroup 2>/dev/null); do
+            grep -q '^State:.Z' "${proc%/cgroup}/status" 2>/dev/null || echo "process ${proc%/cgroup}"
         done
+        pgrep -a -x kprov-init | sed 's/^/process /'
         sed 's/^/mount /' /proc/self/mounts
         ip -o link | sed 's/^[0-9]*: \([^:]*\):.*/link \1/'
         ip route | sed 's/^/route /'

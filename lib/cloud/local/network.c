@@ -28,11 +28,13 @@ static bool link_exists(const char *name)
     return kp_path_exists(path);
 }
 
-/* Runs `ip -batch`, in the namespace bound at netns when not NULL. */
-static int run_ip(const struct local *local, const char *netns, const char *batch, struct kp_error *error)
+/* Runs `ip -batch`, in the namespace bound at netns when not NULL. The file of commands lies in the cluster's folder, so
+   that it goes with it should this process be killed now. */
+static int run_ip(const struct local *local, const char *uid, const char *netns, const char *batch,
+                  struct kp_error *error)
 {
     char path[PATH_MAX], flag[PATH_MAX + 8];
-    snprintf(path, sizeof(path), "%s/ip-%d-XXXXXX", local->state_dir, (int)getpid());
+    network_path(local, uid, "ip-XXXXXX", path);
     KP_AUTO_CLOSE int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return kp_fail_errno(error, "create %s", path);
@@ -146,7 +148,7 @@ static int build(const struct local *local, const struct cloud_network *network,
         return 0;
     if (link_exists(link)) {
         snprintf(batch, sizeof(batch), "link del %s\n", link);
-        int r = run_ip(local, NULL, batch, error);
+        int r = run_ip(local, network->cluster_uid, NULL, batch, error);
         if (r < 0)
             return r;
     }
@@ -157,12 +159,12 @@ static int build(const struct local *local, const struct cloud_network *network,
         return r;
     snprintf(batch, sizeof(batch), "link set lo up\nlink add br0 type bridge\nlink set br0 up\n"
                                    "link add up0 master br0 up type veth peer name %s netns %d\n", link, (int)getpid());
-    r = run_ip(local, netns, batch, error);
+    r = run_ip(local, network->cluster_uid, netns, batch, error);
     if (r < 0)
         return r;
     snprintf(batch, sizeof(batch), "address add %s/%d dev %s\nlink set %s up\n", network->gateway, network->prefix_len,
              link, link);
-    return run_ip(local, NULL, batch, error);
+    return run_ip(local, network->cluster_uid, NULL, batch, error);
 }
 
 int local_network_get(const struct local *local, const char *uid, struct kp_arena *arena, struct cloud_network *ret,
@@ -206,15 +208,19 @@ int local_network_ensure(const struct local *local, const struct cloud_network_s
 
 int local_network_delete(const struct local *local, const char *uid, struct kp_error *error)
 {
-    char netns[PATH_MAX], path[PATH_MAX], link[IFNAMSIZ], batch[64];
+    char netns[PATH_MAX], path[PATH_MAX], link[IFNAMSIZ];
     KP_AUTO_CLOSE int lock = -1;
     int r = local_lock(local, &lock, error);
     if (r < 0)
         return r;
     local_link_name(uid, link);
     if (link_exists(link)) {
-        snprintf(batch, sizeof(batch), "link del %s\n", link);
-        r = run_ip(local, NULL, batch, error);
+        const char *const argv[] = {"ip", "link", "del", link, NULL};
+        KP_AUTO_BUF struct kp_buf complaint = {0};
+        int status = 0;
+        r = kp_run(argv, LOCAL_IP_MS_MAX, NULL, &complaint, &status, error);
+        if (r == 0 && status != 0)
+            r = kp_fail(error, KP_EIO, "delete the link %s: %s", link, complaint.data ? complaint.data : "");
         if (r < 0)
             return r;
     }
@@ -261,7 +267,7 @@ int local_network_detach(const struct local *local, const char *uid, const char 
     port_names(address, port, mac);
     snprintf(batch, sizeof(batch), "link del %s\n", port);
     struct kp_error absent = {0};
-    int r = run_ip(local, netns, batch, &absent);
+    int r = run_ip(local, uid, netns, batch, &absent);
     /* The kernel removes it with the machine's namespace, only later: both orders are right. */
     if (r < 0 && !strstr(absent.message, "Cannot find device"))
         return kp_fail(error, r, "%s", absent.message);
@@ -277,8 +283,8 @@ int local_network_attach(const struct local *local, const char *uid, const char 
     snprintf(batch, sizeof(batch), "link add %s master br0 up type veth peer name eth0 address %s netns %d\n", port, mac,
              (int)pid);
     struct kp_error first = {0};
-    if (run_ip(local, netns, batch, &first) == 0)
+    if (run_ip(local, uid, netns, batch, &first) == 0)
         return 0;
     int r = local_network_detach(local, uid, address, error);
-    return r < 0 ? r : run_ip(local, netns, batch, error);
+    return r < 0 ? r : run_ip(local, uid, netns, batch, error);
 }
