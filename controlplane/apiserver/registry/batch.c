@@ -23,7 +23,6 @@ void job_prepare_create(struct registry_request *rq, void *obj)
     struct k8s_job *job = obj;
     struct k8s_job_spec *spec = job->spec;
     const char *name = job->metadata->name, *uid = job->metadata->uid;
-    KP_SET(job->metadata, generation, 1);
     if (spec->has_manual_selector && spec->manual_selector)
         return;
     if (!spec->template->metadata)

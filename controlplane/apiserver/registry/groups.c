@@ -146,7 +146,7 @@ static void validate_rules(const struct k8s_policy_rule_items *rules, bool names
         const struct k8s_policy_rule *rule = &rules->items[i];
         if (!rule->verbs.len)
             field_required(errors, "verbs must contain at least one value", "rules[%zu].verbs", i);
-        if (rule->non_resource_ur_ls.len) {
+        if (rule->non_resource_urls.len) {
             if (namespaced)
                 field_invalid_raw(errors, "[]", "namespaced rules cannot apply to non-resource URLs", "rules[%zu].nonResourceURLs", i);
             if (rule->api_groups.len || rule->resources.len || rule->resource_names.len)

@@ -142,6 +142,11 @@ const struct kp_type *registry_storage_type(const struct registry_kind *kind)
     return kind->storage->type;
 }
 
+bool registry_creates_on_update(const struct registry_kind *kind)
+{
+    return kind->flags & KIND_CREATE_ON_UPDATE;
+}
+
 bool registry_field_selectable(const struct registry_kind *kind, const char *field)
 {
     if (strcmp(field, "metadata.name") == 0)

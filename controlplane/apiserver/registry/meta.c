@@ -86,12 +86,12 @@ void registry_meta_update(struct registry_request *rq, void *obj, const void *ol
     meta->resource_version = before->resource_version;
 }
 
-void registry_separate(struct registry_request *rq, void *obj, const void *old)
+void registry_separate(struct registry_request *rq, void *obj, const void *old, bool writes_spec)
 {
     const struct kp_type *type = rq->kind->storage->type;
     if (!has_status(rq))
         return;
-    if (kp_empty(rq->subresource)) {
+    if (writes_spec) {
         set_member(type, obj, "status", registry_member(type, old, "status"));
         return;
     }

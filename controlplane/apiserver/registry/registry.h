@@ -32,6 +32,7 @@ const struct registry_kind *registry_kind_of(const struct kp_resource *resource)
 const struct kp_type *registry_storage_type(const struct registry_kind *kind);
 /* Between versions of one kind; from equal to to gives obj itself. */
 void *registry_convert(const struct kp_type *from, const void *obj, const struct kp_type *to, struct kp_arena *arena);
+bool registry_creates_on_update(const struct registry_kind *kind);
 bool registry_field_selectable(const struct registry_kind *kind, const char *field);
 
 enum registry_validation { REGISTRY_IGNORE, REGISTRY_WARN, REGISTRY_STRICT };
@@ -109,6 +110,7 @@ int registry_withdraw_endpoint(struct registry *registry, const char *address, s
 
 struct store *registry_store(struct registry *registry);
 struct wcache_set *registry_caches(struct registry *registry);
+struct wcache *registry_cache_of(struct registry *registry, const struct registry_kind *kind);
 /* Decodes a cached object into the arena. */
 void *registry_decode(const struct registry_kind *kind, const struct wcache_object *object, struct kp_arena *arena);
 

@@ -95,7 +95,8 @@ void registry_admission_attributes(struct registry_request *rq, enum admission_o
 void registry_meta_create(struct registry_request *rq, void *obj);
 void registry_generate_name(struct registry_request *rq, void *obj);
 void registry_meta_update(struct registry_request *rq, void *obj, const void *old);
-void registry_separate(struct registry_request *rq, void *obj, const void *old); /* spec from status, as the subresource asks */
+/* Keeps the status of old when the spec is written, and all but the status (and metadata) otherwise. */
+void registry_separate(struct registry_request *rq, void *obj, const void *old, bool writes_spec);
 void registry_validate_meta(struct registry_request *rq, const void *obj, struct field_errors *errors);
 void registry_validate_meta_update(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
 void *registry_member(const struct kp_type *type, const void *obj, const char *name); /* a struct field's value, or NULL */

@@ -88,8 +88,6 @@ static int make_scaled(void *arg, struct registry_request *rq, const void *curre
         kp_object_meta(type, obj)->resource_version = wanted->metadata->resource_version;
     bool *has;
     int32_t *replicas = spec_replicas(rq->kind, obj, &has);
-    if (*replicas != wanted->spec->replicas && (rq->kind->flags & KIND_GENERATION))
-        kp_object_meta(type, obj)->generation++;
     *replicas = wanted->spec->replicas;
     *has = true;
     *ret_new = obj;

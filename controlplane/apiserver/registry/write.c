@@ -220,6 +220,12 @@ static int validate_change(struct update *up)
     return status_invalid(rq->status, rq_group(rq), rq->resource->kind, rq->name, &errors);
 }
 
+/* Subresources that write the spec go the way of the object itself. */
+static bool writes_spec(const struct registry_request *rq)
+{
+    return kp_empty(rq->subresource) || strcmp(rq->subresource, "scale") == 0;
+}
+
 static int prepare_change(struct update *up)
 {
     struct registry_request *rq = up->rq;
@@ -234,15 +240,15 @@ static int prepare_change(struct update *up)
         return rq->status->code;
     up->obj = attributes.object;
     registry_meta_update(rq, up->obj, up->old);
-    if (!kp_empty(rq->subresource) && kind->prepare_subresource)
+    if (!writes_spec(rq) && kind->prepare_subresource)
         kind->prepare_subresource(rq, up->obj, up->old);
     else
-        registry_separate(rq, up->obj, up->old);
-    if (kp_empty(rq->subresource) && kind->prepare_update)
+        registry_separate(rq, up->obj, up->old, writes_spec(rq));
+    if (writes_spec(rq) && kind->prepare_update)
         kind->prepare_update(rq, up->obj, up->old);
     if (!up->options->managed_done)
         patch_managed_fields_update(type, up->old, up->obj, rq->field_manager, rq->subresource, rq->now_s, rq->arena);
-    if ((kind->flags & KIND_GENERATION) && kp_empty(rq->subresource)) {
+    if ((kind->flags & KIND_GENERATION) && writes_spec(rq)) {
         struct k8s_object_meta *meta = kp_object_meta(type, up->obj);
         const struct kp_field *spec = kp_field_find(type, "spec");
         if (spec && !kp_object_equal(spec->type, registry_member(type, up->obj, "spec"), registry_member(type, up->old, "spec")))

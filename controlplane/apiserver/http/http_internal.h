@@ -1,0 +1,96 @@
+/* What the files of the HTTP face share. */
+#ifndef APISERVER_HTTP_INTERNAL_H
+#define APISERVER_HTTP_INTERNAL_H
+
+#include "controlplane/apiserver/http/http.h"
+
+#include "api/k8s.h"
+
+struct api_server {
+    struct api_server_config config;
+    struct http_server *http;
+    struct pool *pool;
+    unsigned mutating, readonly; /* in flight; atomic */
+    bool bootstrapped, stopping;  /* atomic */
+    struct kp_metric *requests, *durations, *rejected;
+};
+
+enum output_form { OUT_JSON, OUT_YAML, OUT_PROTO };
+enum output_shape { SHAPE_OBJECT, SHAPE_TABLE, SHAPE_METADATA, SHAPE_METADATA_LIST };
+struct negotiated {
+    enum output_form form;
+    enum output_shape shape;
+    const char *accept_params; /* as=...;v=...;g=... as asked, for Content-Type of discovery */
+};
+
+#define API_HEADERS_MAX 32
+struct api_request {
+    struct http_request *http;
+    struct kp_arena *arena;
+    struct api_server *server;
+    struct request_info info;
+    struct auth_user user;
+    struct api_status status;
+    struct negotiated out;
+    const struct kp_resource *resource;       /* of the served version */
+    const struct kp_subresource *subresource; /* NULL: the object itself */
+    struct registry_request rq;
+    const char *audit_id;
+    bool answered;
+};
+
+/* ---- negotiate.c ---- */
+/* Takes the best of Accept we can make for objects of this request; 406 otherwise. */
+int negotiate_objects(struct api_request *ar);
+/* The media type of the request's body as an enum output_form; 415 otherwise. */
+int negotiate_body(struct api_request *ar, enum output_form *ret_form);
+bool accept_has(struct api_request *ar, const char *type, const char *param); /* param such as "g=apidiscovery.k8s.io", or NULL */
+const char *form_content_type(enum output_form form);
+
+/* ---- respond.c ---- */
+void respond_bytes(struct api_request *ar, int http_status, const char *content_type, const void *data, size_t len);
+void respond_text(struct api_request *ar, int http_status, const char *text);
+void respond_status(struct api_request *ar); /* ar->status */
+void respond_success(struct api_request *ar, const char *name, const char *uid);
+/* An object of any type that is not kept in a cache. */
+void respond_typed(struct api_request *ar, int http_status, const struct kp_type *type, const void *obj);
+/* A cached object of the request's kind, in the version and shape asked for. */
+void respond_object(struct api_request *ar, int http_status, struct wcache_object *object);
+void respond_list(struct api_request *ar, const struct registry_list *list);
+size_t response_headers(struct api_request *ar, const char *content_type, struct http_header headers[API_HEADERS_MAX]);
+
+/* ---- body.c ---- */
+/* Decodes the body as type (checking kind and apiVersion), with fieldValidation; problems become warnings or a 400. */
+int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_obj);
+enum registry_validation field_validation(struct api_request *ar, int *ret_code);
+int report_problems(struct api_request *ar, const struct kp_type *type, const struct kp_string_list *problems);
+int decode_delete_options(struct api_request *ar, struct k8s_delete_options **ret_options);
+
+/* ---- resource handlers ---- */
+void handle_get(struct api_request *ar);
+void handle_list(struct api_request *ar);
+void handle_watch(struct api_request *ar);
+void handle_create(struct api_request *ar);
+void handle_update(struct api_request *ar);
+void handle_patch(struct api_request *ar);
+void handle_delete(struct api_request *ar);
+void handle_delete_collection(struct api_request *ar);
+struct patch_request;
+int patch_begin(struct api_request *ar, struct patch_request *request); /* from headers and query */
+int list_options(struct api_request *ar, struct registry_list_options *ret_options);
+/* True when the subresource is one with a handler of its own, which has answered. */
+bool handle_special(struct api_request *ar);
+bool handle_virtual(struct api_request *ar); /* reviews, bindings, componentstatuses */
+
+/* ---- others ---- */
+void handle_discovery(struct api_request *ar);
+bool handle_health(struct api_request *ar);
+void handle_version(struct api_request *ar);
+void handle_metrics(struct api_request *ar);
+void handle_proxy(struct api_request *ar);  /* nodes/proxy, pods/proxy, services/proxy */
+void handle_kubelet(struct api_request *ar); /* log, exec, attach, portforward */
+
+const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
+bool query_true(struct api_request *ar, const char *name);
+
+#endif

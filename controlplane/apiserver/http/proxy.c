@@ -1,0 +1,434 @@
+/* Passing requests on: to kubelets (log, exec, attach, portforward, nodes/proxy) and to pods and Services. */
+#include "controlplane/apiserver/http/http_internal.h"
+
+#define PROXY_HEADERS_MAX 64
+#define KUBELET_PORT_DEFAULT 10250
+
+/* Where a request goes on to. */
+struct target {
+    const char *endpoint; /* "https://10.0.0.1:10250" */
+    const char *path;     /* with the query */
+    bool kubelet;         /* use the client certificate */
+};
+
+/* ---- one response passed through ------------------------------------------------------------------------------------------ */
+struct relay {
+    int refs;
+    struct http_client *client; /* of this call alone */
+    struct http_request *request;
+    struct http_stream *stream; /* once the headers came */
+    struct http_call *call;
+    struct api_server *server;
+};
+
+static void free_relay(void *arg) /* on a worker: freeing a client waits for its loop */
+{
+    struct relay *relay = arg;
+    http_call_unref(relay->call);
+    http_client_free(relay->client);
+    http_stream_unref(relay->stream);
+    http_request_unref(relay->request);
+    free(relay);
+}
+
+static void relay_unref(struct relay *relay)
+{
+    if (__atomic_sub_fetch(&relay->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    if (pool_submit(relay->server->pool, free_relay, relay) < 0)
+        kp_error_log("the worker pool is full: a finished proxy call stays in memory", NULL);
+}
+
+static void on_stream_closed(void *arg)
+{
+    struct relay *relay = arg;
+    http_call_cancel(relay->call);
+    relay_unref(relay);
+}
+
+static bool hop_by_hop(const char *name)
+{
+    static const char *const names[] = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "date"};
+    for (size_t i = 0; i < KP_ARRAY_LEN(names); i++)
+        if (strcasecmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void on_headers(struct http_call *call, int status, const struct http_header *headers, size_t count, void *arg)
+{
+    struct relay *relay = arg;
+    struct http_header kept[PROXY_HEADERS_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < count && n < PROXY_HEADERS_MAX; i++)
+        if (!hop_by_hop(headers[i].name))
+            kept[n++] = headers[i];
+    (void)call;
+    relay->stream = http_stream_start(relay->request, status, kept, n);
+    __atomic_add_fetch(&relay->refs, 1, __ATOMIC_RELAXED);
+    http_stream_set_close_callback(relay->stream, on_stream_closed, relay);
+}
+
+static void on_data(struct http_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    struct relay *relay = arg;
+    KP_AUTO(kp_blob_unref) struct kp_blob *blob = kp_blob_new(data, len);
+    if (http_stream_write(relay->stream, blob) < 0)
+        http_call_cancel(call);
+}
+
+static void on_end(struct http_call *call, const struct kp_error *error, void *arg)
+{
+    struct relay *relay = arg;
+    (void)call;
+    if (relay->stream && error)
+        http_stream_reset(relay->stream);
+    else if (relay->stream)
+        http_stream_end(relay->stream);
+    else {
+        static const char text[] = "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"error trying to reach "
+                                   "service: the connection failed\",\"reason\":\"ServiceUnavailable\",\"code\":503}";
+        struct http_header header = {"Content-Type", "application/json"};
+        kp_warn("proxying a request failed", "path", relay->request->path, "error", error ? error->message : "", NULL);
+        http_respond(relay->request, 503, &header, 1, text, sizeof(text) - 1);
+    }
+    relay_unref(relay);
+}
+
+static size_t forwarded_headers(struct api_request *ar, struct http_header out[PROXY_HEADERS_MAX], bool upgrade)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ar->http->header_count && n < PROXY_HEADERS_MAX - 1; i++) {
+        const char *name = ar->http->headers[i].name;
+        bool drop = (hop_by_hop(name) && !(upgrade && strcasecmp(name, "upgrade") == 0)) || strcasecmp(name, "authorization") == 0 ||
+                    strcasecmp(name, "host") == 0 || strcasecmp(name, "accept-encoding") == 0;
+        if (!drop)
+            out[n++] = ar->http->headers[i];
+    }
+    return n;
+}
+
+static int make_client(struct api_request *ar, const struct target *target, struct http_client **ret_client)
+{
+    struct kp_error error = {0};
+    struct http_client_config config = {.endpoints = &target->endpoint, .endpoint_count = 1, .protocol = HTTP_CLIENT_H1, .connect_timeout_ms = 10000};
+    config.tls = target->kubelet ? ar->server->config.kubelet_tls : NULL;
+    if (target->kubelet && !config.tls)
+        return status_internal(&ar->status, "no client certificate for kubelets is configured");
+    if (http_client_new(ar->server->config.loop, &config, ret_client, &error) < 0)
+        return status_from_error(&ar->status, &error);
+    return 0;
+}
+
+/* Bytes both ways, once the other side has switched protocols as well. */
+static void done_tunnel(void *arg)
+{
+    free_relay(arg);
+}
+
+static void on_tunnels_closed(void *arg)
+{
+    struct relay *relay = arg;
+    if (pool_submit(relay->server->pool, done_tunnel, relay) < 0)
+        kp_error_log("the worker pool is full: a finished tunnel's client stays in memory", NULL);
+}
+
+static void proxy_upgrade(struct api_request *ar, const struct target *target, struct http_client *client)
+{
+    struct http_header headers[PROXY_HEADERS_MAX], answer[PROXY_HEADERS_MAX];
+    struct kp_error error = {0};
+    struct http_response response = {0};
+    struct http_tunnel *back = NULL;
+    struct http_client_request request = {.method = ar->http->method, .path = target->path, .headers = headers, .timeout_ms = 30000};
+    request.header_count = forwarded_headers(ar, headers, true);
+    if (http_client_upgrade(client, &request, ar->arena, &response, &back, &error) < 0) {
+        http_client_free(client);
+        status_fail(&ar->status, KP_EUNAVAILABLE, 500, "InternalError", "error dialing backend: %s", error.message);
+        respond_status(ar);
+        return;
+    }
+    if (!back) {
+        const char *type = http_response_header(&response, "content-type");
+        http_client_free(client);
+        respond_bytes(ar, response.status, type ? type : "text/plain", response.body.data, response.body.len);
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < response.header_count && n < PROXY_HEADERS_MAX; i++)
+        if (!hop_by_hop(response.headers[i].name) || strcasecmp(response.headers[i].name, "upgrade") == 0)
+            answer[n++] = response.headers[i];
+    struct http_tunnel *front = http_upgrade(ar->http, answer, n);
+    ar->answered = true;
+    if (!front) { /* the peer has gone meanwhile */
+        http_tunnel_close(back);
+        http_tunnel_unref(back);
+        http_client_free(client);
+        return;
+    }
+    struct relay *relay = kp_calloc(1, sizeof(*relay));
+    relay->client = client;
+    relay->server = ar->server;
+    http_tunnel_splice(front, back, on_tunnels_closed, relay);
+    http_tunnel_unref(front);
+    http_tunnel_unref(back);
+}
+
+static void proxy_plain(struct api_request *ar, const struct target *target, struct http_client *client)
+{
+    static const struct http_call_callbacks callbacks = {.on_headers = on_headers, .on_data = on_data, .on_end = on_end};
+    struct http_header headers[PROXY_HEADERS_MAX];
+    struct http_client_request request = {.method = ar->http->method, .path = target->path, .headers = headers, .timeout_ms = -1};
+    request.header_count = forwarded_headers(ar, headers, false);
+    request.body = ar->http->body.data;
+    request.body_len = ar->http->body.len;
+    struct relay *relay = kp_calloc(1, sizeof(*relay));
+    relay->refs = 2; /* the call's, and ours until relay->call is set */
+    relay->client = client;
+    relay->request = http_request_ref(ar->http);
+    relay->server = ar->server;
+    ar->answered = true;
+    relay->call = http_client_stream(client, &request, &callbacks, relay);
+    relay_unref(relay);
+}
+
+static void proxy(struct api_request *ar, const struct target *target)
+{
+    struct http_client *client = NULL;
+    if (make_client(ar, target, &client) < 0) {
+        respond_status(ar);
+        return;
+    }
+    if (http_header_has_token(ar->http->headers, ar->http->header_count, "connection", "upgrade"))
+        proxy_upgrade(ar, target, client);
+    else
+        proxy_plain(ar, target, client);
+}
+
+/* ---- finding the other side ------------------------------------------------------------------------------------------------ */
+static void *cached(struct api_request *ar, const struct kp_resource *resource, const char *ns, const char *name)
+{
+    const struct registry_kind *kind = registry_kind_of(resource);
+    const char *key = resource->namespaced ? kp_arena_printf(ar->arena, "%s/%s", ns, name) : name;
+    KP_AUTO(wcache_object_unref) struct wcache_object *object = wcache_get(registry_cache_of(ar->server->config.registry, kind), key);
+    return object ? registry_decode(kind, object, ar->arena) : NULL;
+}
+
+static const char *node_address(struct api_request *ar, const struct k8s_node *node)
+{
+    KP_AUTO_FREE char *types = kp_strdup(ar->server->config.kubelet_address_types);
+    char *save = NULL;
+    for (char *type = strtok_r(types, ",", &save); type; type = strtok_r(NULL, ",", &save))
+        for (size_t i = 0; i < node->status->addresses.len; i++)
+            if (kp_streq(node->status->addresses.items[i].type, type))
+                return node->status->addresses.items[i].address;
+    return NULL;
+}
+
+static int kubelet_endpoint(struct api_request *ar, const char *node_name, const char **ret_endpoint)
+{
+    const struct k8s_node *node = cached(ar, &k8s_nodes_resource, "", node_name);
+    if (!node)
+        return status_not_found(&ar->status, "", "nodes", node_name);
+    const char *address = node_address(ar, node);
+    if (!address)
+        return status_internal(&ar->status, "node %s has no address of the types %s", node_name, ar->server->config.kubelet_address_types);
+    int port = KUBELET_PORT_DEFAULT;
+    if (node->status->daemon_endpoints && node->status->daemon_endpoints->kubelet_endpoint && node->status->daemon_endpoints->kubelet_endpoint->port)
+        port = node->status->daemon_endpoints->kubelet_endpoint->port;
+    *ret_endpoint = kp_arena_printf(ar->arena, strchr(address, ':') ? "https://[%s]:%d" : "https://%s:%d", address, port);
+    return 0;
+}
+
+static const char *container_of(struct api_request *ar, const struct k8s_pod *pod, int *ret_code)
+{
+    const char *wanted = query_of(ar, "container");
+    *ret_code = 0;
+    if (kp_empty(wanted)) {
+        wanted = kp_string_map_get(&pod->metadata->annotations, "kubectl.kubernetes.io/default-container");
+        if (pod->spec->containers.len == 1)
+            return pod->spec->containers.items[0].name;
+        if (kp_empty(wanted)) {
+            KP_AUTO_BUF struct kp_buf names = {0};
+            for (size_t i = 0; i < pod->spec->containers.len; i++)
+                kp_buf_printf(&names, "%s%s", i ? " " : "", pod->spec->containers.items[i].name);
+            *ret_code = status_bad_request(&ar->status, "a container name must be specified for pod %s, choose one of: [%s]", pod->metadata->name, names.data);
+            return NULL;
+        }
+    }
+    for (size_t i = 0; i < pod->spec->containers.len; i++)
+        if (kp_streq(pod->spec->containers.items[i].name, wanted))
+            return wanted;
+    for (size_t i = 0; i < pod->spec->init_containers.len; i++)
+        if (kp_streq(pod->spec->init_containers.items[i].name, wanted))
+            return wanted;
+    for (size_t i = 0; i < pod->spec->ephemeral_containers.len; i++)
+        if (kp_streq(pod->spec->ephemeral_containers.items[i].name, wanted))
+            return wanted;
+    *ret_code = status_bad_request(&ar->status, "container %s is not valid for pod %s", wanted, pod->metadata->name);
+    return NULL;
+}
+
+/* The query for the kubelet: everything but the container, which is in its path, in the kubelet's spelling. */
+static const char *kubelet_path(struct api_request *ar, const struct k8s_pod *pod, const char *container)
+{
+    static const struct {
+        const char *subresource, *kubelet;
+    } names[] = {{"log", "containerLogs"}, {"exec", "exec"}, {"attach", "attach"}, {"portforward", "portForward"}};
+    static const char *const streams[][2] = {{"stdin", "input"}, {"stdout", "output"}, {"stderr", "error"}};
+    KP_AUTO_BUF struct kp_buf out = {0};
+    bool log = strcmp(ar->info.subresource, "log") == 0;
+    for (size_t i = 0; i < KP_ARRAY_LEN(names); i++)
+        if (strcmp(names[i].subresource, ar->info.subresource) == 0)
+            kp_buf_printf(&out, "/%s/%s/%s", names[i].kubelet, pod->metadata->namespace, pod->metadata->name);
+    if (container)
+        kp_buf_printf(&out, "/%s", container);
+    const char *name, *value;
+    for (const char *iter = ar->http->query; http_query_next(ar->arena, &iter, &name, &value);) {
+        if (strcmp(name, "container") == 0)
+            continue;
+        for (size_t i = 0; !log && i < KP_ARRAY_LEN(streams); i++)
+            if (strcmp(streams[i][0], name) == 0) {
+                name = streams[i][1];
+                value = strcmp(value, "true") == 0 ? "1" : "0";
+            }
+        if (!log && strcmp(name, "tty") == 0)
+            value = strcmp(value, "true") == 0 ? "1" : "0";
+        http_query_append(&out, name, value);
+    }
+    return kp_arena_strdup(ar->arena, out.data);
+}
+
+void handle_kubelet(struct api_request *ar)
+{
+    struct target target = {.kubelet = true};
+    KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
+    if (registry_get(ar->server->config.registry, &ar->rq, NULL, &object) < 0) {
+        respond_status(ar);
+        return;
+    }
+    const struct k8s_pod *pod = registry_decode(ar->rq.kind, object, ar->arena);
+    int code = 0;
+    bool forward = strcmp(ar->info.subresource, "portforward") == 0;
+    const char *container = forward ? NULL : container_of(ar, pod, &code);
+    if (code == 0 && kp_empty(pod->spec->node_name))
+        code = status_bad_request(&ar->status, "pod %s does not have a host assigned", ar->info.name);
+    if (code == 0)
+        code = kubelet_endpoint(ar, pod->spec->node_name, &target.endpoint);
+    if (code < 0) {
+        respond_status(ar);
+        return;
+    }
+    target.path = kubelet_path(ar, pod, container);
+    proxy(ar, &target);
+}
+
+/* "name", "name:port", "scheme:name:port" */
+static void split_name(struct api_request *ar, const char **ret_scheme, const char **ret_name, const char **ret_port)
+{
+    char *text = kp_arena_strdup(ar->arena, ar->info.name);
+    char *first = strchr(text, ':'), *second = first ? strchr(first + 1, ':') : NULL;
+    *ret_scheme = "http";
+    *ret_port = "";
+    *ret_name = text;
+    if (second) {
+        *first = *second = '\0';
+        *ret_scheme = *text ? text : "http";
+        *ret_name = first + 1;
+        *ret_port = second + 1;
+    } else if (first) {
+        *first = '\0';
+        *ret_port = first + 1;
+    }
+}
+
+static int pod_target(struct api_request *ar, const char *name, const char *port, const char **ret_host, int *ret_port)
+{
+    const struct k8s_pod *pod = cached(ar, &k8s_pods_resource, ar->info.ns, name);
+    int64_t number = 0;
+    if (!pod)
+        return status_not_found(&ar->status, "", "pods", name);
+    if (kp_empty(pod->status->pod_ip))
+        return status_fail(&ar->status, KP_EUNAVAILABLE, 503, "ServiceUnavailable", "pod %s has no address", name);
+    *ret_host = pod->status->pod_ip;
+    if (*port && kp_parse_i64(port, &number) < 0)
+        return status_bad_request(&ar->status, "invalid port \"%s\"", port);
+    for (size_t i = 0; !number && i < pod->spec->containers.len; i++)
+        if (pod->spec->containers.items[i].ports.len)
+            number = pod->spec->containers.items[i].ports.items[0].container_port;
+    *ret_port = number ? (int)number : 80;
+    return 0;
+}
+
+static int service_target(struct api_request *ar, const char *name, const char *port, const char **ret_host, int *ret_port)
+{
+    const struct k8s_service *service = cached(ar, &k8s_services_resource, ar->info.ns, name);
+    if (!service)
+        return status_not_found(&ar->status, "", "services", name);
+    const struct k8s_service_port *wanted = NULL;
+    for (size_t i = 0; i < service->spec->ports.len; i++) {
+        const struct k8s_service_port *p = &service->spec->ports.items[i];
+        bool named = kp_streq(p->name, port), numbered = strcmp(kp_arena_printf(ar->arena, "%d", p->port), port) == 0;
+        if (!wanted && (named || numbered || (!*port && service->spec->ports.len == 1)))
+            wanted = p;
+    }
+    if (!wanted)
+        return status_fail(&ar->status, KP_EUNAVAILABLE, 503, "ServiceUnavailable", "no endpoints available for service \"%s\"", ar->info.name);
+    struct kp_selector selector = {0};
+    kp_label_selector_from_map(&(struct kp_string_map){0}, ar->arena, &selector);
+    selector.items = KP_NEW(ar->arena, struct kp_requirement);
+    selector.items[0] = (struct kp_requirement){.key = "kubernetes.io/service-name", .op = KP_SEL_EQUALS};
+    kp_string_list_add(ar->arena, &selector.items[0].values, name);
+    selector.len = 1;
+    struct wcache_filter filter = {.ns = ar->info.ns, .labels = &selector};
+    struct wcache_list list;
+    const struct registry_kind *kind = registry_kind_of(&k8s_endpointslices_resource);
+    wcache_list(registry_cache_of(ar->server->config.registry, kind), &filter, NULL, 0, ar->arena, &list);
+    size_t candidates = 0;
+    for (size_t i = 0; i < list.len; i++) {
+        const struct k8s_endpoint_slice *slice = registry_decode(kind, list.items[i], ar->arena);
+        for (size_t p = 0; p < slice->ports.len; p++) {
+            if (!kp_streq(slice->ports.items[p].name ? slice->ports.items[p].name : "", wanted->name ? wanted->name : ""))
+                continue;
+            for (size_t e = 0; e < slice->endpoints.len; e++) {
+                const struct k8s_endpoint *endpoint = &slice->endpoints.items[e];
+                bool ready = !endpoint->conditions || !endpoint->conditions->has_ready || endpoint->conditions->ready;
+                if (!ready || !endpoint->addresses.len || kp_random_u64() % ++candidates != 0)
+                    continue;
+                *ret_host = endpoint->addresses.items[0];
+                *ret_port = slice->ports.items[p].port;
+            }
+        }
+    }
+    wcache_list_done(&list);
+    if (!candidates)
+        return status_fail(&ar->status, KP_EUNAVAILABLE, 503, "ServiceUnavailable", "no endpoints available for service \"%s\"", ar->info.name);
+    return 0;
+}
+
+void handle_proxy(struct api_request *ar)
+{
+    struct target target = {0};
+    const char *scheme, *name, *port, *host = NULL;
+    int number = 0, code;
+    split_name(ar, &scheme, &name, &port);
+    if (strcmp(ar->info.resource, "nodes") == 0) {
+        target.kubelet = true;
+        code = kubelet_endpoint(ar, name, &target.endpoint);
+    } else if (strcmp(ar->info.resource, "pods") == 0) {
+        code = pod_target(ar, name, port, &host, &number);
+    } else {
+        code = service_target(ar, name, port, &host, &number);
+    }
+    if (code < 0) {
+        respond_status(ar);
+        return;
+    }
+    if (!target.kubelet)
+        target.endpoint = kp_arena_printf(ar->arena, strchr(host, ':') ? "%s://[%s]:%d" : "%s://%s:%d", scheme, host, number);
+    KP_AUTO_BUF struct kp_buf path = {0};
+    http_percent_encode(&path, *ar->info.rest ? ar->info.rest : "/", true);
+    if (*ar->http->query)
+        kp_buf_printf(&path, "?%s", ar->http->query);
+    target.path = kp_arena_strdup(ar->arena, path.data);
+    proxy(ar, &target);
+}

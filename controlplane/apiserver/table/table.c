@@ -1,0 +1,106 @@
+/* Tables: columns from the schema, cells from the row function of the resource. */
+#include "controlplane/apiserver/table/table_internal.h"
+
+static const struct kp_column default_columns[] = {{"Name", "string", "name", 0, "The object's name within its namespace."},
+                                                   {"Created At", "date", "", 0, "When the object was made."}};
+
+static void put_column(const struct kp_column *column, struct kp_buf *out)
+{
+    kp_buf_puts(out, "{\"name\":");
+    kp_json_string(out, column->name);
+    kp_buf_puts(out, ",\"type\":");
+    kp_json_string(out, column->type);
+    kp_buf_puts(out, ",\"format\":");
+    kp_json_string(out, column->format ? column->format : "");
+    kp_buf_puts(out, ",\"description\":");
+    kp_json_string(out, column->doc ? column->doc : "");
+    kp_buf_printf(out, ",\"priority\":%d}", column->priority);
+}
+
+static const struct table_row *find_row(const struct kp_resource *resource)
+{
+    const struct table_row *const lists[] = {table_core_rows, table_workload_rows, table_other_rows};
+    for (size_t i = 0; resource->table && resource->n_columns && i < KP_ARRAY_LEN(lists); i++)
+        for (const struct table_row *row = lists[i]; row->name; row++)
+            if (strcmp(row->name, resource->table) == 0)
+                return row;
+    return NULL;
+}
+
+void table_columns(const struct kp_resource *resource, struct kp_buf *out)
+{
+    bool own = find_row(resource) != NULL;
+    const struct kp_column *columns = own ? resource->columns : default_columns;
+    size_t count = own ? resource->n_columns : KP_ARRAY_LEN(default_columns);
+    kp_buf_putc(out, '[');
+    for (size_t i = 0; i < count; i++) {
+        kp_buf_puts(out, i ? "," : "");
+        put_column(&columns[i], out);
+    }
+    kp_buf_putc(out, ']');
+}
+
+void cell_string(struct cells *cells, const char *s)
+{
+    kp_buf_puts(cells->out, cells->count++ ? "," : "");
+    kp_json_string(cells->out, s ? s : "");
+}
+
+void cell_int(struct cells *cells, int64_t value)
+{
+    kp_buf_printf(cells->out, "%s%lld", cells->count++ ? "," : "", (long long)value);
+}
+
+void cell_bool(struct cells *cells, bool value)
+{
+    kp_buf_printf(cells->out, "%s%s", cells->count++ ? "," : "", value ? "true" : "false");
+}
+
+void cell_age(struct cells *cells, const struct kp_time *since)
+{
+    cell_string(cells, since->set ? table_age(cells->now_s - since->seconds, cells->arena) : "<unknown>");
+}
+
+void table_cells(const struct kp_resource *resource, const void *obj, int64_t now_s, struct kp_arena *arena, struct kp_buf *out)
+{
+    struct cells cells = {.out = out, .arena = arena, .now_s = now_s, .meta = kp_object_meta(resource->type, obj)};
+    const struct table_row *row = find_row(resource);
+    kp_buf_putc(out, '[');
+    if (row) {
+        row->fill(&cells, obj);
+        KP_ASSERT(cells.count == resource->n_columns);
+    } else {
+        char created[KP_RFC3339_MAX];
+        kp_format_rfc3339(created, cells.meta->creation_timestamp.seconds, 0, false);
+        cell_string(&cells, cells.meta->name);
+        cell_string(&cells, created);
+    }
+    kp_buf_putc(out, ']');
+}
+
+/* The coarser the longer, as upstream's duration.HumanDuration. */
+const char *table_age(int64_t s, struct kp_arena *arena)
+{
+    int64_t minutes = s / 60, hours = s / 3600, days = hours / 24, years = hours / 24 / 365;
+    if (s < -1)
+        return "<invalid>";
+    if (s < 0)
+        return "0s";
+    if (s < 60 * 2)
+        return kp_arena_printf(arena, "%llds", (long long)s);
+    if (minutes < 10)
+        return s % 60 ? kp_arena_printf(arena, "%lldm%llds", (long long)minutes, (long long)(s % 60)) : kp_arena_printf(arena, "%lldm", (long long)minutes);
+    if (minutes < 60 * 3)
+        return kp_arena_printf(arena, "%lldm", (long long)minutes);
+    if (hours < 8)
+        return minutes % 60 ? kp_arena_printf(arena, "%lldh%lldm", (long long)hours, (long long)(minutes % 60)) : kp_arena_printf(arena, "%lldh", (long long)hours);
+    if (hours < 48)
+        return kp_arena_printf(arena, "%lldh", (long long)hours);
+    if (hours < 24 * 8)
+        return hours % 24 ? kp_arena_printf(arena, "%lldd%lldh", (long long)days, (long long)(hours % 24)) : kp_arena_printf(arena, "%lldd", (long long)days);
+    if (hours < 24 * 365 * 2)
+        return kp_arena_printf(arena, "%lldd", (long long)days);
+    if (hours < 24 * 365 * 8)
+        return days % 365 ? kp_arena_printf(arena, "%lldy%lldd", (long long)years, (long long)(days % 365)) : kp_arena_printf(arena, "%lldy", (long long)years);
+    return kp_arena_printf(arena, "%lldy", (long long)years);
+}
