@@ -68,6 +68,7 @@ static struct k8s_pod_status *compute_status(struct kubelet_sync *sync, bool sto
         .n_reasons = worker->n_failures,
         .failed_reason = *worker->fail_reason ? worker->fail_reason : NULL,
         .failed_message = worker->fail_message,
+        .rejected = *worker->fail_reason && !worker->admitted,
         .stopped = stopped,
         .now_s = kp_now_s(),
         .start_s = worker->first_seen_s,

@@ -60,6 +60,15 @@ static const struct kubelet_reason *reason_for(const struct kubelet_status_input
     return NULL;
 }
 
+static bool initialized(const struct kubelet_status_input *in)
+{
+    const struct k8s_pod_spec *spec = in->pod->spec;
+    for (size_t i = 0; i < spec->containers.len; i++)
+        if (kubelet_runtime_find(in->rt, spec->containers.items[i].name, NULL))
+            return true;
+    return spec->init_containers.len == 0;
+}
+
 /* A container the runtime knows nothing of. */
 static void status_absent(const struct kubelet_status_input *in, const struct kubelet_spec_container *spec,
                           const struct k8s_container_status *old, struct kp_arena *arena, struct k8s_container_status *s)
@@ -76,7 +85,8 @@ static void status_absent(const struct kubelet_status_input *in, const struct ku
         s->image_id = old->image_id;
         return;
     }
-    if (ran || in->stopped) {
+    /* Only a pod that had got as far as its main containers can have lost one. */
+    if (ran || (in->stopped && initialized(in))) {
         struct k8s_container_state_terminated *t = KP_OBJECT_NEW(arena, k8s_container_state_terminated);
         KP_SET(t, exit_code, 137);
         t->reason = "ContainerStatusUnknown";
@@ -287,6 +297,14 @@ static bool phase_terminal(const char *phase)
 struct k8s_pod_status *kubelet_make_status(const struct kubelet_status_input *in, struct kp_arena *arena)
 {
     struct k8s_pod_status *status = KP_OBJECT_NEW(arena, k8s_pod_status);
+    if (in->rejected) {
+        status->phase = "Failed";
+        status->reason = in->failed_reason;
+        status->message = in->failed_message;
+        status->qos_class = kubelet_qos_class(in->pod);
+        status->start_time = KP_TIME_OF(in->start_s);
+        return status;
+    }
     struct kubelet_spec_container *specs;
     size_t n = kubelet_spec_containers(in->pod, arena, &specs);
     for (size_t i = 0; i < n; i++) {
