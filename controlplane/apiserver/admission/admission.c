@@ -1,6 +1,6 @@
 /* The admission chain: which steps there are and in which order they run. */
 #include "controlplane/apiserver/admission/admission_internal.h"
-#include "controlplane/apiserver/auth/auth_internal.h"
+#include "controlplane/apiserver/auth/auth.h"
 
 static const struct {
     const char *name;

@@ -1,6 +1,7 @@
 /* What admission does about nodes: NodeRestriction holds kubelets to themselves; new nodes start tainted not-ready. */
 #include "controlplane/apiserver/admission/admission_internal.h"
-#include "controlplane/apiserver/auth/auth_internal.h"
+#include "controlplane/apiserver/auth/auth.h"
+#include "lib/tls/tls.h"
 
 static const char *node_of_user(const struct auth_user *user)
 {

@@ -15,6 +15,10 @@ struct auth_user {
 };
 #define AUTH_ANONYMOUS "system:anonymous"
 #define AUTH_GROUP_MASTERS "system:masters"
+#define AUTH_NODE_PREFIX "system:node:"
+
+/* The words of a comma-separated list, in the arena. */
+struct kp_string_list auth_split(struct kp_arena *arena, const char *commas);
 
 /* All borrowed until auth_free. Empty strings and NULL: not set. */
 struct auth_config {

@@ -10,7 +10,6 @@
 #define AUTH_MODES_MAX 4
 #define AUTH_KEYS_MAX 8
 #define AUTH_LIST_MAX 16
-#define AUTH_NODE_PREFIX "system:node:"
 #define AUTH_SERVICE_ACCOUNT_PREFIX "system:serviceaccount:"
 
 enum auth_mode { AUTH_MODE_NODE, AUTH_MODE_RBAC, AUTH_MODE_ALWAYS_ALLOW, AUTH_MODE_ALWAYS_DENY };
@@ -32,8 +31,6 @@ struct auth {
     struct auth_nodes *nodes;
     const char *requestheader_ca_pem;
 };
-
-struct kp_string_list auth_split(struct kp_arena *arena, const char *commas);
 
 /* token.c: a bearer token of a service account. 0, or KP_EUNAUTHORIZED with *ret_why (for TokenReview); audiences NULL or
    empty: the API server's own. *ret_audiences: those that both sides name. */

@@ -36,12 +36,12 @@ static bool process_start(pid_t pid, unsigned long long *ret_start)
 
 pid_t local_machine_pid(const struct local *local, const char *uid, const char *name)
 {
-    char path[PATH_MAX];
+    char dir[PATH_MAX], path[PATH_MAX + 8];
     KP_AUTO_BUF struct kp_buf text = {0};
     int pid = 0;
     unsigned long long wanted = 0, start = 0;
-    local_machine_dir(local, uid, name, path);
-    strncat(path, "/pid", sizeof(path) - strlen(path) - 1);
+    local_machine_dir(local, uid, name, dir);
+    snprintf(path, sizeof(path), "%s/pid", dir);
     if (kp_read_file(path, 128, &text, NULL) < 0 || !text.data || sscanf(text.data, "%d %llu", &pid, &wanted) != 2)
         return 0;
     return pid > 1 && process_start(pid, &start) && start == wanted ? pid : 0;
