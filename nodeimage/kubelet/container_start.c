@@ -8,6 +8,7 @@
 #include "nodeimage/kubelet/volumes/volumes.h"
 
 #define HOSTS_PATH "/etc/hosts"
+#define SERVICES_WAIT_MS 5000
 
 struct build {
     struct kubelet_sync *sync;
@@ -37,9 +38,23 @@ static size_t services(struct kubelet_sync *sync, struct client_view *view, cons
     return len;
 }
 
+/* A pod that starts before the services are known would miss their variables for good. */
+static int wait_for_services(struct kubelet_sync *sync, struct kp_error *error)
+{
+    struct kubelet *kubelet = sync->kubelet;
+    if (!kubelet->services || sync->pod->is_static || client_informer_synced(kubelet->services))
+        return 0;
+    if (client_informers_wait(&kubelet->services, 1, SERVICES_WAIT_MS, NULL) < 0)
+        return kp_fail(error, KP_EUNAVAILABLE, "services have not yet been read at least once, cannot construct envvars");
+    return 0;
+}
+
 static int make_env(struct build *b, struct kp_error *error)
 {
     struct kubelet_sync *sync = b->sync;
+    int rc = wait_for_services(sync, error);
+    if (rc < 0)
+        return rc;
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
     const char *const *host_ips;
     size_t n_host_ips = kubelet_node_addresses(sync->kubelet, &host_ips);
@@ -60,7 +75,7 @@ static int make_env(struct build *b, struct kp_error *error)
     const struct k8s_service *const *list = NULL;
     in.n_services = services(sync, view, &list);
     in.services = list;
-    int rc = kubelet_make_env(&in, sync->arena, &b->config.envs, error);
+    rc = kubelet_make_env(&in, sync->arena, &b->config.envs, error);
     /* Values of services are borrowed from the view. */
     for (size_t i = 0; rc == 0 && i < b->config.envs.len; i++)
         b->config.envs.items[i].value = kp_arena_strdup(sync->arena, b->config.envs.items[i].value);

@@ -147,7 +147,7 @@ int kubelet_main(int argc, char **argv)
             sigwait(&signals, &signum);
             kp_info("kubelet ends; containers go on", "signal", strsignal(signum), NULL);
             kubelet.stopping = true;
-            client_recorder_free(kubelet.recorder);
+            client_recorder_free(KP_TAKE(kubelet.recorder));
             return 0; /* everything that must outlive the process is in the runtime and on the disk already */
         }
     }

@@ -150,6 +150,11 @@ void kubelet_serve_metrics_resource(struct kubelet *kubelet, struct http_request
         return;
     }
     machine_usage(&usage);
+    size_t running = 0;
+    for (size_t i = 0; i < n; i++)
+        if (stats[i].timestamp_ns > 0) /* containers that ended have no numbers */
+            stats[running++] = stats[i];
+    n = running;
     kp_buf_puts(&out, "# HELP container_cpu_usage_seconds_total Cumulative cpu time consumed by the container in core-seconds\n"
                       "# TYPE container_cpu_usage_seconds_total counter\n");
     for (size_t i = 0; i < n; i++)

@@ -176,7 +176,7 @@ static void *watch(void *arg)
     for (;;) {
         if (watched < 0 && fd >= 0)
             watched = inotify_add_watch(fd, source->kubelet->config.pod_manifest_path,
-                                        IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE);
+                                        IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE);
         scan(source);
         struct pollfd pfd = {.fd = fd, .events = POLLIN};
         if (poll(&pfd, 1, watched < 0 ? 1000 : RESCAN_MS) > 0) {
