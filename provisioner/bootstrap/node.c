@@ -141,6 +141,24 @@ static int add_control_plane(struct node_writer *writer)
     return 0;
 }
 
+/* componentArgs.kubelet takes flags, and fields of the KubeletConfiguration: no flag has a capital letter, and all the
+   fields that have no flag do. */
+static bool is_config_field(const char *name)
+{
+    return strpbrk(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != NULL;
+}
+
+static const char *extra_kubelet_fields(const struct node_writer *writer)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    const struct kp_string_map *own = config_component_flags(writer->cluster->config, "kubelet");
+    for (size_t i = 0; own && i < own->len; i++) {
+        if (is_config_field(own->items[i].key))
+            kp_buf_printf(&out, "%s: %s\n", own->items[i].key, own->items[i].value);
+    }
+    return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : "";
+}
+
 static void add_kubelet_config(struct node_writer *writer)
 {
     const struct config *config = writer->cluster->config;
@@ -158,9 +176,9 @@ static void add_kubelet_config(struct node_writer *writer)
                              "resolvConf: /etc/resolv.conf\n"
                              "staticPodPath: /etc/kubernetes/manifests\n"
                              "tlsCertFile: /var/lib/kubelet/pki/kubelet.crt\n"
-                             "tlsPrivateKeyFile: /var/lib/kubelet/pki/kubelet.key\n",
+                             "tlsPrivateKeyFile: /var/lib/kubelet/pki/kubelet.key\n%s",
                              config_cidr_address(config->network.service_cidr, 10, writer->arena),
-                             config->network.dns_domain, writer->node->provider_id));
+                             config->network.dns_domain, writer->node->provider_id, extra_kubelet_fields(writer)));
 }
 
 static int add_node_files(struct node_writer *writer)
@@ -228,7 +246,11 @@ static struct kp_value *services(struct node_writer *writer)
         bootstrap_args_set(&args, "node-labels", node_labels(writer));
     if (node_taints(writer))
         bootstrap_args_set(&args, "register-with-taints", node_taints(writer));
-    bootstrap_args_override(&args, writer->cluster->config, "kubelet");
+    const struct kp_string_map *own = config_component_flags(writer->cluster->config, "kubelet");
+    for (size_t i = 0; own && i < own->len; i++) {
+        if (!is_config_field(own->items[i].key))
+            bootstrap_args_set(&args, own->items[i].key, own->items[i].value);
+    }
     command = kp_value_array(writer->arena);
     add_word(writer, command, "/usr/lib/kprov/bin/kubelet");
     for (size_t i = 0; i < args.len; i++)

@@ -26,7 +26,7 @@ struct config_pool {
 };
 struct config_component {
     const char *name;           /* "kube-controller-manager" */
-    struct kp_string_map flags; /* without dashes */
+    struct kp_string_map flags; /* without dashes; of the kubelet also fields of its KubeletConfiguration */
 };
 /* All strings live in the arena given to the function that filled it in; none is NULL. */
 struct config {
