@@ -24,7 +24,7 @@ static int token_review(struct auth *auth, struct k8s_token_review *review, stru
         return 0;
     }
     kp_string_list_add(arena, &user.groups, "system:authenticated");
-    review->status->authenticated = true;
+    KP_SET(review->status, authenticated, true);
     review->status->audiences = audiences;
     fill_user_info(arena, &user, review->status->user);
     return 0;
