@@ -20,7 +20,7 @@ cleanup() {
         wait "$NODE_JOB" 2>/dev/null
     fi
     rm -rf "$DIR"
-    find /sys/fs/cgroup -depth -type d -path '*/kubepods*' -exec rmdir {} + 2>/dev/null
+    find /sys/fs/cgroup/*/kubepods -depth -type d -exec rmdir {} + 2>/dev/null # of this test: machines have theirs deeper
 }
 trap cleanup EXIT
 check() { # what, status
