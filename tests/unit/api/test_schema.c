@@ -127,12 +127,48 @@ static void lookups_find_what_clients_ask_for(void **state)
     assert_true(k8s_label_selector_type.atomic);
 }
 
+/* Clients print descriptions on one line: kubectl explain, the OpenAPI document, table columns. */
+static void check_doc(const char *doc, const char *where, const char *name)
+{
+    enum { DOC_LEN_MAX = 160 };
+    if (!doc || doc[0] == '\0' || doc[0] == ' ')
+        fail_msg("%s %s: no description", where, name);
+    size_t len = strlen(doc);
+    if (len > DOC_LEN_MAX)
+        fail_msg("%s %s: a description of %zu characters, at most %d fit", where, name, len, DOC_LEN_MAX);
+    if (doc[len - 1] != '.' || strchr(doc, '\n'))
+        fail_msg("%s %s: a description is one line that ends in a full stop", where, name);
+}
+
+static void check_field_doc(const struct kp_type *type, const struct kp_field *field)
+{
+    check_doc(field->doc, type->openapi_name, field->json_name);
+}
+
+static void everything_has_a_short_description(void **state)
+{
+    (void)state;
+    for_each_field(check_field_doc);
+    size_t n;
+    const struct kp_type *const *types = kp_types(&n);
+    for (size_t i = 0; i < n; i++)
+        check_doc(types[i]->doc, "type", types[i]->openapi_name);
+    const struct kp_resource *const *resources = kp_resources(&n);
+    for (size_t i = 0; i < n; i++) {
+        const struct kp_resource *r = resources[i];
+        assert_non_null(r->type);
+        check_doc(r->type->doc, "kind of resource", r->name);
+        for (size_t c = 0; c < r->n_columns; c++)
+            check_doc(r->columns[c].doc, r->name, r->columns[c].name);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_of_lists_exist),    cmocka_unit_test(defaults_decode_and_are_allowed),
         cmocka_unit_test(fields_have_a_place),    cmocka_unit_test(names_do_not_clash),
-        cmocka_unit_test(lookups_find_what_clients_ask_for),
+        cmocka_unit_test(lookups_find_what_clients_ask_for), cmocka_unit_test(everything_has_a_short_description),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
