@@ -94,7 +94,8 @@ bool kp_field_present(const struct kp_field *field, const void *obj)
         return field->value ? !struct_empty(field->type, member) : member != NULL;
     }
     default:
-        return KP_HAS(field, obj) && (field->nullable || number_nonzero(field, slot));
+        /* Only where zero differs from absent does has_x decide: a plain assignment to another field is not lost. */
+        return field->nullable ? KP_HAS(field, obj) : number_nonzero(field, slot);
     }
 }
 
