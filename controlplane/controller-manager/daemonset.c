@@ -3,6 +3,7 @@
 #include "controlplane/controller-manager/revision.h"
 #include "lib/placement/placement.h"
 
+#define DAEMON_FAILED_WAIT_S 5 /* at least this old before a failed pod is replaced */
 #define DAEMON_BURST_MAX 250 /* upstream's BurstReplicas */
 #define DAEMON_HASH_LABEL "controller-revision-hash"
 
@@ -18,15 +19,19 @@ struct daemon_sync {
     const char *hash;
 };
 
+/* A toleration of the template that says the same but for a time limit is replaced (upstream's AddOrUpdateTolerationInPodSpec):
+   a daemon's pod stays on a node that is not ready. */
 static void add_toleration(struct kp_arena *arena, struct k8s_pod_spec *spec, const char *key, const char *effect)
 {
-    const struct k8s_taint taint = {.key = key, .effect = effect};
-    if (placement_pod_tolerates(spec, &taint))
-        return;
-    struct k8s_toleration *toleration = KP_LIST_ADD(arena, &spec->tolerations);
-    toleration->key = key;
-    toleration->operator= "Exists";
-    toleration->effect = effect;
+    struct k8s_toleration *toleration = NULL;
+    for (size_t i = 0; i < spec->tolerations.len && !toleration; i++) {
+        struct k8s_toleration *t = &spec->tolerations.items[i];
+        if (kp_streq(t->key, key) && kp_streq(t->effect, effect) && kp_streq(t->operator, "Exists") && kp_empty(t->value))
+            toleration = t;
+    }
+    if (!toleration)
+        toleration = KP_LIST_ADD(arena, &spec->tolerations);
+    *toleration = (struct k8s_toleration){.key = key, .operator= "Exists", .effect = effect};
 }
 
 static void add_daemon_tolerations(struct kp_arena *arena, struct k8s_pod_spec *spec)
@@ -41,7 +46,8 @@ static void add_daemon_tolerations(struct kp_arena *arena, struct k8s_pod_spec *
         add_toleration(arena, spec, "node.kubernetes.io/network-unavailable", "NoSchedule");
 }
 
-/* Binds the pod to a node by affinity on its name: the scheduler does the rest, and says why when it cannot. */
+/* Binds the pod to a node by affinity on its name: the scheduler does the rest, and says why when it cannot. What affinity the
+   template required was looked at here already. */
 static void pin_to_node(struct kp_arena *arena, struct k8s_pod_spec *spec, const char *node)
 {
     if (!spec->affinity)
@@ -49,28 +55,28 @@ static void pin_to_node(struct kp_arena *arena, struct k8s_pod_spec *spec, const
     if (!spec->affinity->node_affinity)
         spec->affinity->node_affinity = KP_OBJECT_NEW(arena, k8s_node_affinity);
     struct k8s_node_selector *required = KP_OBJECT_NEW(arena, k8s_node_selector);
-    const struct k8s_node_selector *old = spec->affinity->node_affinity->required_during_scheduling_ignored_during_execution;
-    struct k8s_node_selector_requirement name = {.key = "metadata.name", .operator= "In"};
-    kp_string_list_add(arena, &name.values, node);
-    size_t n = old && old->node_selector_terms.len ? old->node_selector_terms.len : 1;
-    for (size_t i = 0; i < n; i++) {
-        struct k8s_node_selector_term *term = KP_LIST_ADD(arena, &required->node_selector_terms);
-        if (old && old->node_selector_terms.len)
-            term->match_expressions = old->node_selector_terms.items[i].match_expressions;
-        *KP_LIST_ADD(arena, &term->match_fields) = name;
-    }
+    struct k8s_node_selector_term *term = KP_LIST_ADD(arena, &required->node_selector_terms);
+    struct k8s_node_selector_requirement *name = KP_LIST_ADD(arena, &term->match_fields);
+    name->key = "metadata.name";
+    name->operator= "In";
+    kp_string_list_add(arena, &name->values, node);
     spec->affinity->node_affinity->required_during_scheduling_ignored_during_execution = required;
+}
+
+static bool is_named(const struct daemon_sync *sync, const struct k8s_node *node)
+{
+    return kp_empty(sync->probe->node_name) || kp_streq(sync->probe->node_name, node->metadata->name);
 }
 
 static bool should_run(const struct daemon_sync *sync, const struct k8s_node *node)
 {
-    return placement_affinity_matches(sync->probe, node) && !placement_untolerated(sync->probe, node, true);
+    return is_named(sync, node) && placement_affinity_matches(sync->probe, node) && !placement_untolerated(sync->probe, node, true);
 }
 
 /* A pod that runs goes on as long as only NoSchedule taints speak against it. */
 static bool may_go_on(const struct daemon_sync *sync, const struct k8s_node *node)
 {
-    return placement_affinity_matches(sync->probe, node) && !placement_untolerated(sync->probe, node, false);
+    return is_named(sync, node) && placement_affinity_matches(sync->probe, node) && !placement_untolerated(sync->probe, node, false);
 }
 
 static const char *node_of(const struct k8s_pod *pod)
@@ -123,6 +129,28 @@ static void delete_pod(struct daemon_sync *sync, const struct k8s_pod *pod)
     plan_event(sync->plan, &k8s_daemon_set_type, sync->set, "Normal", "SuccessfulDelete", "Deleted pod: %s", pod->metadata->name);
 }
 
+static bool goes_before(const struct k8s_pod *a, const struct k8s_pod *b)
+{
+    bool a_bound = !kp_empty(a->spec->node_name), b_bound = !kp_empty(b->spec->node_name);
+    if (a_bound != b_bound)
+        return a_bound;
+    int64_t d = a->metadata->creation_timestamp.seconds - b->metadata->creation_timestamp.seconds;
+    return d ? d < 0 : strcmp(a->metadata->name, b->metadata->name) < 0;
+}
+
+/* A pod that the kubelet refused would be refused again at once: each waits a while before it is replaced. */
+static void replace_failed(struct daemon_sync *sync, const struct k8s_pod *pod, const char *node)
+{
+    int64_t left_s = pod->metadata->creation_timestamp.seconds + DAEMON_FAILED_WAIT_S - sync->in->now_s;
+    if (left_s > 0) {
+        plan_requeue_after_ms(sync->plan, left_s * 1000);
+        return;
+    }
+    plan_event(sync->plan, &k8s_daemon_set_type, sync->set, "Warning", "FailedDaemonPod",
+               "Found failed daemon pod %s/%s on node %s, will try to kill it", sync->in->ns, pod->metadata->name, node);
+    delete_pod(sync, pod);
+}
+
 /* Keeps the oldest pod of a node and creates or deletes around it. Gives the number of creates. */
 static size_t manage_node(struct daemon_sync *sync, const struct k8s_node *node)
 {
@@ -135,14 +163,15 @@ static size_t manage_node(struct daemon_sync *sync, const struct k8s_node *node)
         any = true;
         if (pod->metadata->deletion_timestamp.set)
             continue;
-        if (kp_streq(pod->status->phase, "Failed")) {
-            plan_event(sync->plan, &k8s_daemon_set_type, sync->set, "Warning", "FailedDaemonPod",
-                       "Found failed daemon pod %s/%s on node %s, will try to kill it", sync->in->ns, pod->metadata->name, node->metadata->name);
+        if (!may_go_on(sync, node)) {
             delete_pod(sync, pod);
-        } else if (!may_go_on(sync, node) || (keep && is_current(sync, keep) == is_current(sync, pod))) {
-            delete_pod(sync, pod);
-        } else if (!keep || is_current(sync, pod)) {
+        } else if (kp_streq(pod->status->phase, "Failed")) {
+            replace_failed(sync, pod, node->metadata->name);
+        } else if (!keep) {
             keep = pod;
+        } else {
+            delete_pod(sync, goes_before(pod, keep) ? keep : pod);
+            keep = goes_before(pod, keep) ? pod : keep;
         }
     }
     if (any || !should_run(sync, node))
@@ -248,10 +277,8 @@ static int plan_daemonset(const struct plan_input *in, struct plan *plan, struct
     sync.n_nodes = client_view_list(in->view, engine_cache(in->engine, &k8s_nodes_resource), NULL, &sync.nodes);
     sync.probe = KP_OBJECT_CLONE(in->arena, k8s_pod_spec, sync.set->spec->template->spec);
     add_daemon_tolerations(in->arena, sync.probe);
-    if (sync.set->metadata->deletion_timestamp.set) {
-        sync.hash = "";
+    if (sync.set->metadata->deletion_timestamp.set)
         return 0;
-    }
     int32_t limit = sync.set->spec->has_revision_history_limit ? sync.set->spec->revision_history_limit : 10;
     if (revisions_sync(in, plan, &k8s_daemon_set_type, sync.set->metadata, &selector, sync.set->spec->template, limit, hash_in_use, &sync,
                        &revisions) < 0)

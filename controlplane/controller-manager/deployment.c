@@ -62,13 +62,9 @@ static int32_t scaled(const struct kp_int_or_string *value, int32_t total, int32
 void deployment_resolve_bounds(const struct k8s_deployment *deployment, int32_t replicas, int32_t *ret_surge, int32_t *ret_unavailable)
 {
     const struct k8s_rolling_update_deployment *rolling = deployment->spec->strategy->rolling_update;
-    if (kp_streq(deployment->spec->strategy->type, "Recreate") || replicas == 0) {
-        *ret_surge = 0;
-        *ret_unavailable = replicas;
-        if (replicas == 0 && !kp_streq(deployment->spec->strategy->type, "Recreate"))
-            *ret_unavailable = 0;
+    *ret_surge = *ret_unavailable = 0;
+    if (kp_streq(deployment->spec->strategy->type, "Recreate"))
         return;
-    }
     *ret_surge = scaled(rolling ? &rolling->max_surge : NULL, replicas, 25, true);
     *ret_unavailable = scaled(rolling ? &rolling->max_unavailable : NULL, replicas, 25, false);
     if (*ret_surge == 0 && *ret_unavailable == 0)
@@ -230,22 +226,30 @@ static void sort_sets(struct deployment_sync *sync, const struct k8s_replica_set
     }
 }
 
+static int by_revision(const void *a, const void *b)
+{
+    int64_t x = deployment_revision(*(const struct k8s_replica_set *const *)a), y = deployment_revision(*(const struct k8s_replica_set *const *)b);
+    return x != y ? (x < y ? -1 : 1) : by_age(a, b);
+}
+
+/* Removes the oldest revisions beyond the limit; one that still has pods is passed over, not replaced by a newer one. */
 static void clean_up(struct deployment_sync *sync)
 {
     const struct k8s_deployment_spec *spec = sync->deployment->spec;
     if (!spec->has_revision_history_limit || spec->revision_history_limit == INT32_MAX)
         return;
-    size_t n_idle = 0, left = sync->n_old;
+    const struct k8s_replica_set **alive = KP_NEW_ARRAY(sync->in->arena, const struct k8s_replica_set *, sync->n_old + 1);
+    size_t n = 0;
     for (size_t i = 0; i < sync->n_old; i++)
-        n_idle += !sync->old[i]->metadata->deletion_timestamp.set;
-    left = n_idle;
-    for (size_t i = 0; i < sync->n_old && left > (size_t)spec->revision_history_limit; i++) {
-        const struct k8s_replica_set *set = sync->old[i];
-        if (set->metadata->deletion_timestamp.set || set->status->replicas != 0 || deployment_set_replicas(set) != 0 ||
+        if (!sync->old[i]->metadata->deletion_timestamp.set)
+            alive[n++] = sync->old[i];
+    qsort(alive, n, sizeof(*alive), by_revision);
+    for (size_t i = 0; i + (size_t)spec->revision_history_limit < n; i++) {
+        const struct k8s_replica_set *set = alive[i];
+        if (set->status->replicas != 0 || deployment_set_replicas(set) != 0 ||
             set->metadata->generation > set->status->observed_generation)
             continue;
         plan_delete(sync->plan, &k8s_replicasets_resource, sync->in->ns, set->metadata->name, set->metadata->uid, -1, NULL);
-        left--;
     }
 }
 

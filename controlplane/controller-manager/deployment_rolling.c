@@ -82,6 +82,26 @@ void deployment_recreate(struct deployment_sync *sync, const struct k8s_pod *con
 
 /* A scale in the middle of a roll-out is shared among all active sets in proportion to their sizes, the largest (for a
    scale-up: the newest first among equals) taking what rounding leaves. */
+static int smaller_older(const void *a, const void *b)
+{
+    const struct k8s_replica_set *x = *(const struct k8s_replica_set *const *)a, *y = *(const struct k8s_replica_set *const *)b;
+    int32_t d = deployment_set_replicas(x) - deployment_set_replicas(y);
+    int64_t age = x->metadata->creation_timestamp.seconds - y->metadata->creation_timestamp.seconds;
+    return d ? (d < 0 ? -1 : 1) : age ? (age < 0 ? -1 : 1) : strcmp(x->metadata->name, y->metadata->name);
+}
+
+/* Upstream's ReplicaSetsBySizeNewer (growing) and ReplicaSetsBySizeOlder: the largest first, among equals the newest or the oldest. */
+static int larger_newer(const void *a, const void *b)
+{
+    return smaller_older(b, a);
+}
+
+static int larger_older(const void *a, const void *b)
+{
+    const struct k8s_replica_set *x = *(const struct k8s_replica_set *const *)a, *y = *(const struct k8s_replica_set *const *)b;
+    return deployment_set_replicas(x) == deployment_set_replicas(y) ? smaller_older(a, b) : smaller_older(b, a);
+}
+
 void deployment_scale_proportionally(struct deployment_sync *sync)
 {
     const struct k8s_replica_set **active = KP_NEW_ARRAY(sync->in->arena, const struct k8s_replica_set *, sync->n_old + 2);
@@ -93,7 +113,7 @@ void deployment_scale_proportionally(struct deployment_sync *sync)
             active[n++] = sync->old[i - 1];
     if (n <= 1) { /* one set, or none: it simply takes the size */
         const struct k8s_replica_set *only = n ? active[0] : sync->new ? sync->new : sync->n_old ? sync->old[sync->n_old - 1] : NULL;
-        if (only && !(n == 0 && sync->deployment->spec->paused && only != sync->new))
+        if (only)
             deployment_scale_set(sync, only, sync->wanted);
         return;
     }
@@ -105,10 +125,13 @@ void deployment_scale_proportionally(struct deployment_sync *sync)
                 deployment_scale_set(sync, sync->old[i], 0);
         return;
     }
+    if (kp_streq(sync->deployment->spec->strategy->type, "Recreate"))
+        return; /* old and new never run side by side: there is nothing to share */
     int32_t total = sum_replicas(sync, true);
     int32_t allowed = sync->wanted > 0 ? sync->wanted + sync->max_surge : 0;
     int32_t to_share = allowed - total, left = to_share;
     int32_t *target = KP_NEW_ARRAY(sync->in->arena, int32_t, n);
+    qsort(active, n, sizeof(*active), to_share > 0 ? larger_newer : larger_older);
     for (size_t i = 0; i < n; i++) {
         int32_t size = deployment_set_replicas(active[i]);
         int64_t max_before = 0;
@@ -120,8 +143,10 @@ void deployment_scale_proportionally(struct deployment_sync *sync)
         int32_t share = (int32_t)(exact + 0.5) - size;
         if (to_share > 0)
             share = KP_MAX(0, KP_MIN(share, left));
-        else
+        else if (to_share < 0)
             share = KP_MIN(0, KP_MAX(share, left));
+        else
+            share = 0;
         target[i] = size + share;
         left -= share;
     }

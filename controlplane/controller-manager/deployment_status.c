@@ -93,7 +93,8 @@ static void progress(struct deployment_sync *sync)
         } else {
             deployment_set_condition(sync, "Progressing", "True", "ReplicaSetUpdated", kp_arena_printf(arena, "%s is progressing.", what));
         }
-    } else if (!kp_streq(now->reason, "ProgressDeadlineExceeded")) {
+    } else if (!kp_streq(now->reason, "ProgressDeadlineExceeded") && !kp_streq(now->reason, "NewReplicaSetAvailable")) {
+        /* (a roll-out that succeeded long ago says nothing about how long the next one takes) */
         int64_t left_s = now->last_update_time.seconds + spec->progress_deadline_seconds - sync->in->now_s;
         if (left_s < 0)
             deployment_set_condition(sync, "Progressing", "False", "ProgressDeadlineExceeded",

@@ -18,6 +18,15 @@ struct groups {
     size_t len;
 };
 
+static int32_t port_named(const struct k8s_container *container, const char *name, const char *protocol)
+{
+    for (size_t i = 0; i < container->ports.len; i++)
+        if (kp_streq(container->ports.items[i].name, name) &&
+            kp_streq(container->ports.items[i].protocol ? container->ports.items[i].protocol : "TCP", protocol))
+            return container->ports.items[i].container_port;
+    return 0;
+}
+
 /* The number a named or numbered target port has in a pod; 0 when the pod has no such port. */
 static int32_t resolve_port(const struct k8s_pod *pod, const struct k8s_service_port *port)
 {
@@ -26,13 +35,16 @@ static int32_t resolve_port(const struct k8s_pod *pod, const struct k8s_service_
         return target->i ? target->i : port->port;
     if (target->kind == KP_IOS_ABSENT)
         return port->port;
-    for (size_t i = 0; i < pod->spec->containers.len; i++) {
-        const struct k8s_container *container = &pod->spec->containers.items[i];
-        for (size_t k = 0; k < container->ports.len; k++)
-            if (kp_streq(container->ports.items[k].name, target->s) &&
-                kp_streq(container->ports.items[k].protocol ? container->ports.items[k].protocol : "TCP", port->protocol ? port->protocol : "TCP"))
-                return container->ports.items[k].container_port;
-    }
+    const struct k8s_container_items *lists[] = {&pod->spec->containers, &pod->spec->init_containers};
+    for (size_t l = 0; l < KP_ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++) {
+            const struct k8s_container *container = &lists[l]->items[i];
+            if (l == 1 && !kp_streq(container->restart_policy, "Always"))
+                continue; /* of the init containers only sidecars serve */
+            int32_t number = port_named(container, target->s, port->protocol ? port->protocol : "TCP");
+            if (number)
+                return number;
+        }
     return 0;
 }
 
@@ -211,7 +223,7 @@ static int plan_slices(const struct plan_input *in, struct plan *plan, struct kp
 static void add_address(const struct plan_input *in, const struct k8s_service *service, const struct k8s_pod *pod,
                         struct k8s_endpoint_subset *subset)
 {
-    bool ready = service->spec->publish_not_ready_addresses || (engine_pod_is_ready(pod) && !pod->metadata->deletion_timestamp.set);
+    bool ready = service->spec->publish_not_ready_addresses || engine_pod_is_ready(pod);
     struct k8s_endpoint_address *address = ready ? KP_LIST_ADD(in->arena, &subset->addresses) : KP_LIST_ADD(in->arena, &subset->not_ready_addresses);
     address->ip = pod->status->pod_ip;
     address->node_name = pod->spec->node_name;
@@ -222,6 +234,15 @@ static void add_address(const struct plan_input *in, const struct k8s_service *s
     address->target_ref->namespace = pod->metadata->namespace;
     address->target_ref->name = pod->metadata->name;
     address->target_ref->uid = pod->metadata->uid;
+}
+
+static void leave_out_terminating(struct group *group)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < group->n_pods; i++)
+        if (!group->pods[i]->metadata->deletion_timestamp.set)
+            group->pods[n++] = group->pods[i];
+    group->n_pods = n;
 }
 
 static int plan_endpoints(const struct plan_input *in, struct plan *plan, struct kp_error *error)
@@ -248,6 +269,10 @@ static int plan_endpoints(const struct plan_input *in, struct plan *plan, struct
     struct groups groups = group_pods(in, service);
     size_t total = 0;
     for (size_t g = 0; g < groups.len; g++) {
+        if (!service->spec->publish_not_ready_addresses)
+            leave_out_terminating(&groups.items[g]); /* slices tell of them, Endpoints never did */
+        if (groups.items[g].n_pods == 0)
+            continue;
         struct k8s_endpoint_subset *subset = KP_LIST_ADD(in->arena, &wanted->subsets);
         for (size_t i = 0; i < groups.items[g].ports.len; i++) {
             const struct k8s_discovery_endpoint_port *port = &groups.items[g].ports.items[i];

@@ -287,8 +287,10 @@ static int carry_out(struct controller_run *run, const char *key, const struct p
     switch (write->op) {
     case PLAN_CREATE:
         code = client_create(client, write->resource, write->ns, write->obj, &options, arena, &answer, error);
-        if (code == KP_EEXISTS)
+        if (code == KP_EEXISTS) {
+            created[0] = '\0';
             return 0;
+        }
         break;
     case PLAN_UPDATE:
         code = client_update(client, write->resource, write->obj, &options, arena, &answer, error);
@@ -307,6 +309,8 @@ static int carry_out(struct controller_run *run, const char *key, const struct p
         return code;
     }
     case PLAN_EVENT:
+        if (write->append_created && !created[0])
+            return 0;
         client_event(run->engine->recorder, &write->target, write->event_type, write->reason, "%s%s", write->text,
                      write->append_created ? created : "");
         return 0;
@@ -324,20 +328,53 @@ static int carry_out(struct controller_run *run, const char *key, const struct p
     return 0;
 }
 
+static bool is_about_create(const struct plan_write *write)
+{
+    return write->op == PLAN_CREATE || (write->op == PLAN_EVENT && write->append_created);
+}
+
 static int carry_out_all(struct controller_run *run, const char *key, const struct plan *plan, struct kp_error *error)
 {
     char created[CLIENT_KEY_PART_MAX] = "";
+    int first_code = 0;
     for (const struct plan_write *write = plan->first; write; write = write->next) {
+        struct kp_error later = {0}, *this_error = first_code ? &later : error;
+        if (first_code && is_about_create(write))
+            continue;
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-        int code = carry_out(run, key, write, arena, created, error);
+        int code = carry_out(run, key, write, arena, created, this_error);
         if (code == 0)
             continue;
         const struct plan_write *next = write->next;
         if (next && next->op == PLAN_EVENT_ON_FAILURE && code != KP_ECONFLICT)
-            client_event(run->engine->recorder, &next->target, next->event_type, next->reason, "%s%s", next->text, error->message);
-        return kp_wrap(error, "%s %s/%s", write->resource->name, write->ns, write->name);
+            client_event(run->engine->recorder, &next->target, next->event_type, next->reason, "%s%s", next->text, this_error->message);
+        bool go_on = write->op == PLAN_CREATE && write->resource == &k8s_pods_resource;
+        if (first_code == 0)
+            first_code = kp_wrap(error, "%s %s/%s", write->resource->name, write->ns, write->name);
+        if (!go_on)
+            break;
     }
-    return 0;
+    return first_code;
+}
+
+int engine_trial(struct engine *engine, const char *controller, const char *key, int64_t now_s, struct client_view *view,
+                 struct plan **ret_plan, struct kp_error *error)
+{
+    char ns[CLIENT_KEY_PART_MAX], name[CLIENT_KEY_PART_MAX];
+    KP_ASSERT(!engine->started && client_key_split(key, ns, name) == 0);
+    struct kp_arena *arena = client_view_arena(view);
+    for (size_t i = 0; i < engine->n_runs; i++) {
+        struct controller_run *run = engine->runs[i];
+        if (!kp_streq(run->controller->name, controller))
+            continue;
+        const struct plan_input in = {
+            .engine = engine, .view = view, .arena = arena, .ns = kp_arena_strdup(arena, ns), .name = kp_arena_strdup(arena, name),
+            .now_s = now_s, .state = run->state,
+        };
+        *ret_plan = plan_new(arena);
+        return run->controller->plan(&in, *ret_plan, error);
+    }
+    return kp_fail(error, KP_ENOTFOUND, "controller %s was not added", controller);
 }
 
 static int plan_key(struct controller_run *run, const char *key, int64_t *ret_requeue_ms, struct kp_error *error)

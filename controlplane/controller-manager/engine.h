@@ -27,7 +27,7 @@ typedef int (*plan_fn)(const struct plan_input *in, struct plan *plan, struct kp
 
 struct controller {
     const char *name;  /* upstream's controller name: "replicaset-controller" */
-    unsigned workers;  /* keys planned at a time; 0: 2 */
+    unsigned workers;  /* keys planned at a time; 0: 1 */
     /* Subscribes (engine_watch) and may set *ret_state, which lives as long as the process. */
     int (*setup)(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error);
     plan_fn plan;
@@ -73,7 +73,8 @@ struct engine *engine_of(const struct controller_run *run);
 
 /* ---- for plans: writes, carried out in order after plan() has returned 0. Objects are borrowed until then (use in->arena).
    A create that finds the object there already, and a delete that finds nothing, are no failures. The first other failure
-   ends the plan; the key comes back with back-off. ----------------------------------------------------------------------- */
+   ends the plan; the key comes back with back-off. Only a pod that could not be created (quota, admission) leaves the rest
+   going, without further creates, so that a status is told in any case. ----------------------------------------------------------------------- */
 void plan_create(struct plan *plan, const struct kp_resource *resource, const char *ns, const void *obj);
 /* Optimistic: the object's resourceVersion must still be current, else the key is planned again from newer caches. */
 void plan_update(struct plan *plan, const struct kp_resource *resource, const void *obj);
@@ -107,6 +108,11 @@ int engine_add(struct engine *engine, const struct controller *controller, struc
 /* Starts informers, waits for them (60 s), starts workers. */
 int engine_start(struct engine *engine, struct kp_error *error);
 void engine_stop(struct engine *engine); /* waits for running plans */
+
+/* For tests, on an engine that was never started (its client may be NULL) with caches filled by client_informer_inject():
+   the plan that the controller of this name makes for a key. The plan and what it refers to live as long as view. */
+int engine_trial(struct engine *engine, const char *controller, const char *key, int64_t now_s, struct client_view *view,
+                 struct plan **ret_plan, struct kp_error *error);
 
 /* ---- small things every controller needs --------------------------------------------------------------------------------- */
 /* The ownerReference with controller=true, or NULL. */

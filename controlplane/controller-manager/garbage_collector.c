@@ -118,7 +118,7 @@ static int look_at_owner(const struct plan_input *in, const struct gc *gc, const
     const void *cached = client_view_get(in->view, gc->informers[number], ns, ref->name);
     const struct k8s_object_meta *meta = cached ? kp_object_meta(&k8s_partial_object_metadata_type, cached) : NULL;
     if (meta && kp_streq(meta->uid, ref->uid)) {
-        *ret = waits_for_dependents(meta) && ref->has_block_owner_deletion && ref->block_owner_deletion ? OWNER_WAITING : OWNER_SOLID;
+        *ret = waits_for_dependents(meta) ? OWNER_WAITING : OWNER_SOLID;
         return 0;
     }
     void *live;
@@ -206,6 +206,41 @@ static void plan_deleting(const struct plan_input *in, struct plan *plan, const 
     }
 }
 
+/* A dependent of this object is itself being deleted in the foreground: the two wait for each other (a cycle of owners). This
+   object's references then stop blocking, as upstream's unblockOwnerReferencesPatch does. */
+static bool is_in_cycle(const struct plan_input *in, const struct gc *gc, const char *uid)
+{
+    for (size_t i = 0; i < gc->n; i++) {
+        const void *const *items;
+        size_t n = client_view_index(in->view, gc->informers[i], gc->index[i], uid, &items);
+        for (size_t k = 0; k < n; k++)
+            if (waits_for_dependents(kp_object_meta(&k8s_partial_object_metadata_type, items[k])))
+                return true;
+    }
+    return false;
+}
+
+static void plan_unblock(const struct plan_input *in, struct plan *plan, const struct kp_resource *resource, const struct k8s_object_meta *meta)
+{
+    KP_AUTO_BUF struct kp_buf body = {0};
+    bool any = false;
+    kp_buf_puts(&body, "{\"metadata\":{\"ownerReferences\":[");
+    for (size_t i = 0; i < meta->owner_references.len; i++) {
+        const struct k8s_owner_reference *ref = &meta->owner_references.items[i];
+        if (!ref->has_block_owner_deletion || !ref->block_owner_deletion)
+            continue;
+        kp_buf_puts(&body, any ? ",{\"uid\":" : "{\"uid\":");
+        kp_json_string(&body, ref->uid);
+        kp_buf_puts(&body, ",\"blockOwnerDeletion\":false}");
+        any = true;
+    }
+    kp_buf_puts(&body, "],\"uid\":");
+    kp_json_string(&body, meta->uid);
+    kp_buf_puts(&body, "}}");
+    if (any)
+        plan_patch(plan, resource, meta->namespace, meta->name, NULL, CLIENT_PATCH_STRATEGIC, kp_arena_strdup(in->arena, body.data));
+}
+
 static int plan_dependent(const struct plan_input *in, struct plan *plan, const struct gc *gc, const struct kp_resource *resource,
                           const struct k8s_object_meta *meta, struct kp_error *error)
 {
@@ -228,6 +263,8 @@ static int plan_dependent(const struct plan_input *in, struct plan *plan, const 
         plan_patch(plan, resource, meta->namespace, meta->name, NULL, CLIENT_PATCH_STRATEGIC, drop_refs_patch(in->arena, meta, stale, n_stale));
         return 0;
     }
+    if (n_waiting && is_in_cycle(in, gc, meta->uid))
+        plan_unblock(in, plan, resource, meta);
     const char *propagation = "Background";
     if (kp_string_list_has(&meta->finalizers, GC_ORPHAN))
         propagation = "Orphan";

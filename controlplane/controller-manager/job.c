@@ -158,8 +158,7 @@ static void count_pods(struct job_sync *sync)
         if (sync->indexed && succeeded) { /* the index is the truth: its second success changes nothing */
             if (index >= 0 && index < sync->completions)
                 sync->index_done[index] = true;
-            drop_finalizer(sync, pod);
-            continue;
+            continue; /* its finalizer goes after the status with the index was written: release_counted */
         }
         if (!kp_string_list_has(list, pod->metadata->uid))
             kp_string_list_add(arena, list, pod->metadata->uid);
@@ -180,7 +179,8 @@ static void release_counted(struct job_sync *sync)
     const struct k8s_uncounted_terminated_pods *uncounted = sync->copy->status->uncounted_terminated_pods;
     for (size_t i = 0; i < sync->n_pods; i++) {
         const struct k8s_pod *pod = sync->pods[i];
-        if (is_tracked(pod) && (kp_string_list_has(&uncounted->succeeded, pod->metadata->uid) || kp_string_list_has(&uncounted->failed, pod->metadata->uid)))
+        bool by_index = sync->indexed && kp_streq(pod->status->phase, "Succeeded");
+        if (is_tracked(pod) && (by_index || kp_string_list_has(&uncounted->succeeded, pod->metadata->uid) || kp_string_list_has(&uncounted->failed, pod->metadata->uid)))
             drop_finalizer(sync, pod);
     }
 }
@@ -224,10 +224,13 @@ static void create_pod(struct job_sync *sync, int64_t index)
     plan_event_created(sync->plan, &k8s_job_type, sync->job, "SuccessfulCreate", "Created pod: ");
 }
 
-static void delete_active(struct job_sync *sync, size_t keep)
+/* uncounted: these pods go because fewer are wanted now; without the finalizer they will not count as failures. */
+static void delete_active(struct job_sync *sync, size_t keep, bool uncounted)
 {
     for (size_t i = sync->n_active; i > keep; i--) {
         const struct k8s_pod *pod = sync->active[i - 1];
+        if (uncounted && is_tracked(pod))
+            drop_finalizer(sync, pod);
         plan_delete(sync->plan, &k8s_pods_resource, sync->in->ns, pod->metadata->name, pod->metadata->uid, -1, NULL);
         plan_event(sync->plan, &k8s_job_type, sync->job, "Normal", "SuccessfulDelete", "Deleted pod: %s", pod->metadata->name);
     }
@@ -262,7 +265,7 @@ static void manage(struct job_sync *sync)
                                            : KP_MIN((int64_t)parallelism, (int64_t)sync->completions - sync->succeeded);
     wanted = KP_MAX((int64_t)0, wanted);
     if ((int64_t)sync->n_active > wanted) {
-        delete_active(sync, (size_t)wanted);
+        delete_active(sync, (size_t)wanted, true);
         return;
     }
     int64_t missing = KP_MIN(wanted - (int64_t)sync->n_active, (int64_t)JOB_PODS_BURST_MAX);
@@ -290,7 +293,7 @@ static void manage(struct job_sync *sync)
 /* ---- how it ends ---------------------------------------------------------------------------------------------------------------- */
 static void fail(struct job_sync *sync, const char *reason, const char *message)
 {
-    delete_active(sync, 0);
+    delete_active(sync, 0, false);
     set_condition(sync, "FailureTarget", "True", reason, message);
     bool settled = sync->copy->status->uncounted_terminated_pods->failed.len + sync->copy->status->uncounted_terminated_pods->succeeded.len == 0;
     bool pods_left = false;
@@ -300,6 +303,14 @@ static void fail(struct job_sync *sync, const char *reason, const char *message)
         return; /* Failed is set when every pod is counted and gone */
     set_condition(sync, "Failed", "True", reason, message);
     plan_event(sync->plan, &k8s_job_type, sync->job, "Warning", reason, "%s", message);
+}
+
+static int32_t terminating(const struct job_sync *sync)
+{
+    int32_t n = 0;
+    for (size_t i = 0; i < sync->n_pods; i++)
+        n += sync->pods[i]->metadata->deletion_timestamp.set && !engine_pod_is_terminal(sync->pods[i]);
+    return n;
 }
 
 static bool is_complete(const struct job_sync *sync)
@@ -312,10 +323,11 @@ static bool is_complete(const struct job_sync *sync)
 static void complete(struct job_sync *sync)
 {
     const struct k8s_uncounted_terminated_pods *uncounted = sync->copy->status->uncounted_terminated_pods;
-    delete_active(sync, 0);
+    bool busy = sync->n_active > 0 || terminating(sync) > 0;
+    delete_active(sync, 0, false);
     set_condition(sync, "SuccessCriteriaMet", "True", "CompletionsReached", "Reached expected number of succeeded pods");
-    if (uncounted->succeeded.len + uncounted->failed.len)
-        return;
+    if (busy || uncounted->succeeded.len + uncounted->failed.len)
+        return; /* Complete says that nothing of the job runs any more */
     set_condition(sync, "Complete", "True", "CompletionsReached", "Reached expected number of succeeded pods");
     sync->copy->status->completion_time = KP_TIME_OF(sync->in->now_s);
     plan_event(sync->plan, &k8s_job_type, sync->job, "Normal", "Completed", "Job completed");
@@ -327,13 +339,18 @@ static void decide(struct job_sync *sync)
     struct k8s_job_status *status = sync->copy->status;
     int32_t limit = spec->has_backoff_limit ? spec->backoff_limit : 6;
     if (spec->has_suspend && spec->suspend) {
-        delete_active(sync, 0);
+        delete_active(sync, 0, true);
+        if (!has_condition(sync->job, "Suspended"))
+            plan_event(sync->plan, &k8s_job_type, sync->job, "Normal", "Suspended", "Job suspended");
         set_condition(sync, "Suspended", "True", "JobSuspended", "Job suspended");
-        memset(&status->start_time, 0, sizeof(status->start_time));
         return;
     }
-    set_condition(sync, "Suspended", has_condition(sync->job, "Suspended") ? "False" : "", "JobResumed", "Job resumed");
-    if (!status->start_time.set)
+    bool resumed = has_condition(sync->job, "Suspended");
+    if (resumed) {
+        set_condition(sync, "Suspended", "False", "JobResumed", "Job resumed");
+        plan_event(sync->plan, &k8s_job_type, sync->job, "Normal", "Resumed", "Job resumed");
+    }
+    if (resumed || !status->start_time.set)
         status->start_time = KP_TIME_OF(sync->in->now_s);
     int64_t deadline_left_s = spec->has_active_deadline_seconds ? status->start_time.seconds + spec->active_deadline_seconds - sync->in->now_s : 0;
     if (sync->failed > limit)
@@ -348,19 +365,14 @@ static void decide(struct job_sync *sync)
         plan_requeue_after_ms(sync->plan, deadline_left_s * 1000);
 }
 
-static void drop_empty_condition(struct k8s_job_status *status)
-{
-    for (size_t i = 0; i < status->conditions.len; i++)
-        if (kp_empty(status->conditions.items[i].status))
-            status->conditions.items[i--] = status->conditions.items[--status->conditions.len];
-}
-
 static int plan_job(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct k8s_job *job = client_view_get(in->view, engine_cache(in->engine, &k8s_jobs_resource), in->ns, in->name);
     struct kp_selector selector;
     if (!job || !job->spec->selector)
         return 0;
+    if (!kp_empty(job->spec->managed_by) && !kp_streq(job->spec->managed_by, "kubernetes.io/job-controller"))
+        return 0; /* somebody else's */
     if (kp_label_selector_from(job->spec->selector, in->arena, &selector, error) < 0)
         return kp_wrap(error, "spec.selector");
     struct job_sync sync = {
@@ -387,7 +399,7 @@ static int plan_job(const struct plan_input *in, struct plan *plan, struct kp_er
         ready += engine_pod_is_ready(sync.active[i]);
     status->active = (int32_t)sync.n_active;
     KP_SET(status, ready, ready);
-    drop_empty_condition(status);
+    KP_SET(status, terminating, terminating(&sync));
     if (!kp_object_equal(&k8s_job_status_type, status, job->status))
         plan_update_status(plan, &k8s_jobs_resource, sync.copy);
     release_counted(&sync);

@@ -4,6 +4,17 @@
 #define TAINT_NOT_READY "node.kubernetes.io/not-ready"
 #define TAINT_UNREACHABLE "node.kubernetes.io/unreachable"
 
+struct heard {
+    struct kp_time renewed; /* of the lease, as the node wrote it */
+    int64_t status_s;       /* heartbeat in its status, as the node wrote it */
+    int64_t at_s;           /* when one of them changed, by our clock */
+};
+
+struct node_state { /* one worker only */
+    int index; /* of pods by node */
+    struct kp_strmap *heard; /* node name -> struct heard */
+};
+
 /* Which condition, in which state, puts which NoSchedule taint on a node. */
 static const struct {
     const char *condition, *status, *taint;
@@ -84,20 +95,32 @@ static void plan_taints(const struct plan_input *in, struct plan *plan, const st
         plan_update(plan, &k8s_nodes_resource, copy);
 }
 
-/* When the node was last heard of, by its lease or its status. */
-static int64_t heartbeat_s(const struct plan_input *in, const struct k8s_node *node)
+/* When the node was last heard of: when we saw its lease or its own status change, by our clock. The times it writes itself
+   are only compared with each other, for its clock may be wrong. */
+static int64_t heard_s(const struct plan_input *in, const struct k8s_node *node)
 {
-    int64_t last_s = node->metadata->creation_timestamp.seconds;
+    struct node_state *state = in->state;
     const struct k8s_node_condition *ready = find_condition(node, "Ready");
-    if (ready && ready->last_heartbeat_time.set && !kp_streq(ready->status, "Unknown"))
-        last_s = KP_MAX(last_s, ready->last_heartbeat_time.seconds);
     const struct k8s_lease *lease = client_view_get(in->view, engine_cache(in->engine, &k8s_leases_resource), "kube-node-lease", in->name);
-    if (lease && lease->spec->renew_time.set)
-        last_s = KP_MAX(last_s, lease->spec->renew_time.seconds);
-    return last_s;
+    struct heard *heard = kp_strmap_get(state->heard, in->name);
+    int64_t status_s = ready && !kp_streq(ready->status, "Unknown") ? ready->last_heartbeat_time.seconds : 0;
+    struct kp_time renewed = lease ? lease->spec->renew_time : (struct kp_time){0};
+    if (!heard) {
+        heard = kp_calloc(1, sizeof(*heard));
+        /* one that never reported anything is measured from its creation */
+        heard->at_s = ready || lease ? in->now_s : KP_MIN(in->now_s, node->metadata->creation_timestamp.seconds);
+        kp_strmap_put(state->heard, in->name, heard);
+    } else if (renewed.seconds != heard->renewed.seconds || renewed.nanos != heard->renewed.nanos || (status_s && status_s != heard->status_s)) {
+        heard->at_s = in->now_s;
+    }
+    heard->renewed = renewed;
+    if (status_s)
+        heard->status_s = status_s;
+    return heard->at_s;
 }
 
-static void plan_silent(const struct plan_input *in, struct plan *plan, const struct k8s_node *node)
+/* True when something is to be written. */
+static bool plan_silent(const struct plan_input *in, struct plan *plan, const struct k8s_node *node)
 {
     static const char *const types[] = {"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"};
     struct k8s_node *copy = KP_OBJECT_CLONE(in->arena, k8s_node, node);
@@ -119,16 +142,17 @@ static void plan_silent(const struct plan_input *in, struct plan *plan, const st
         changed = true;
     }
     if (!changed)
-        return;
+        return false;
     plan_update_status(plan, &k8s_nodes_resource, copy);
     plan_event(plan, &k8s_node_type, node, "Normal", "NodeNotReady", "Node %s status is now: NodeNotReady", in->name);
+    return true;
 }
 
 /* Pods of a node that is not ready serve nobody: their Ready condition says so, and EndpointSlices follow. */
 static void plan_pods_not_ready(const struct plan_input *in, struct plan *plan)
 {
     const void *const *pods;
-    size_t n = client_view_index(in->view, engine_cache(in->engine, &k8s_pods_resource), *(const int *)in->state, in->name, &pods);
+    size_t n = client_view_index(in->view, engine_cache(in->engine, &k8s_pods_resource), ((const struct node_state *)in->state)->index, in->name, &pods);
     for (size_t i = 0; i < n; i++) {
         const struct k8s_pod *pod = pods[i];
         if (!engine_pod_is_ready(pod))
@@ -149,15 +173,16 @@ static void plan_pods_not_ready(const struct plan_input *in, struct plan *plan)
 static int plan_node(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct k8s_node *node = client_view_get(in->view, engine_cache(in->engine, &k8s_nodes_resource), "", in->name);
+    if (!node)
+        free(kp_strmap_remove(((struct node_state *)in->state)->heard, in->name));
     if (!node || node->metadata->deletion_timestamp.set)
         return 0;
     const struct engine_config *config = engine_config(in->engine);
     const struct k8s_node_condition *condition = find_condition(node, "Ready");
     const char *ready = condition ? condition->status : "Unknown";
-    int64_t silent_ms = (in->now_s - heartbeat_s(in, node)) * 1000;
+    int64_t silent_ms = (in->now_s - heard_s(in, node)) * 1000;
     if (silent_ms > config->node_monitor_grace_period_ms) {
-        plan_silent(in, plan, node);
-        if (condition && !kp_streq(ready, "Unknown"))
+        if (plan_silent(in, plan, node))
             return 0; /* taints follow from the status just written, in the next plan */
         ready = "Unknown";
         plan_pods_not_ready(in, plan);
@@ -187,9 +212,10 @@ static void map_lease(struct controller_run *run, const struct client_object *ol
 
 static int setup_node(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error)
 {
-    int *index = kp_malloc(sizeof(*index));
-    *index = client_informer_add_index(engine_informer(engine, &k8s_pods_resource), pods_by_node);
-    *ret_state = index;
+    struct node_state *state = kp_calloc(1, sizeof(*state));
+    state->index = client_informer_add_index(engine_informer(engine, &k8s_pods_resource), pods_by_node);
+    state->heard = kp_strmap_new();
+    *ret_state = state;
     engine_watch(run, &k8s_nodes_resource, engine_map_self);
     engine_watch(run, &k8s_leases_resource, map_lease);
     return 0;

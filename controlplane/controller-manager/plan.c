@@ -14,13 +14,16 @@ struct plan *plan_new(struct kp_arena *arena)
 static struct plan_write *add(struct plan *plan, enum plan_op op, const struct kp_resource *resource, const char *ns,
                               const char *name)
 {
-    KP_ASSERT(plan->len < PLAN_WRITES_MAX);
     struct plan_write *write = KP_NEW(plan->arena, struct plan_write);
     write->op = op;
     write->resource = resource;
     write->ns = ns ? ns : "";
     write->name = name ? name : "";
     write->grace_period_s = -1;
+    if (plan->len == PLAN_WRITES_MAX) { /* this and all that follow wait for the next plan, which comes at once */
+        plan_requeue_after_ms(plan, 0);
+        return write;
+    }
     if (plan->last)
         plan->last->next = write;
     else

@@ -14,6 +14,17 @@ static struct kp_raw patch_of(const struct k8s_pod_template_spec *template, stru
     return (struct kp_raw){text, strlen(text)};
 }
 
+static bool same_patch(const struct kp_raw *a, const struct kp_raw *b, struct kp_arena *arena)
+{
+    struct kp_value *x, *y;
+    struct kp_error error = {0};
+    if (kp_streq(a->json, b->json))
+        return true;
+    if (!a->json || kp_value_parse(a->json, a->len, arena, NULL, &x, &error) < 0 || kp_value_parse(b->json, b->len, arena, NULL, &y, &error) < 0)
+        return false;
+    return kp_value_equal(x, y); /* a server may write the members in another order */
+}
+
 static int by_number(const void *a, const void *b)
 {
     const struct k8s_controller_revision *x = *(const struct k8s_controller_revision *const *)a, *y = *(const struct k8s_controller_revision *const *)b;
@@ -48,7 +59,7 @@ int revisions_sync(const struct plan_input *in, struct plan *plan, const struct 
     memcpy(ret->items, items, n * sizeof(*ret->items));
     qsort(ret->items, n, sizeof(*ret->items), by_number);
     for (size_t i = 0; i < n; i++)
-        if (kp_streq(ret->items[i]->data.json, patch.json))
+        if (same_patch(&ret->items[i]->data, &patch, in->arena))
             ret->current = ret->items[i];
     int64_t next = n ? ret->items[n - 1]->revision + 1 : 1;
     if (!ret->current) {

@@ -121,10 +121,10 @@ struct client_informer;
 /* resource is borrowed for good; selectors are copied. */
 struct client_informer *client_informer_new(struct client *client, const struct kp_resource *resource, const char *ns,
                                             const char *label_selector, const char *field_selector);
-/* Both before start. add_index returns the number to pass to client_view_index. */
 /* Caches only metadata: objects are struct k8s_partial_object_metadata, asked for as such. For resources of which only
    owners and finalizers matter (garbage collection), at a fraction of the memory. */
 struct client_informer *client_informer_new_metadata(struct client *client, const struct kp_resource *resource);
+/* Both before start. add_index returns the number to pass to client_view_index. */
 void client_informer_add_handler(struct client_informer *informer, client_handler handler, void *arg);
 int client_informer_add_index(struct client_informer *informer, client_index_fn fn);
 void client_informer_start(struct client_informer *informer);
@@ -135,6 +135,10 @@ int client_informers_wait(struct client_informer *const *informers, size_t count
                           struct kp_error *error);
 /* Stops watching and frees; blocks until the loop has let go of it. */
 void client_informer_free(struct client_informer *informer); /* accepts NULL */
+/* For unit tests of what reads caches: puts a copy of an object of the informer's type into a cache that was never started
+   (its client may be NULL), or takes one out; handlers run in the calling thread. */
+void client_informer_inject(struct client_informer *informer, const void *data);
+void client_informer_inject_delete(struct client_informer *informer, const char *ns, const char *name);
 size_t client_informer_len(const struct client_informer *informer);
 /* A reference, or NULL. Thread-safe. */
 struct client_object *client_informer_get(const struct client_informer *informer, const char *ns, const char *name);

@@ -11,10 +11,18 @@ static const struct kp_value *named(const struct kp_value *root, const char *lis
 {
     const struct kp_value *items = kp_value_get(root, list);
     const struct kp_value *item;
-    for (size_t i = 0; (item = kp_value_at(items, i)); i++)
+    for (size_t i = 0; name && (item = kp_value_at(items, i)); i++)
         if (kp_streq(kp_value_str(kp_value_get(item, "name")), name))
             return kp_value_get(item, key);
     return NULL;
+}
+
+/* A path in a kubeconfig is relative to the file's own folder. */
+static char *resolve(const char *config_path, const char *file, struct kp_arena *arena)
+{
+    const char *slash = strrchr(config_path, '/');
+    return file[0] == '/' || !slash ? kp_arena_strdup(arena, file)
+                                    : kp_arena_printf(arena, "%.*s/%s", (int)(slash - config_path), config_path, file);
 }
 
 /* PEM text of `key`-data (base64) or of the file that `key` names, relative to the kubeconfig. */
@@ -33,11 +41,7 @@ static int pem_of(const struct kp_value *section, const char *key, const char *c
     const char *file = kp_value_str(kp_value_get(section, key));
     if (kp_empty(file))
         return 0;
-    const char *slash = strrchr(config_path, '/');
-    KP_AUTO_FREE char *path = file[0] == '/' || !slash
-                                  ? kp_strdup(file)
-                                  : kp_asprintf("%.*s/%s", (int)(slash - config_path), config_path, file);
-    if (kp_read_file(path, KUBECONFIG_BYTES_MAX, &pem, error) < 0)
+    if (kp_read_file(resolve(config_path, file, arena), KUBECONFIG_BYTES_MAX, &pem, error) < 0)
         return kp_wrap(error, "%s: %s", config_path, key);
     *ret_pem = kp_arena_strndup(arena, pem.data ? pem.data : "", pem.len);
     return 0;
@@ -68,7 +72,10 @@ int client_config_from_kubeconfig(const char *path, const char *context, struct 
     if (!cluster)
         return kp_fail(error, KP_EBADREQUEST, "%s: cluster \"%s\" of context \"%s\" does not exist", path,
                        cluster_name ? cluster_name : "", context);
-    const struct kp_value *user = named(root, "users", kp_value_str(kp_value_get(ctx, "user")), "user");
+    const char *user_name = kp_value_str(kp_value_get(ctx, "user"));
+    const struct kp_value *user = named(root, "users", user_name, "user");
+    if (!kp_empty(user_name) && !user)
+        return kp_fail(error, KP_EBADREQUEST, "%s: user \"%s\" of context \"%s\" does not exist", path, user_name, context);
     struct client_config config = {.ns = kp_value_str(kp_value_get(ctx, "namespace"))};
     config.servers[0] = kp_value_str(kp_value_get(cluster, "server"));
     if (kp_empty(config.servers[0]))
@@ -77,6 +84,8 @@ int client_config_from_kubeconfig(const char *path, const char *context, struct 
     config.tls_server_name = kp_value_str(kp_value_get(cluster, "tls-server-name"));
     config.token = kp_value_str(kp_value_get(user, "token"));
     config.token_file = kp_value_str(kp_value_get(user, "tokenFile"));
+    if (!kp_empty(config.token_file))
+        config.token_file = resolve(path, config.token_file, arena);
     if (pem_of(cluster, "certificate-authority", path, arena, &config.ca_pem, error) < 0 ||
         pem_of(user, "client-certificate", path, arena, &config.client_cert_pem, error) < 0 ||
         pem_of(user, "client-key", path, arena, &config.client_key_pem, error) < 0)

@@ -40,7 +40,7 @@ static struct kp_time now_micro(void)
 static void fill(struct client_elector *elector, struct k8s_lease_spec *spec, bool taking)
 {
     spec->holder_identity = elector->identity;
-    KP_SET(spec, lease_duration_seconds, (int32_t)(elector->lease_ms / 1000));
+    KP_SET(spec, lease_duration_seconds, (int32_t)((elector->lease_ms + 999) / 1000));
     spec->renew_time = now_micro();
     if (taking) {
         spec->acquire_time = spec->renew_time;
@@ -68,7 +68,8 @@ static int try_acquire(struct client_elector *elector, struct kp_error *error)
         elector->seen_ms = kp_mono_ms();
     }
     bool ours = kp_streq(lease->spec->holder_identity, elector->identity);
-    if (!ours && !kp_empty(lease->spec->holder_identity) && kp_mono_ms() - elector->seen_ms < elector->lease_ms)
+    int64_t life_ms = lease->spec->has_lease_duration_seconds ? (int64_t)lease->spec->lease_duration_seconds * 1000 : elector->lease_ms;
+    if (!ours && !kp_empty(lease->spec->holder_identity) && kp_mono_ms() - elector->seen_ms < life_ms)
         return KP_EAGAIN;
     fill(elector, lease->spec, !ours);
     return client_update(elector->client, &k8s_leases_resource, lease, NULL, arena, NULL, error);
@@ -93,10 +94,12 @@ static void *renew(void *arg)
     int64_t renewed_ms = kp_mono_ms();
     while (!pause_or_stop(elector, elector->retry_ms)) {
         struct kp_error error = {0};
+        /* A server that hangs must not keep us from noticing in time that the lease runs out. */
+        client_thread_deadline(renewed_ms + elector->renew_deadline_ms + 1);
         int code = try_acquire(elector, &error);
         if (code == 0) {
             renewed_ms = kp_mono_ms();
-        } else if (code == KP_EAGAIN || kp_mono_ms() - renewed_ms > elector->renew_deadline_ms) {
+        } else if (code == KP_EAGAIN || kp_mono_ms() - renewed_ms >= elector->renew_deadline_ms) {
             kp_error_log("leadership lost", "lease", elector->name, "error",
                          code == KP_EAGAIN ? "another holds the lease" : error.message, NULL);
             elector->on_lost(elector->arg);
@@ -155,7 +158,7 @@ int client_elector_acquire(struct client *client, const struct client_elector_co
         }
         /* While the API server is still starting, asking again soon is what makes a cluster come up in seconds. */
         int64_t wait_ms = code == KP_EAGAIN ? elector->retry_ms : KP_MIN((int64_t)100, elector->retry_ms);
-        if (*stop || pause_or_stop(elector, wait_ms) || *stop) {
+        if (__atomic_load_n(stop, __ATOMIC_ACQUIRE) || pause_or_stop(elector, wait_ms) || __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
             free_elector(elector);
             return kp_fail(error, KP_ECANCELLED, "stopped before the lease %s was acquired", config->name);
         }

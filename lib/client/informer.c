@@ -11,6 +11,7 @@ enum informer_state { INFORMER_IDLE, INFORMER_LISTING, INFORMER_WATCHING, INFORM
 #define INFORMER_BACKOFF_MIN_MS 20
 #define INFORMER_BACKOFF_MAX_MS 30000   /* client-go's reflector backs off to 30 s */
 #define INFORMER_WATCH_TIMEOUT_S 420    /* reflector: 5 to 10 minutes */
+#define INFORMER_SHORT_WATCH_MS 1000
 #define INFORMER_HANDLERS_MAX 16
 #define INFORMER_LIST_BYTES_MAX ((size_t)1 << 30)
 #define INFORMER_EVENT_BYTES_MAX ((size_t)8 << 20)
@@ -54,6 +55,9 @@ struct client_informer {
     int64_t backoff_ms;
     uint64_t generation;
     char *resource_version;
+    int64_t watch_since_ms;
+    size_t watch_events; /* of the present watch, bookmarks too */
+    bool started;        /* set before the loop knows it; only then has free anything to stop there */
 
     /* guarded by lock: written on the loop thread, read anywhere */
     pthread_rwlock_t lock;
@@ -336,6 +340,7 @@ static void on_data(struct http_call *call, const uint8_t *data, size_t len, voi
             return;
         }
         informer->backoff_ms = 0;
+        informer->watch_events++;
         start = end + 1;
     }
     kp_buf_consume(&informer->body, start);
@@ -370,7 +375,9 @@ static void on_list_end(struct client_informer *informer, const struct kp_error 
 
 static void on_watch_end(struct client_informer *informer, const struct kp_error *failure)
 {
-    bool failed = failure != NULL && !informer->need_list;
+    /* A server that ends every watch at once must not be asked without end (client-go: "very short watch"). */
+    bool cut_short = informer->watch_events == 0 && kp_mono_ms() - informer->watch_since_ms < INFORMER_SHORT_WATCH_MS;
+    bool failed = (failure != NULL || cut_short) && !informer->need_list;
     if (informer->status != 200 && informer->status != 0) {
         struct kp_error error = {0};
         client_status_to_error(informer->body.data, informer->body.len, informer->status, &error);
@@ -414,6 +421,8 @@ static void begin(struct client_informer *informer)
         char seconds[16];
         snprintf(seconds, sizeof(seconds), "%d", INFORMER_WATCH_TIMEOUT_S + (int)(kp_random_u64() % 120));
         informer->state = INFORMER_WATCHING;
+        informer->watch_since_ms = kp_mono_ms();
+        informer->watch_events = 0;
         http_query_append(&path, "watch", "true");
         http_query_append(&path, "allowWatchBookmarks", "true");
         http_query_append(&path, "resourceVersion", informer->resource_version);
@@ -432,6 +441,7 @@ static void start_on_loop(void *arg)
 
 void client_informer_start(struct client_informer *informer)
 {
+    informer->started = true;
     loop_post(client_loop(informer->client), start_on_loop, informer);
 }
 
@@ -470,10 +480,10 @@ void client_informer_free(struct client_informer *informer)
 {
     if (!informer)
         return;
-    struct loop *loop = client_loop(informer->client);
-    loop_call(loop, stop_on_loop, informer);
-    for (;;) {
-        loop_call(loop, check_ended, informer);
+    if (informer->started)
+        loop_call(client_loop(informer->client), stop_on_loop, informer);
+    while (informer->started) {
+        loop_call(client_loop(informer->client), check_ended, informer);
         if (informer->synced)
             break;
         kp_sleep_ms(1);
@@ -490,6 +500,23 @@ void client_informer_free(struct client_informer *informer)
     free(informer->label_selector);
     free(informer->field_selector);
     free(informer);
+}
+
+/* ---- for tests: a cache without a server ---- */
+void client_informer_inject(struct client_informer *informer, const void *data)
+{
+    struct client_object *object = client_object_copy(informer->type, data);
+    KP_AUTO_FREE char *key = object_key(object->ns, object->name);
+    KP_ASSERT(!informer->started);
+    store(informer, key, object);
+    set_synced(informer);
+}
+
+void client_informer_inject_delete(struct client_informer *informer, const char *ns, const char *name)
+{
+    KP_AUTO_FREE char *key = object_key(ns, name);
+    KP_ASSERT(!informer->started);
+    store(informer, key, NULL);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #define RECORDER_SERIES_MAX 4096
 #define RECORDER_MESSAGE_MAX 1024    /* bytes; the API's limit on an event's message */
 #define RECORDER_TRIES 3
+#define RECORDER_POST_MS 5000 /* for all tries of one event */
 
 struct pending {
     struct pending *next;
@@ -156,6 +157,7 @@ static void post(struct client_recorder *recorder, const struct pending *p)
     bool is_new;
     struct series *series = series_of(recorder, p, &is_new);
     const char *ns = kp_empty(p->ns) ? "default" : p->ns;
+    client_thread_deadline(kp_mono_ms() + RECORDER_POST_MS);
     for (int i = 0; i < RECORDER_TRIES; i++) {
         struct kp_error error = {0};
         int code = is_new ? post_new(recorder, p, ns, series, &error) : patch_count(recorder, ns, series, &error);
@@ -247,8 +249,14 @@ void client_event(struct client_recorder *recorder, const struct client_event_ta
     char message[RECORDER_MESSAGE_MAX];
     va_list ap;
     va_start(ap, format);
-    vsnprintf(message, sizeof(message), format, ap);
+    int full = vsnprintf(message, sizeof(message), format, ap);
     va_end(ap);
+    if (full >= (int)sizeof(message)) { /* cut between characters, not within one */
+        size_t len = sizeof(message) - 1;
+        while (len > 0 && ((unsigned char)message[len - 1] & 0xc0) == 0x80)
+            len--;
+        message[len > 0 ? len - 1 : 0] = '\0';
+    }
     struct pending *p = kp_calloc(1, sizeof(*p)), *oldest = NULL;
     p->api_version = kp_strdup(target->api_version);
     p->kind = kp_strdup(target->kind);

@@ -19,7 +19,16 @@ struct client {
     pthread_mutex_t token_lock;
     char *authorization; /* "Bearer ..." or NULL */
     struct timespec token_mtime;
+    ino_t token_inode;
+    bool token_read;
 };
+
+static _Thread_local int64_t thread_deadline_ms;
+
+void client_thread_deadline(int64_t deadline_ms)
+{
+    thread_deadline_ms = deadline_ms;
+}
 
 struct loop *client_loop(const struct client *client)
 {
@@ -89,7 +98,8 @@ static bool authorization(struct client *client, struct kp_buf *out)
     pthread_mutex_lock(&client->token_lock);
     struct stat st;
     if (client->token_file && stat(client->token_file, &st) == 0 &&
-        (st.st_mtim.tv_sec != client->token_mtime.tv_sec || st.st_mtim.tv_nsec != client->token_mtime.tv_nsec)) {
+        (!client->token_read || st.st_ino != client->token_inode || st.st_mtim.tv_sec != client->token_mtime.tv_sec ||
+         st.st_mtim.tv_nsec != client->token_mtime.tv_nsec)) {
         KP_AUTO_BUF struct kp_buf token = {0};
         struct kp_error error = {0};
         if (kp_read_file(client->token_file, 65536, &token, &error) == 0) {
@@ -98,6 +108,8 @@ static bool authorization(struct client *client, struct kp_buf *out)
             free(client->authorization);
             client->authorization = kp_asprintf("Bearer %s", token.data ? token.data : "");
             client->token_mtime = st.st_mtim;
+            client->token_inode = st.st_ino;
+            client->token_read = true;
         } else {
             kp_warn("token not read", "file", client->token_file, "error", error.message, NULL);
         }
@@ -148,6 +160,8 @@ static int code_of_reason(const char *reason, int http_status)
     for (int code = -1; code >= KP_CODE_MIN; code--)
         if (!kp_empty(reason) && kp_streq(kp_code_info(code)->reason, reason))
             return code;
+    if (http_status == 409) /* several codes share it; without a reason a lost race is the likelier */
+        return KP_ECONFLICT;
     for (int code = -1; code >= KP_CODE_MIN; code--)
         if (kp_code_info(code)->http_status == http_status)
             return code;
@@ -182,6 +196,12 @@ static int send_request(struct client *client, const char *method, const char *p
         headers[n++] = (struct http_header){"authorization", auth.data};
     if (body)
         headers[n++] = (struct http_header){"content-type", content_type ? content_type : "application/json"};
+    int64_t timeout_ms = client->timeout_ms;
+    if (thread_deadline_ms) {
+        timeout_ms = KP_MIN(timeout_ms, thread_deadline_ms - kp_mono_ms());
+        if (timeout_ms <= 0)
+            return kp_fail(error, KP_ETIMEOUT, "%s %s: no time is left", method, path);
+    }
     const struct http_client_request request = {
         .method = method,
         .path = path,
@@ -189,7 +209,7 @@ static int send_request(struct client *client, const char *method, const char *p
         .header_count = n,
         .body = body,
         .body_len = body_len,
-        .timeout_ms = client->timeout_ms,
+        .timeout_ms = timeout_ms,
     };
     if (http_client_do(client->http, &request, arena, response, error) < 0)
         return kp_wrap(error, "%s %s", method, path);
