@@ -1,0 +1,57 @@
+# Services, names and the way between pods.
+# shellcheck shell=bash
+
+test_service_by_cluster_ip_node_port_and_name() {
+  k apply -f - >/dev/null < <(web_yaml 3)
+  k rollout status deployment/web --timeout=60s >/dev/null
+  wait_until 10 sh -c "[ \$('$KUBECTL' -n $NS get endpointslices -l kubernetes.io/service-name=web -o 'jsonpath={.items[*].endpoints[*].addresses[0]}' | wc -w) = 3 ]"
+  local cluster_ip node_port node
+  cluster_ip=$(field service web .spec.clusterIP)
+  node_port=$(field service web '.spec.ports[0].nodePort')
+  for node in cp-1 worker-1 worker-2; do
+    wait_until 10 curl -sf -m 2 "http://$(address $node):$node_port/"
+    like '^web-' "$(curl -s -m 2 "http://$(address $node):$node_port/")"
+  done
+  sleeper client
+  # busybox's nc reads HTTP/1.0 by hand; its wget of Debian 12 crashes.
+  from_pod() { k exec client -- sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 $1 80 | tail -n 1"; }
+  like '^web-' "$(from_pod "$cluster_ip")"
+  like '^web-' "$(from_pod web)"
+  like '^web-' "$(from_pod "web.$NS.svc.cluster.local")"
+  has "$cluster_ip" "$(k exec client -- nslookup "web.$NS.svc.cluster.local")"
+  # All three answer in turn.
+  local i
+  for i in $(seq 40); do from_pod "$cluster_ip"; done | sort -u >"$DIR/answers"
+  is 3 "$(grep -c '^web-' "$DIR/answers")" 'pods that answered'
+}
+
+test_pods_reach_each_other_across_nodes() {
+  local a b
+  for a in 1 2; do
+    k run "pod-$a" --image="$BUSYBOX" --restart=Never --overrides='{"spec":{"nodeName":"'"$CLUSTER-worker-$a"'","terminationGracePeriodSeconds":0}}' --command -- sleep 3600 >/dev/null
+  done
+  k wait --for=condition=Ready pod/pod-1 pod/pod-2 --timeout=30s >/dev/null
+  a=$(field pod pod-1 .status.podIP) b=$(field pod pod-2 .status.podIP)
+  k exec pod-1 -- ping -c 1 -W 3 "$b" >/dev/null
+  k exec pod-2 -- ping -c 1 -W 3 "$a" >/dev/null
+}
+
+test_headless_service_names_its_pods() {
+  k apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Service
+metadata: {name: peers}
+spec: {clusterIP: None, selector: {app: peer}, ports: [{name: x, port: 80}]}
+YAML
+  k run peer --image="$PAUSE" --labels=app=peer >/dev/null
+  k wait --for=condition=Ready pod/peer --timeout=30s >/dev/null
+  sleeper client
+  wait_until 10 sh -c "'$KUBECTL' -n $NS exec client -- nslookup peers.$NS.svc.cluster.local | grep -q $(field pod peer .status.podIP)"
+}
+
+test_pod_reaches_the_api_by_its_service() {
+  sleeper client
+  is 10.96.0.1 "$(kubectl -n default get service kubernetes -o 'jsonpath={.spec.clusterIP}')"
+  k exec client -- nc -z -w 3 kubernetes.default.svc 443
+  has "$NS" "$(k exec client -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)"
+}
