@@ -160,6 +160,11 @@ fuzz:
 	@$(MAKE) --no-print-directory BUILD=$(FUZZ_O) FUZZING=1 CC="$(FUZZ_CC)" SAN=1 CFLAGS="-fsanitize=fuzzer-no-link" fuzz-bins
 	@BUILD=$(FUZZ_O) tests/run-fuzz $(patsubst tests/fuzz/%.c,$(FUZZ_O)/%,$(FUZZ_SRCS))
 
+# ---- micro benchmarks: tests/bench/<name>/bench_<name>.c ----------------------------------------------------------------
+$(O)/bench/%: $(O)/obj/tests/bench/%.o $(ALL_ARCHIVES)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
