@@ -35,6 +35,7 @@ struct cloud_network {
     const char *cidr;    /* "10.89.3.0/24" */
     const char *gateway; /* "10.89.3.1" */
     int prefix_len;
+    const char *nameservers; /* addresses separated by spaces that machines may ask; "" when there is none */
 };
 
 struct cloud_machine_spec {

@@ -53,6 +53,7 @@ int kubeconfig_unmerge(const char *path, const char *name, struct kp_error *erro
 /* ---- node.c */
 struct bootstrap_node {
     const char *name, *address, *gateway;
+    const char *nameservers; /* addresses separated by spaces, "" or NULL: none but perhaps the gateway */
     int prefix_len;
     bool control_plane;
     const struct config_pool *pool; /* NULL for a control plane */

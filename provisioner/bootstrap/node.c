@@ -181,6 +181,18 @@ static void add_kubelet_config(struct node_writer *writer)
                              config->network.dns_domain, writer->node->provider_id, extra_kubelet_fields(writer)));
 }
 
+static const char *resolv_conf(const struct node_writer *writer)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    const char *list = kp_empty(writer->node->nameservers) ? writer->node->gateway : writer->node->nameservers;
+    while (*list) {
+        size_t len = strcspn(list, " ");
+        kp_buf_printf(&out, "nameserver %.*s\n", (int)len, list);
+        list += len + strspn(list + len, " ");
+    }
+    return kp_arena_strndup(writer->arena, out.data, out.len);
+}
+
 static int add_node_files(struct node_writer *writer)
 {
     const struct bootstrap_node *node = writer->node;
@@ -192,7 +204,7 @@ static int add_node_files(struct node_writer *writer)
         kp_buf_printf(&hosts, "%s %s\n", writer->cluster->nodes[i].address, writer->cluster->nodes[i].name);
     add_file(writer, "/etc/hosts", "0644", hosts.data);
     add_file(writer, "/etc/hostname", "0644", kp_arena_printf(writer->arena, "%s\n", node->name));
-    add_file(writer, "/etc/resolv.conf", "0644", kp_arena_printf(writer->arena, "nameserver %s\n", node->gateway));
+    add_file(writer, "/etc/resolv.conf", "0644", resolv_conf(writer));
     add_cert(writer, "ca", writer->cluster->pki->ca.cert);
     add_kubelet_config(writer);
     const struct pki_leaf serving = {user, "system:nodes", TLS_USAGE_SERVER, names, addresses};

@@ -133,6 +133,7 @@ static int prepare_nodes(struct create *create, struct kp_error *error)
             .name = machine->name,
             .gateway = create->network.gateway,
             .prefix_len = create->network.prefix_len,
+            .nameservers = create->network.nameservers,
             .control_plane = kp_streq(machine->role, "control-plane"),
             .pool = machine->pool,
             .provider_id = kp_arena_printf(create->arena, "%s://%s/%s", cloud_name(create->cloud), uid, machine->name),

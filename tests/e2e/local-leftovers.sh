@@ -22,6 +22,7 @@ snapshot() {
         ip -o link | sed 's/^[0-9]*: \([^:]*\):.*/link \1/'
         ip route | sed 's/^/route /'
         nft list ruleset 2>/dev/null | sed 's/^/nft /'
+        sysctl -a 2>/dev/null | grep '^net\.ipv4\.conf\..*\.forwarding'
         find /sys/fs/cgroup -type d -name 'kprov-*' -print
         ip netns list 2>/dev/null | sed 's/^/netns /'
         find "$DIR/local" -mindepth 1 ! -name lock -print 2>/dev/null

@@ -5,8 +5,8 @@
  *   <cluster uid>/netns              the bridge's network namespace, bound here
  *   <cluster uid>/addresses/<name>   one reserved address each
  *   <cluster uid>/machines/<name>/   machine (what was asked for), user-data, pid, console.log, upper, work, root, data
- * In the kernel: cgroups kprov-<uid>/<name> in every hierarchy, the link kp<8 characters of uid> on the host, and in the
- * bridge's namespace br0, up0 and m<host number>. */
+ * In the kernel: cgroups kprov-<uid>/<name> in every hierarchy; the link kp<8 characters of uid> and the nft table
+ * kprov_<8 characters of uid> on the host; in the bridge's namespace br0, up0 and m<host number>. */
 #ifndef KP_CLOUD_LOCAL_INTERNAL_H
 #define KP_CLOUD_LOCAL_INTERNAL_H
 
@@ -80,6 +80,13 @@ int local_cidr_parse(const char *cidr, uint32_t *ret_base, int *ret_prefix);
 void local_format_address(uint32_t address, char out[16]);
 /* The first 10.89.N.0/24 (N from 0) that overlaps no route in /proc/net/route's text and none of `taken`; 0 or KP_EQUOTA. */
 int local_choose_subnet(const char *routes, const uint32_t *taken, size_t n_taken, uint32_t *ret_base);
+
+/* ---- nat.c */
+bool local_default_link(const char *routes, char out[IFNAMSIZ]);
+int local_nat_ensure(const struct local *local, const struct cloud_network *network, struct kp_error *error);
+bool local_nat_exists(const char *uid);
+/* last: no other cluster of this host needs the host's link to forward. */
+int local_nat_delete(const struct local *local, const char *uid, bool last, struct kp_error *error);
 
 /* ---- machine.c */
 void local_machine_dir(const struct local *local, const char *uid, const char *name, char out[PATH_MAX]);

@@ -145,7 +145,7 @@ static int build(const struct local *local, const struct cloud_network *network,
     network_path(local, network->cluster_uid, "netns", netns);
     local_link_name(network->cluster_uid, link);
     if (is_mounted(netns) && link_exists(link))
-        return 0;
+        return local_nat_ensure(local, network, error);
     if (link_exists(link)) {
         snprintf(batch, sizeof(batch), "link del %s\n", link);
         int r = run_ip(local, network->cluster_uid, NULL, batch, error);
@@ -164,7 +164,37 @@ static int build(const struct local *local, const struct cloud_network *network,
         return r;
     snprintf(batch, sizeof(batch), "address add %s/%d dev %s\nlink set %s up\n", network->gateway, network->prefix_len,
              link, link);
-    return run_ip(local, network->cluster_uid, NULL, batch, error);
+    r = run_ip(local, network->cluster_uid, NULL, batch, error);
+    return r < 0 ? r : local_nat_ensure(local, network, error);
+}
+
+/* Whether no cluster but this one has a network. */
+static bool is_last(const struct local *local, const char *uid)
+{
+    struct kp_strings names = {0};
+    bool last = local_list_dir(local->state_dir, &names, NULL) == 0;
+    for (size_t i = 0; i < names.len && last; i++) {
+        char path[PATH_MAX];
+        network_path(local, names.items[i], "network", path);
+        last = kp_streq(names.items[i], uid) || !kp_path_exists(path);
+    }
+    kp_strings_done(&names);
+    return last;
+}
+
+/* The host's own resolvers that a machine can reach too: one on the host's loopback is out of its reach. */
+static const char *host_nameservers(struct kp_arena *arena)
+{
+    KP_AUTO_BUF struct kp_buf text = {0}, out = {0};
+    if (kp_read_file("/etc/resolv.conf", 65536, &text, NULL) < 0 || !text.data)
+        return "";
+    char *save = NULL;
+    for (char *line = strtok_r(text.data, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char address[64];
+        if (sscanf(line, "nameserver %63[0-9.]", address) == 1 && !kp_starts_with(address, "127."))
+            kp_buf_printf(&out, "%s%s", out.len ? " " : "", address);
+    }
+    return out.len ? kp_arena_strndup(arena, out.data, out.len) : "";
 }
 
 int local_network_get(const struct local *local, const char *uid, struct kp_arena *arena, struct cloud_network *ret,
@@ -180,7 +210,8 @@ int local_network_get(const struct local *local, const char *uid, struct kp_aren
     if (r < 0)
         return r;
     *ret = (struct cloud_network){.id = kp_arena_strdup(arena, uid), .cluster_uid = kp_arena_strdup(arena, uid),
-                                  .cidr = local_meta_get(&meta, "cidr"), .gateway = local_meta_get(&meta, "gateway")};
+                                  .cidr = local_meta_get(&meta, "cidr"), .gateway = local_meta_get(&meta, "gateway"),
+                                  .nameservers = host_nameservers(arena)};
     if (local_cidr_parse(ret->cidr, &base, &ret->prefix_len) < 0)
         return kp_fail(error, KP_ECORRUPT, "%s: cidr \"%s\" is none", path, ret->cidr);
     return 0;
@@ -213,6 +244,9 @@ int local_network_delete(const struct local *local, const char *uid, struct kp_e
     int r = local_lock(local, &lock, error);
     if (r < 0)
         return r;
+    r = local_nat_delete(local, uid, is_last(local, uid), error);
+    if (r < 0)
+        return r;
     local_link_name(uid, link);
     if (link_exists(link)) {
         const char *const argv[] = {"ip", "link", "del", link, NULL};
@@ -239,6 +273,10 @@ void local_network_owned(const struct local *local, const char *uid, struct kp_s
     local_link_name(uid, link);
     if (link_exists(link)) {
         snprintf(line, sizeof(line), "link %s", link);
+        kp_strings_add(ret, line);
+    }
+    if (local_nat_exists(uid)) {
+        snprintf(line, sizeof(line), "nft table kprov_%.8s", uid);
         kp_strings_add(ret, line);
     }
     network_path(local, uid, "netns", path);

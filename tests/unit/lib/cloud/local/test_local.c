@@ -31,6 +31,15 @@ static void subnets_that_the_host_routes_are_left_alone(void **state)
     free(routes);
 }
 
+static void the_way_out_is_the_link_of_the_default_route(void **state)
+{
+    char link[IFNAMSIZ] = "";
+    assert_true(local_default_link(no_routes, link));
+    assert_string_equal(link, "eth0");
+    assert_false(local_default_link("Iface\tDestination\neth1\t0000590A\t00000000\t0001\t0\t0\t0\t00FEFFFF\t0\t0\t0\n", link));
+    assert_false(local_default_link("", link));
+}
+
 static void only_aligned_prefixes_are_networks(void **state)
 {
     static const char *const wrong[] = {"", "10.0.0.0", "10.0.0.1/24", "10.0.0.0/33", "10.0.0.0/", "a/24", "10.0.0.0/2x", "10.0.0.0/29"};
@@ -95,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_free_subnet_is_chosen),
         cmocka_unit_test(subnets_that_the_host_routes_are_left_alone),
+        cmocka_unit_test(the_way_out_is_the_link_of_the_default_route),
         cmocka_unit_test(only_aligned_prefixes_are_networks),
         cmocka_unit_test(notes_are_read_back),
         cmocka_unit_test(version_1_hierarchies_win_over_an_empty_version_2),
