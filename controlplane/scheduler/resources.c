@@ -69,6 +69,17 @@ static struct sched_resources container_requests(const struct k8s_container *con
     return r;
 }
 
+/* Requests of the pod as a whole stand for those of its containers, resource by resource (KEP-2837). */
+static void override_by_pod(struct sched_resources *total, const struct k8s_pod_spec *spec)
+{
+    const char *cpu = spec->resources ? kp_string_map_get(&spec->resources->requests, "cpu") : NULL;
+    const char *memory = spec->resources ? kp_string_map_get(&spec->resources->requests, "memory") : NULL;
+    if (cpu)
+        total->milli_cpu = kp_quantity_str_milli(cpu);
+    if (memory)
+        total->memory = kp_quantity_str_value(memory);
+}
+
 /* Upstream's PodRequests: sidecars (init containers that restart always) add up with what starts after them. */
 static struct sched_resources pod_requests(const struct k8s_pod_spec *spec, bool nonzero)
 {
@@ -89,27 +100,37 @@ static struct sched_resources pod_requests(const struct k8s_pod_spec *spec, bool
         take_max(&init_max, &r);
     }
     take_max(&total, &init_max);
+    override_by_pod(&total, spec);
     add_map(&total, &spec->overhead);
     return total;
+}
+
+static void add_ports(struct sched_pod *out, const struct k8s_container *container)
+{
+    for (size_t k = 0; k < container->ports.len; k++) {
+        const struct k8s_container_port *port = &container->ports.items[k];
+        if (port->host_port <= 0)
+            continue;
+        struct sched_port *p = &out->ports[out->n_ports++];
+        p->port = port->host_port;
+        snprintf(p->protocol, sizeof(p->protocol), "%s", kp_empty(port->protocol) ? "TCP" : port->protocol);
+        snprintf(p->host_ip, sizeof(p->host_ip), "%s", kp_empty(port->host_ip) ? "0.0.0.0" : port->host_ip);
+    }
 }
 
 void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_arena *arena)
 {
     *out = (struct sched_pod){.pod = pod, .requests = pod_requests(pod->spec, false), .nonzero = pod_requests(pod->spec, true)};
     size_t n = 0;
-    for (size_t i = 0; i < pod->spec->containers.len; i++)
-        n += pod->spec->containers.items[i].ports.len;
+    const struct k8s_container_items *lists[] = {&pod->spec->containers, &pod->spec->init_containers};
+    for (size_t l = 0; l < KP_ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++)
+            n += lists[l]->items[i].ports.len;
     if (n == 0)
         return;
     out->ports = KP_NEW_ARRAY(arena, struct sched_port, n);
-    for (size_t i = 0; i < pod->spec->containers.len; i++)
-        for (size_t k = 0; k < pod->spec->containers.items[i].ports.len; k++) {
-            const struct k8s_container_port *port = &pod->spec->containers.items[i].ports.items[k];
-            if (port->host_port <= 0)
-                continue;
-            struct sched_port *p = &out->ports[out->n_ports++];
-            p->port = port->host_port;
-            snprintf(p->protocol, sizeof(p->protocol), "%s", kp_empty(port->protocol) ? "TCP" : port->protocol);
-            snprintf(p->host_ip, sizeof(p->host_ip), "%s", kp_empty(port->host_ip) ? "0.0.0.0" : port->host_ip);
-        }
+    for (size_t l = 0; l < KP_ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++)
+            if (l == 0 || kp_streq(lists[l]->items[i].restart_policy, "Always")) /* an init container's ports are free again later */
+                add_ports(out, &lists[l]->items[i]);
 }

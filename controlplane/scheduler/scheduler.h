@@ -71,8 +71,14 @@ struct sched_node *const *sched_cache_nodes(struct sched_cache *cache, size_t *r
 
 /* ---- filters ---------------------------------------------------------------------------------------------------------- */
 #define SCHED_REASON_MAX 256
-/* NULL when the node fits; else upstream's reason, in buf or static. *ret_plugin names the plugin that said no. */
-const char *sched_filter(const struct sched_pod *pod, const struct sched_node *node, char buf[SCHED_REASON_MAX], const char **ret_plugin);
+#define SCHED_REASONS_MAX 8
+struct sched_reasons { /* why one plugin refused a node, in upstream's words; lacking resources are told one by one */
+    const char *plugin;
+    size_t n;
+    char text[SCHED_REASONS_MAX][SCHED_REASON_MAX];
+};
+/* True when the node fits; else *ret is filled by the first plugin that said no. */
+bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *ret);
 
 /* ---- scores ------------------------------------------------------------------------------------------------------------ */
 /* Scores every candidate 0 to 100 by each plugin, weighs and sums. scores has n entries. */

@@ -138,29 +138,37 @@ static const char *explain(const struct reason *reasons, size_t n_reasons, size_
     return kp_arena_strdup(arena, out.data);
 }
 
+struct reason_list {
+    struct reason *items;
+    size_t len;
+};
+
+static void count_reason(struct reason_list *reasons, const char *text, struct kp_arena *arena)
+{
+    for (size_t i = 0; i < reasons->len; i++)
+        if (strcmp(reasons->items[i].text, text) == 0) {
+            reasons->items[i].count++;
+            return;
+        }
+    *KP_LIST_ADD(arena, reasons) = (struct reason){kp_arena_strdup(arena, text), 1};
+}
+
 void sched_decide(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, uint64_t tie, struct kp_arena *arena,
                   struct sched_decision *ret)
 {
     struct sched_node **fitting = KP_NEW_ARRAY(arena, struct sched_node *, n + 1);
-    struct reason *reasons = KP_NEW_ARRAY(arena, struct reason, n + 1);
-    size_t n_fitting = 0, n_reasons = 0;
-    char buf[SCHED_REASON_MAX];
+    struct reason_list reasons = {0};
+    struct sched_reasons why;
+    size_t n_fitting = 0;
     for (size_t i = 0; i < n; i++) {
-        const char *plugin, *why = sched_filter(pod, nodes[i], buf, &plugin);
-        size_t k = 0;
-        if (!why) {
+        if (sched_filter(pod, nodes[i], &why))
             fitting[n_fitting++] = nodes[i];
-            continue;
-        }
-        while (k < n_reasons && strcmp(reasons[k].text, why) != 0)
-            k++;
-        if (k == n_reasons)
-            reasons[n_reasons++].text = kp_arena_strdup(arena, why);
-        reasons[k].count++;
+        for (size_t k = 0; k < why.n; k++)
+            count_reason(&reasons, why.text[k], arena);
     }
     *ret = (struct sched_decision){0};
     if (n_fitting == 0) {
-        ret->message = explain(reasons, n_reasons, n, arena);
+        ret->message = explain(reasons.items, reasons.len, n, arena);
         return;
     }
     int64_t *scores = KP_NEW_ARRAY(arena, int64_t, n_fitting);
