@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* A child of a killed kprov, about to end or to run something else, may hold the lock a moment longer. */
+#define LOCK_WAIT_MS 1000
+
 struct state {
     char dir[PATH_MAX - 64];
     char name[CONFIG_NAME_MAX + 1];
@@ -67,9 +70,14 @@ static int take_lock(struct state *state, struct kp_error *error)
     state->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (state->lock_fd < 0)
         return kp_fail_errno(error, "open %s", path);
-    if (flock(state->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+    int64_t deadline_ms = kp_mono_ms() + LOCK_WAIT_MS;
+    while (flock(state->lock_fd, LOCK_EX | LOCK_NB) < 0) {
         if (errno != EWOULDBLOCK)
             return kp_fail_errno(error, "lock %s", path);
+        if (kp_mono_ms() < deadline_ms) {
+            kp_sleep_ms(10);
+            continue;
+        }
         ssize_t n = pread(state->lock_fd, holder, sizeof(holder) - 1, 0);
         return kp_fail(error, KP_ECONFLICT, "cluster %s is being changed by process %.*s: wait for it", state->name,
                        n > 0 ? (int)strcspn(holder, "\n") : 0, holder);

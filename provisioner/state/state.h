@@ -29,7 +29,7 @@ struct state_cluster {
 struct state; /* one cluster's folder, locked */
 /* $KPROV_STATE_DIR, $XDG_STATE_HOME/kprov or $HOME/.local/state/kprov; in the arena. KP_EINVALID when none is set. */
 int state_root(struct kp_arena *arena, const char **ret_root, struct kp_error *error) KP_NODISCARD;
-/* Opens and locks, waiting for nobody: KP_ECONFLICT names the command that holds it. create: make what is missing;
+/* Opens and locks, waiting a second at most: KP_ECONFLICT names the command that holds it. create: make what is missing;
    otherwise KP_ENOTFOUND when there is no such cluster. */
 int state_open(const char *name, bool create, struct state **ret_state, struct kp_error *error) KP_NODISCARD;
 void state_close(struct state *state); /* accepts NULL */
