@@ -14,9 +14,7 @@ static int check_fields(struct api_request *ar, const struct kp_selector *select
 {
     for (size_t i = 0; i < selector->len; i++)
         if (!registry_field_selectable(ar->rq.kind, selector->items[i].key))
-            return status_bad_request(&ar->status, "Unable to find \"%s%s\" that match label selector \"\", field selector \"%s\": field label not supported: %s",
-                                      *ar->info.group ? kp_arena_printf(ar->arena, "%s/%s, Resource=", ar->info.group, ar->info.version) : "/v1, Resource=",
-                                      ar->info.resource, query_of(ar, "fieldSelector"), selector->items[i].key);
+            return status_bad_request(&ar->status, "field label not supported: %s", selector->items[i].key); /* kubectl says of which list */
     return 0;
 }
 
