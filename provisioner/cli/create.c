@@ -65,8 +65,11 @@ static int resume(struct create *create, const struct config *config, struct kp_
 
 static int open_state(struct create *create, struct kp_error *error)
 {
+    const struct cloud_options options = {.image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR")};
     struct config config;
     int r = wanted_config(create->options, create->arena, &config, error);
+    if (r == 0) /* before anything is written: the cloud may not be ours to use */
+        r = cloud_open(config.provider, &options, &create->cloud, error);
     if (r == 0)
         r = state_open(config.name, true, &create->state, error);
     if (r < 0)
@@ -108,11 +111,8 @@ static int prepare_pki(struct create *create, struct kp_error *error)
 
 static int prepare_network(struct create *create, struct kp_error *error)
 {
-    const struct cloud_options options = {.image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR")};
     const struct cloud_network_spec spec = {.cluster_uid = create->cluster.uid};
-    int r = cloud_open(create->cluster.config.provider, &options, &create->cloud, error);
-    if (r == 0)
-        r = state_journal(create->state, "network", create->cluster.uid, error);
+    int r = state_journal(create->state, "network", create->cluster.uid, error);
     return r < 0 ? r : cloud_network_ensure(create->cloud, &spec, create->arena, &create->network, error);
 }
 
