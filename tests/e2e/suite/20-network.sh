@@ -52,6 +52,6 @@ YAML
 test_pod_reaches_the_api_by_its_service() {
   sleeper client
   is 10.96.0.1 "$(kubectl -n default get service kubernetes -o 'jsonpath={.spec.clusterIP}')"
-  k exec client -- nc -z -w 3 kubernetes.default.svc 443
+  k exec client -- nc -w 3 kubernetes.default.svc 443 -e true
   has "$NS" "$(k exec client -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)"
 }
