@@ -56,6 +56,35 @@ void cell_bool(struct cells *cells, bool value)
     kp_buf_printf(cells->out, "%s%s", cells->count++ ? "," : "", value ? "true" : "false");
 }
 
+void cell_map(struct cells *cells, const struct kp_string_map *map)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    for (size_t i = 0; i < map->len; i++)
+        kp_buf_printf(&out, "%s%s=%s", i ? "," : "", map->items[i].key, map->items[i].value);
+    cell_string(cells, out.len ? out.data : "<none>");
+}
+
+void cell_selector(struct cells *cells, const struct k8s_label_selector *selector)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    struct kp_selector parsed;
+    struct kp_error error = {0};
+    if (selector && kp_label_selector_from(selector, cells->arena, &parsed, &error) == 0)
+        kp_selector_print(&parsed, &out);
+    cell_string(cells, out.len ? out.data : "<none>");
+}
+
+void cell_containers(struct cells *cells, const struct k8s_pod_spec *spec)
+{
+    KP_AUTO_BUF struct kp_buf names = {0}, images = {0};
+    for (size_t i = 0; spec && i < spec->containers.len; i++) {
+        kp_buf_printf(&names, "%s%s", i ? "," : "", spec->containers.items[i].name);
+        kp_buf_printf(&images, "%s%s", i ? "," : "", spec->containers.items[i].image ? spec->containers.items[i].image : "");
+    }
+    cell_string(cells, names.data);
+    cell_string(cells, images.data);
+}
+
 void cell_age(struct cells *cells, const struct kp_time *since)
 {
     cell_string(cells, since->set ? table_age(cells->now_s - since->seconds, cells->arena) : "<unknown>");
@@ -63,7 +92,7 @@ void cell_age(struct cells *cells, const struct kp_time *since)
 
 void table_cells(const struct kp_resource *resource, const void *obj, int64_t now_s, struct kp_arena *arena, struct kp_buf *out)
 {
-    struct cells cells = {.out = out, .arena = arena, .now_s = now_s, .meta = kp_object_meta(resource->type, obj)};
+    struct cells cells = {.out = out, .arena = arena, .now_s = now_s, .resource = resource, .meta = kp_object_meta(resource->type, obj)};
     const struct table_row *row = find_row(resource);
     kp_buf_putc(out, '[');
     if (row) {
