@@ -230,6 +230,14 @@ static int setup_sign(struct engine *engine, struct controller_run *run, void **
     return 0;
 }
 
+static void free_signer(void *p)
+{
+    struct signer *signer = p;
+    tls_cert_unref(signer->cert);
+    tls_key_unref(signer->key);
+    free(signer);
+}
+
 const struct controller csr_signing_controller = {
-    .name = "certificatesigningrequest-signing-controller", .setup = setup_sign, .plan = plan_sign,
+    .name = "certificatesigningrequest-signing-controller", .setup = setup_sign, .plan = plan_sign, .teardown = free_signer,
 };

@@ -371,7 +371,7 @@ static int setup_slices(struct engine *engine, struct controller_run *run, void 
 }
 
 const struct controller endpointslice_controller = {
-    .name = "endpointslice-controller", .workers = 2, .setup = setup_slices, .plan = plan_slices,
+    .name = "endpointslice-controller", .workers = 2, .setup = setup_slices, .plan = plan_slices, .teardown = free,
 };
 
 static int setup_endpoints(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error)

@@ -486,6 +486,8 @@ void engine_stop(struct engine *engine)
         client_informer_free(engine->informers[i].informer);
     for (size_t i = 0; i < engine->n_runs; i++) {
         struct controller_run *run = engine->runs[i];
+        if (run->state && run->controller->teardown)
+            run->controller->teardown(run->state);
         client_queue_free(run->queue);
         kp_strmap_free(run->expected, free_expectations);
         pthread_mutex_destroy(&run->lock);

@@ -28,9 +28,10 @@ typedef int (*plan_fn)(const struct plan_input *in, struct plan *plan, struct kp
 struct controller {
     const char *name;  /* upstream's controller name: "replicaset-controller" */
     unsigned workers;  /* keys planned at a time; 0: 1 */
-    /* Subscribes (engine_watch) and may set *ret_state, which lives as long as the process. */
+    /* Subscribes (engine_watch) and may set *ret_state, which teardown (may be NULL) frees after the last plan. */
     int (*setup)(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error);
     plan_fn plan;
+    void (*teardown)(void *state);
 };
 
 /* ---- for setup ------------------------------------------------------------------------------------------------------- */

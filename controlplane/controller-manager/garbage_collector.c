@@ -315,5 +315,5 @@ static int setup_gc(struct engine *engine, struct controller_run *run, void **re
 }
 
 const struct controller garbage_collector_controller = {
-    .name = "garbage-collector-controller", .workers = 2, .setup = setup_gc, .plan = plan_object,
+    .name = "garbage-collector-controller", .workers = 2, .setup = setup_gc, .plan = plan_object, .teardown = free,
 };

@@ -104,4 +104,4 @@ static int setup_ipam(struct engine *engine, struct controller_run *run, void **
     return 0;
 }
 
-const struct controller node_ipam_controller = {.name = "node-ipam-controller", .setup = setup_ipam, .plan = plan_ipam};
+const struct controller node_ipam_controller = {.name = "node-ipam-controller", .setup = setup_ipam, .plan = plan_ipam, .teardown = free};

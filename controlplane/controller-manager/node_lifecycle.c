@@ -221,6 +221,13 @@ static int setup_node(struct engine *engine, struct controller_run *run, void **
     return 0;
 }
 
+static void free_state(void *p)
+{
+    struct node_state *state = p;
+    kp_strmap_free(state->heard, free);
+    free(state);
+}
+
 const struct controller node_lifecycle_controller = {
-    .name = "node-lifecycle-controller", .workers = 1, .setup = setup_node, .plan = plan_node,
+    .name = "node-lifecycle-controller", .workers = 1, .setup = setup_node, .plan = plan_node, .teardown = free_state,
 };

@@ -108,4 +108,11 @@ static int setup_pod_gc(struct engine *engine, struct controller_run *run, void 
     return 0;
 }
 
-const struct controller pod_gc_controller = {.name = "pod-garbage-collector-controller", .setup = setup_pod_gc, .plan = plan_pod_gc};
+static void free_state(void *p)
+{
+    struct pod_gc *state = p;
+    kp_strmap_free(state->missing, free);
+    free(state);
+}
+
+const struct controller pod_gc_controller = {.name = "pod-garbage-collector-controller", .setup = setup_pod_gc, .plan = plan_pod_gc, .teardown = free_state};

@@ -143,6 +143,13 @@ static int setup_taint_eviction(struct engine *engine, struct controller_run *ru
     return 0;
 }
 
+static void free_state(void *p)
+{
+    struct eviction_state *state = p;
+    kp_strmap_free(state->since, free);
+    free(state);
+}
+
 const struct controller taint_eviction_controller = {
-    .name = "taint-eviction-controller", .setup = setup_taint_eviction, .plan = plan_pod,
+    .name = "taint-eviction-controller", .setup = setup_taint_eviction, .plan = plan_pod, .teardown = free_state,
 };

@@ -1,0 +1,35 @@
+/* Controllers without a server: caches filled by hand, plans looked at line by line, and their writes applied to the caches. */
+#ifndef TEST_KCM_WORLD_H
+#define TEST_KCM_WORLD_H
+
+#include "controlplane/controller-manager/controllers.h"
+#include "controlplane/controller-manager/engine_internal.h"
+
+#define WORLD_NOW 1000000 /* seconds since 1970 at the start */
+
+struct kcm_world {
+    struct engine *engine;
+    struct client_view *view; /* of the last plan */
+    struct plan *plan;        /* of the last world_plan */
+    struct kp_buf text;       /* plan_describe() of it */
+    int64_t now_s;
+    unsigned made; /* for names and uids of what plans create */
+};
+/* Ends the test program when a setup fails. config may be NULL. */
+struct kcm_world *world_new(const struct controller *const *controllers, size_t n, const struct engine_config *config);
+void world_free(struct kcm_world *world);
+/* An object in YAML into the cache of its resource, which a controller must watch. */
+void world_put(struct kcm_world *world, const struct kp_resource *resource, const char *yaml);
+void world_remove(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name);
+/* The plan for "ns/name" as text, borrowed until the next one; "error: ..." when planning failed. */
+const char *world_plan(struct kcm_world *world, const struct controller *controller, const char *key);
+/* Puts creates, updates and deletes of the last plan into the caches, as a server would. Patches are not applied. */
+void world_apply(struct kcm_world *world);
+/* From the cache, borrowed until the next world_plan; NULL when it is not there. */
+const void *world_get(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name);
+/* The object of the nth write of an op on a resource in the last plan, or NULL. */
+const void *world_written(struct kcm_world *world, enum plan_op op, const struct kp_resource *resource, size_t nth);
+/* How many lines of the last plan begin so. */
+size_t world_count(const struct kcm_world *world, const char *prefix);
+
+#endif
