@@ -118,8 +118,10 @@ static size_t count_ports(const struct dns_service *service, const char *port, c
         for (size_t i = 0; i < service->n_ports; i++)
             count += port_matches(&service->ports[i], port, protocol);
     for (size_t i = 0; i < service->n_endpoints; i++)
-        for (size_t j = 0; j < service->endpoints[i].n_ports; j++)
-            count += port_matches(&service->ports[service->endpoints[i].port_first + j], port, protocol);
+        for (size_t j = 0; j < service->endpoints[i].n_ports; j++) {
+            const struct dns_port *p = &service->ports[service->endpoints[i].port_first + j];
+            count += port_matches(p, port, protocol) && !port_before(service, i, p);
+        }
     return count;
 }
 
