@@ -189,8 +189,10 @@ demo: deps
 	@$(MAKE) --no-print-directory -j2 all
 	@BUILD=$(O) tests/demo
 install: all
-	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/kprov
+	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/kprov/bin $(DESTDIR)$(PREFIX)/share/kprov
 	@install -m 0755 $(O)/bin/kprov $(DESTDIR)$(PREFIX)/bin/kprov
+	@install -m 0755 $(filter-out $(O)/bin/kprov,$(BINARIES)) $(DESTDIR)$(PREFIX)/lib/kprov/bin
+	@cp -R nodeimage/image $(DESTDIR)$(PREFIX)/share/kprov/
 clean:
 	@rm -rf $(O)
 help:

@@ -92,6 +92,20 @@ int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error)
     return r;
 }
 
+int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t deadline_ms, struct kp_error *error)
+{
+    static const char labels[] = "{\"metadata\":{\"labels\":{\"node-role.kubernetes.io/control-plane\":\"\","
+                                 "\"node.kubernetes.io/exclude-from-external-load-balancers\":\"\"}}}";
+    static const struct client_write_options options = {.field_manager = FIELD_MANAGER};
+    for (;;) {
+        int r = client_patch(api->client, &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, labels, sizeof(labels) - 1, &options, NULL,
+                             NULL, error);
+        if (r != KP_ENOTFOUND || kp_mono_ms() > deadline_ms)
+            return r < 0 ? kp_wrap(error, "label node %s as control plane", node) : 0;
+        kp_sleep_ms(POLL_MS);
+    }
+}
+
 int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct kp_string_map *ret,
                            struct kp_error *error)
 {

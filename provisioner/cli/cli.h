@@ -82,6 +82,8 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
     KP_NODISCARD;
 /* Creates every document of a YAML stream, or brings the ones that exist to what it says (server-side apply). */
 int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error) KP_NODISCARD;
+/* Labels a control plane's Node as kubeadm does (a kubelet may not give itself a role), waiting until it has registered. */
+int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t deadline_ms, struct kp_error *error) KP_NODISCARD;
 /* name -> "True", "False" or "Unknown" of every Node's Ready condition. */
 int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct kp_string_map *ret,
                            struct kp_error *error) KP_NODISCARD;

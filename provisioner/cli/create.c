@@ -222,6 +222,16 @@ static int apply_addons(struct create *create, struct kp_error *error)
     return cli_api_apply(create->api, bootstrap_addons(&create->bootstrap, create->arena), error);
 }
 
+static int mark_control_planes(struct create *create, struct kp_error *error)
+{
+    int64_t deadline_ms = create->options->wait_ns ? create->deadline_ms : kp_mono_ms() + API_WAIT_MS;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < create->plan.n_machines; i++)
+        if (kp_streq(create->plan.machines[i].role, "control-plane"))
+            r = cli_api_mark_control_plane(create->api, create->plan.machines[i].name, deadline_ms, error);
+    return r;
+}
+
 /* The names of wanted nodes that are not Ready, or "". */
 static const char *not_ready(struct create *create, const struct kp_string_map *readiness, struct kp_arena *arena)
 {
@@ -267,7 +277,8 @@ static const struct {
     {"Network", prepare_network, false},        {"Plan", prepare_nodes, false},
     {"Machines", run_plan, false},              {"Kubeconfig", write_kubeconfig, false},
     {"API server answers", wait_api, false},    {"Add-ons applied", apply_addons, false},
-    {"All nodes Ready", wait_nodes, true},      {"State", finish, false},
+    {"Node roles", mark_control_planes, false}, {"All nodes Ready", wait_nodes, true},
+    {"State", finish, false},
 };
 
 static void print_result(struct create *create, enum cli_output output)
