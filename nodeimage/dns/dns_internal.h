@@ -18,6 +18,10 @@ static inline void dns_set16(uint8_t *p, uint16_t value)
 bool dns_put_raw(struct dns_writer *writer, enum dns_section section, const struct dns_name *owner, uint16_t type, uint16_t class,
                  uint32_t ttl_s, const void *rdata, size_t len);
 
+/* Other times than DNS_FORWARD_TRY_MS and DNS_TCP_IDLE_MS, for tests. */
+void dns_forwarder_set_try_ms(struct dns_forwarder *forwarder, int64_t try_ms);
+void dns_server_set_idle_ms(struct dns_server *server, int64_t idle_ms);
+
 /* ---- what one Service publishes ------------------------------------------------------------------------------------- */
 enum dns_service_kind { DNS_SERVICE_CLUSTER_IP, DNS_SERVICE_HEADLESS, DNS_SERVICE_EXTERNAL };
 struct dns_port {

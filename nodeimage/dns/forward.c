@@ -28,6 +28,7 @@ struct dns_forwarder {
     struct dns_cache *cache;
     struct forward *first;
     size_t count;
+    int64_t try_ms;
     struct kp_metric *hits, *misses, *requests, *failures;
 };
 
@@ -38,6 +39,7 @@ struct dns_forwarder *dns_forwarder_new(struct loop *loop, struct dns_upstreams 
     static const char *const labels[] = {"proto", NULL};
     struct dns_forwarder *forwarder = kp_calloc(1, sizeof(*forwarder));
     forwarder->loop = loop;
+    forwarder->try_ms = DNS_FORWARD_TRY_MS;
     forwarder->cache = dns_cache_new();
     forwarder->hits = kp_counter("kprov_dns_cache_hits_total", "Upstream answers served from the cache.", NULL);
     forwarder->misses = kp_counter("kprov_dns_cache_misses_total", "Questions that went upstream.", NULL);
@@ -53,6 +55,11 @@ void dns_forwarder_set(struct dns_forwarder *forwarder, struct dns_upstreams *up
     forwarder->upstreams = *upstreams;
     *upstreams = (struct dns_upstreams){0};
     forwarder->preferred = 0;
+}
+
+void dns_forwarder_set_try_ms(struct dns_forwarder *forwarder, int64_t try_ms)
+{
+    forwarder->try_ms = try_ms;
 }
 
 static void close_sockets(struct forward *f)
@@ -192,8 +199,8 @@ static void start_tcp(struct forward *f)
     close_sockets(f);
     f->id = (uint16_t)kp_random_u64();
     kp_metric_add(f->owner->requests, 1, "tcp");
-    loop_timer_start(f->timer, DNS_FORWARD_TRY_MS, 0);
-    f->connect = loop_connect_tcp(f->owner->loop, host, port_of(&f->address), DNS_FORWARD_TRY_MS * 2, on_connect, f);
+    loop_timer_start(f->timer, f->owner->try_ms, 0);
+    f->connect = loop_connect_tcp(f->owner->loop, host, port_of(&f->address), f->owner->try_ms * 2, on_connect, f);
 }
 
 static bool same_address(const struct sockaddr *a, const struct sockaddr_storage *b)
@@ -231,7 +238,7 @@ static void try_next(struct forward *f)
     f->id = (uint16_t)kp_random_u64();
     struct kp_error error = {0};
     const char *any = f->address.ss_family == AF_INET ? "0.0.0.0" : "::";
-    loop_timer_start(f->timer, DNS_FORWARD_TRY_MS, 0);
+    loop_timer_start(f->timer, f->owner->try_ms, 0);
     kp_metric_add(owner->requests, 1, "udp");
     if (loop_udp_open(owner->loop, any, 0, on_datagram, f, &f->udp, &error) < 0) {
         kp_error_log("no socket for an upstream query", "error", error.message, NULL);

@@ -32,6 +32,7 @@ struct dns_server {
     struct connection *first;
     size_t connections;
     uint32_t rotation;
+    int64_t idle_ms;
     struct kp_metric *requests, *responses, *seconds;
     uint8_t buf[2 + DNS_TCP_MAX]; /* the answer being written, behind its length */
 };
@@ -248,7 +249,7 @@ static void on_sweep(void *arg)
     int64_t now_ms = loop_now_ms(server->loop);
     for (struct connection *c = server->first, *next; c; c = next) {
         next = c->next;
-        if (now_ms - c->active_ms > DNS_TCP_IDLE_MS)
+        if (now_ms - c->active_ms > server->idle_ms)
             close_connection(c);
     }
 }
@@ -260,6 +261,7 @@ int dns_server_new(struct loop *loop, const char *address, uint16_t port, struct
     static const double buckets[] = {0.00005, 0.0001, 0.00025, 0.001, 0.004, 0.016, 0.064, 0.256, 1, 4};
     struct dns_server *server = kp_calloc(1, sizeof(*server));
     server->loop = loop;
+    server->idle_ms = DNS_TCP_IDLE_MS;
     server->zone = zone;
     server->forwarder = forwarder;
     server->rotation = (uint32_t)kp_random_u64();
@@ -275,6 +277,11 @@ int dns_server_new(struct loop *loop, const char *address, uint16_t port, struct
     loop_timer_start(server->sweep, 1000, 1000);
     *ret_server = server;
     return 0;
+}
+
+void dns_server_set_idle_ms(struct dns_server *server, int64_t idle_ms)
+{
+    server->idle_ms = idle_ms;
 }
 
 uint16_t dns_server_port(const struct dns_server *server)

@@ -117,6 +117,8 @@ static int setup(void **state)
     dns_resolv_parse(resolv, sizeof(resolv) - 1, w->upstream_port, &upstreams);
     w->forwarder = dns_forwarder_new(w->loop, &upstreams);
     assert_int_equal(dns_server_new(w->loop, "127.0.0.1", 0, w->zone, w->forwarder, &w->server, &error), 0);
+    dns_forwarder_set_try_ms(w->forwarder, 300);
+    dns_server_set_idle_ms(w->server, 1500);
     w->port = dns_server_port(w->server);
     assert_int_equal(loop_start(w->loop, "dns", &error), 0);
     *state = w;
