@@ -14,6 +14,7 @@ static const struct {
     {"DefaultTolerationSeconds", admission_default_tolerations, NULL},
     {"CertificateApproval", NULL, admission_certificate_approval},
     {"CertificateSubjectRestriction", NULL, admission_certificate_subject},
+    {"RBACEscalation", NULL, admission_rbac_escalation},
 };
 
 static int find_step(const char *name)
@@ -44,6 +45,7 @@ int admission_new(const struct admission_config *config, struct admission **ret_
     admission->accounts = wcache_find(config->caches, "", "serviceaccounts");
     admission->priority_classes = wcache_find(config->caches, "scheduling.k8s.io", "priorityclasses");
     admission->nodes = wcache_find(config->caches, "", "nodes");
+    admission->roles = wcache_find(config->caches, "rbac.authorization.k8s.io", "roles");
     admission->pods = wcache_find(config->caches, "", "pods");
     *ret_admission = admission;
     return 0;

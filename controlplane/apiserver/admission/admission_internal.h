@@ -9,7 +9,7 @@
 struct admission {
     struct admission_config config;
     unsigned disabled; /* bit per step */
-    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets;
+    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles;
 };
 
 typedef int (*admission_step_fn)(struct admission *admission, struct admission_attributes *a, struct api_status *status);
@@ -21,6 +21,7 @@ int admission_default_tolerations(struct admission *admission, struct admission_
 int admission_node_restriction(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_certificate_approval(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_certificate_subject(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_rbac_escalation(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_taint_nodes(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 
 bool admission_is(const struct admission_attributes *a, const char *group, const char *resource, const char *subresource);

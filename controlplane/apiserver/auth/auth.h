@@ -55,6 +55,14 @@ bool auth_authorize(struct auth *auth, const struct auth_attributes *attributes,
 /* Impersonate-* headers: checks that *user may, and replaces it. 0 when there are none. */
 int auth_impersonate(struct auth *auth, struct http_request *req, struct auth_user *user, struct api_status *status);
 
+/* For those who grant rights: whether the user's rules hold what is asked for, where "*" in the question asks for everything and
+   is covered by "*" alone. Only RBAC's rules count. Without a namespace only cluster-wide ones. */
+bool auth_covers(struct auth *auth, const struct auth_attributes *wanted, struct kp_arena *arena);
+bool auth_uses_rbac(const struct auth *auth);
+struct k8s_policy_rule_items; /* api/k8s.h */
+/* The rules of a cluster role, aggregated ones included, copied into arena; false when there is no such role. */
+bool auth_cluster_role_rules(struct auth *auth, const char *name, struct kp_arena *arena, struct k8s_policy_rule_items *ret_rules);
+
 /* ---- what the API serves from here ------------------------------------------------------------------------------ */
 /* create on the review kinds (TokenReview, SelfSubjectReview, *AccessReview, SelfSubjectRulesReview): fills obj's status. ns is
    the request's, "" for cluster-scoped ones. */

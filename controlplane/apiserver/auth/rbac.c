@@ -243,6 +243,30 @@ void auth_rbac_visit(struct auth_rbac *rbac, const struct auth_user *user, const
     pthread_rwlock_unlock(&rbac->lock);
 }
 
+struct copied {
+    struct kp_arena *arena;
+    struct k8s_policy_rule_items *rules;
+};
+
+static bool copy_rule(const struct k8s_policy_rule *rule, const char *why, void *arg)
+{
+    (void)why;
+    struct copied *copied = arg;
+    *KP_LIST_ADD(copied->arena, copied->rules) = *(struct k8s_policy_rule *)kp_object_clone(&k8s_policy_rule_type, rule, copied->arena);
+    return true;
+}
+
+bool auth_cluster_role_rules(struct auth *auth, const char *name, struct kp_arena *arena, struct k8s_policy_rule_items *ret_rules)
+{
+    struct copied copied = {arena, ret_rules};
+    struct walk walk = {.rbac = auth->rbac, .visit = copy_rule, .arg = &copied};
+    pthread_rwlock_rdlock(&auth->rbac->lock);
+    bool found = kp_strmap_get(auth->rbac->tables[RBAC_CLUSTER_ROLES], name) != NULL;
+    visit_cluster_role(&walk, name, "");
+    pthread_rwlock_unlock(&auth->rbac->lock);
+    return found;
+}
+
 struct question {
     const struct auth_attributes *attributes;
     struct kp_arena *arena;
@@ -266,4 +290,19 @@ bool auth_rbac_allows(struct auth_rbac *rbac, const struct auth_attributes *attr
     auth_rbac_visit(rbac, attributes->user, attributes->resource_request ? attributes->ns : "", ask, &question);
     *ret_reason = question.why;
     return question.allowed;
+}
+
+/* Matching itself treats "*" in the question as a word that only "*" in a rule matches; so a question for everything needs no more. */
+bool auth_covers(struct auth *auth, const struct auth_attributes *wanted, struct kp_arena *arena)
+{
+    const char *why;
+    return auth_rbac_allows(auth->rbac, wanted, arena, &why);
+}
+
+bool auth_uses_rbac(const struct auth *auth)
+{
+    for (size_t i = 0; i < auth->n_modes; i++)
+        if (auth->modes[i] == AUTH_MODE_RBAC)
+            return true;
+    return false;
 }

@@ -23,17 +23,32 @@ static struct managers read_managers(const struct k8s_object_meta *meta, struct 
         const struct k8s_managed_fields_entry *entry = &meta->managed_fields.items[i];
         struct kp_value *set = NULL;
         if (!entry->fields_v1.json || kp_value_parse(entry->fields_v1.json, entry->fields_v1.len, arena, NULL, &set, NULL) < 0 ||
-            set->kind != KP_VALUE_OBJECT)
+            set->kind != KP_VALUE_OBJECT || kp_empty(entry->operation))
             continue;
-        *KP_LIST_ADD(arena, &managers) = (struct manager){entry->manager, entry->operation, entry->api_version,
+        *KP_LIST_ADD(arena, &managers) = (struct manager){entry->manager ? entry->manager : "", entry->operation, entry->api_version,
                                                           entry->subresource ? entry->subresource : "", entry->time, set};
     }
     return managers;
 }
 
+/* Appliers first, then by time and name, as upstream orders them. */
+static int compare_managers(const void *a, const void *b)
+{
+    const struct manager *m = a, *n = b;
+    int by_operation = strcmp(m->operation, n->operation);
+    if (by_operation)
+        return by_operation;
+    if (m->time.seconds != n->time.seconds)
+        return m->time.seconds < n->time.seconds ? -1 : 1;
+    int by_name = strcmp(m->name, n->name);
+    return by_name ? by_name : strcmp(m->subresource, n->subresource);
+}
+
 static void write_managers(struct k8s_object_meta *meta, const struct managers *managers, struct kp_arena *arena)
 {
     memset(&meta->managed_fields, 0, sizeof(meta->managed_fields));
+    if (managers->len > 1)
+        qsort(managers->items, managers->len, sizeof(*managers->items), compare_managers);
     for (size_t i = 0; i < managers->len; i++) {
         const struct manager *m = &managers->items[i];
         KP_AUTO_BUF struct kp_buf json = {0};
@@ -80,9 +95,23 @@ static const char *api_version_of(const struct kp_type *type, struct kp_arena *a
 
 static struct kp_value *stripped(const struct kp_type *type, const void *obj, struct kp_arena *arena)
 {
+    const struct patch_node node = patch_node_of_type(type);
     struct kp_value *tree = kp_value_from_object(type, obj, arena);
     fields_strip(tree);
+    fields_canonical(&node, tree, arena);
     return tree;
+}
+
+/* What a write through this endpoint cannot set is nobody's by it: status by the object, spec by its status. */
+static void drop_unset(const struct kp_type *type, const char *subresource, struct kp_value *tree)
+{
+    const struct kp_resource *resource = type->kind ? kp_resource_find_kind(type->group, type->version, type->kind) : NULL;
+    if (!resource || !kp_subresource_find(resource, "status"))
+        return;
+    if (kp_empty(subresource))
+        kp_value_remove(tree, "status");
+    else if (strcmp(subresource, "status") == 0)
+        kp_value_remove(tree, "spec");
 }
 
 void patch_managed_fields_update(const struct kp_type *type, const void *old, void *obj, const char *name, const char *subresource,
@@ -93,8 +122,10 @@ void patch_managed_fields_update(const struct kp_type *type, const void *old, vo
         return;
     const struct patch_node node = patch_node_of_type(type);
     struct managers managers = read_managers(old ? kp_object_meta(type, old) : meta, arena);
-    struct kp_value *new_tree = stripped(type, obj, arena), *old_tree = old ? stripped(type, old, arena) : NULL;
-    struct kp_value *changed = fields_changed(&node, old_tree, new_tree, arena);
+    struct kp_value *new_tree = stripped(type, obj, arena), *old_tree = stripped(type, old ? old : kp_object_new(type, arena), arena);
+    struct kp_value *new_set = kp_value_clone(new_tree, arena);
+    drop_unset(type, subresource, new_set);
+    struct kp_value *changed = fields_changed(&node, old_tree, new_set, arena);
     if (!fields_empty(changed)) {
         struct manager *own = need(&managers, name, "Update", subresource ? subresource : "", api_version_of(type, arena), arena);
         own->set = fields_union(own->set, changed, arena);
@@ -163,7 +194,8 @@ static int conflict(struct api_status *status, const struct managers *managers, 
 {
     KP_AUTO_BUF struct kp_buf text = {0};
     struct kp_string_list all = {0};
-    size_t total = 0, n_managers = 0;
+    const char *one = "";
+    size_t total = 0;
     for (size_t i = 0; i < managers->len; i++) {
         struct kp_string_list paths = {0};
         if (fields_empty(conflicts[i]))
@@ -171,18 +203,20 @@ static int conflict(struct api_status *status, const struct managers *managers, 
         fields_paths(conflicts[i], arena, &paths);
         sort_paths(&paths);
         total += paths.len;
-        n_managers++;
         const struct manager *m = &managers->items[i];
+        bool applier = kp_streq(m->operation, "Apply"); /* appliers are told apart by name alone */
         const char *who = kp_arena_printf(arena, "\"%s\"%s%s%s%s%s", m->name, kp_empty(m->subresource) ? "" : " with subresource \"",
-                                          m->subresource, kp_empty(m->subresource) ? "" : "\"", " using ", m->api_version);
-        kp_buf_printf(&text, "%sconflict%s with %s:", n_managers > 1 ? "\n" : "", paths.len > 1 ? "s" : "", who);
+                                          m->subresource, kp_empty(m->subresource) ? "" : "\"", applier ? "" : " using ", applier ? "" : m->api_version);
+        kp_buf_printf(&text, "%sconflicts with %s:", text.len ? "\n" : "", who);
+        one = kp_arena_printf(arena, "conflict with %s: %s", who, paths.items[0]);
         for (size_t k = 0; k < paths.len; k++) {
-            kp_buf_printf(&text, paths.len > 1 ? "\n- %s" : " %s", paths.items[k]);
+            kp_buf_printf(&text, "\n- %s", paths.items[k]);
             kp_string_list_add(arena, &all, kp_arena_printf(arena, "conflict with %s", who));
             kp_string_list_add(arena, &all, paths.items[k]);
         }
     }
-    status_fail(status, KP_ECONFLICT, 409, "Conflict", "Apply failed with %zu conflict%s: %s", total, total > 1 ? "s" : "", text.data);
+    status_fail(status, KP_ECONFLICT, 409, "Conflict", "Apply failed with %zu conflict%s: %s", total, total > 1 ? "s" : "",
+                total > 1 ? text.data : one);
     for (size_t i = 0; i + 1 < all.len; i += 2)
         status_add_cause(status, "FieldManagerConflict", all.items[i], all.items[i + 1]);
     return status->code;
@@ -221,6 +255,9 @@ int apply_server_side(const struct kp_type *type, const struct patch_request *re
     if (kp_value_to_object(type, live, arena, NULL, &live_obj, &error) < 0)
         return status_internal(status, "%s", error.message);
     struct managers managers = read_managers(kp_object_meta(type, live_obj), arena);
+    fields_canonical(&node, live, arena);
+    fields_canonical(&node, config, arena);
+    drop_unset(type, subresource, config);
     struct kp_value *config_bare = kp_value_clone(config, arena), *live_bare = kp_value_clone(live, arena);
     fields_strip(config_bare);
     fields_strip(live_bare);
@@ -246,11 +283,13 @@ int apply_server_side(const struct kp_type *type, const struct patch_request *re
 
     /* What this manager applied before and no longer does goes, unless another owns it too. */
     struct manager *own = need(&managers, request->field_manager, "Apply", subresource, api_version, arena);
-    struct kp_value *given_up = fields_minus(own->set, applied, arena);
+    struct kp_value *given_up = fields_minus(own->set, applied, arena), *kept = applied;
     for (size_t i = 0; i < managers.len; i++)
-        if (&managers.items[i] != own)
+        if (&managers.items[i] != own) {
             given_up = fields_minus(given_up, managers.items[i].set, arena);
-    fields_remove(given_up, &node, merged, arena);
+            kept = fields_union(kept, managers.items[i].set, arena);
+        }
+    fields_remove(given_up, kept, &node, merged, arena);
     bool changed = !current || !kp_value_equal(own->set, applied) || !kp_value_equal(merged, live);
     own->set = applied;
     own->api_version = api_version;

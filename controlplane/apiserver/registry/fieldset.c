@@ -78,6 +78,8 @@ struct kp_value *fields_of(const struct patch_node *node, const struct kp_value 
         const struct kp_member *member = &value->object.members[i];
         const struct patch_node sub = patch_node_of_member(node, member->key);
         struct kp_value *below = fields_of(&sub, member->value, arena);
+        if (sub.kind == PATCH_LIST && is_container(&sub, member->value) && len_of(member->value) == 0)
+            continue; /* an empty list that is merged by key says nothing */
         if (node->kind == PATCH_MAP && !is_leaf(below))
             kp_value_set(arena, below, ".", leaf(arena));
         kp_value_set(arena, set, field_key(member->key, arena), below);
@@ -115,8 +117,7 @@ struct kp_value *fields_changed(const struct patch_node *node, const struct kp_v
             continue;
         }
         struct kp_value *below = fields_changed(&sub, had, member->value, arena);
-        bool by_value = sub.field && sub.field->value; /* there from the start, so never new itself */
-        if (!had && !by_value && !is_leaf(below))
+        if (!had && !is_leaf(below))
             kp_value_set(arena, below, ".", leaf(arena));
         if (!is_leaf(below))
             kp_value_set(arena, set, field_key(member->key, arena), below);
@@ -268,7 +269,38 @@ void fields_paths(const struct kp_value *set, struct kp_arena *arena, struct kp_
     collect_paths(set, "", arena, ret);
 }
 
-void fields_remove(const struct kp_value *set, const struct patch_node *node, struct kp_value *value, struct kp_arena *arena)
+void fields_canonical(const struct patch_node *node, struct kp_value *value, struct kp_arena *arena)
+{
+    if (value->kind == KP_VALUE_ARRAY && node->kind == PATCH_LIST) {
+        const struct patch_node element = patch_node_of_element(node);
+        for (size_t i = 0; i < value->array.len; i++)
+            fields_canonical(&element, value->array.items[i], arena);
+        return;
+    }
+    if (value->kind != KP_VALUE_OBJECT || (node->kind != PATCH_STRUCT && node->kind != PATCH_MAP))
+        return;
+    bool quantities = node->kind == PATCH_MAP && node->field->kind == KP_KIND_QUANTITY;
+    for (size_t i = 0; i < value->object.len; i++) {
+        struct kp_member *member = &value->object.members[i];
+        const struct kp_field *field = node->kind == PATCH_STRUCT ? kp_field_find(node->type, member->key) : NULL;
+        if (quantities || (field && field->cardinality == KP_ONE && field->kind == KP_KIND_QUANTITY)) {
+            KP_AUTO_BUF struct kp_buf text = {0};
+            if (member->value->kind == KP_VALUE_STRING)
+                kp_buf_puts(&text, member->value->string);
+            else
+                kp_value_print(member->value, &text);
+            const char *canonical = kp_quantity_canonical(text.data ? text.data : "", arena);
+            if (canonical)
+                member->value = kp_value_string(arena, canonical);
+            continue;
+        }
+        const struct patch_node sub = patch_node_of_member(node, member->key);
+        fields_canonical(&sub, member->value, arena);
+    }
+}
+
+void fields_remove(const struct kp_value *set, const struct kp_value *kept, const struct patch_node *node, struct kp_value *value,
+                   struct kp_arena *arena)
 {
     for (size_t i = 0; i < set->object.len; i++) {
         const struct kp_member *member = &set->object.members[i];
@@ -277,11 +309,12 @@ void fields_remove(const struct kp_value *set, const struct patch_node *node, st
         if (!found)
             continue;
         const struct patch_node sub = node_of_key(member->key, node);
-        if (!is_leaf(member->value))
-            fields_remove(member->value, &sub, found, arena);
-        /* the thing itself goes when the set names it, and nobody else's fields are left in it */
-        if (!is_leaf(member->value) && (!kp_value_get(member->value, ".") || (is_container(&sub, found) && len_of(found))))
+        const struct kp_value *others = kept ? kp_value_get(kept, member->key) : NULL;
+        /* The thing itself goes when the set names it and nobody else has a field in it: with what was only defaulted in it. */
+        if (others || !has_self(member->value)) {
+            fields_remove(member->value, others, &sub, found, arena);
             continue;
+        }
         if (kp_starts_with(member->key, "f:"))
             kp_value_remove(value, member->key + 2);
         else

@@ -67,11 +67,11 @@ int patch_find_element(const struct patch_node *list, const struct kp_value *arr
 }
 
 /* ---- merge patch -------------------------------------------------------------------------------------------------------- */
-struct kp_value *patch_merge(const struct kp_value *current, const struct kp_value *patch, struct kp_arena *arena)
+struct kp_value *patch_merge(struct kp_value *current, const struct kp_value *patch, struct kp_arena *arena)
 {
     if (patch->kind != KP_VALUE_OBJECT)
         return kp_value_clone(patch, arena);
-    struct kp_value *result = current && current->kind == KP_VALUE_OBJECT ? kp_value_clone(current, arena) : kp_value_object(arena);
+    struct kp_value *result = current && current->kind == KP_VALUE_OBJECT ? current : kp_value_object(arena);
     for (size_t i = 0; i < patch->object.len; i++) {
         const struct kp_member *member = &patch->object.members[i];
         if (member->value->kind == KP_VALUE_NULL)
@@ -177,9 +177,18 @@ static int bad_operation(struct api_status *status, const char *op, const char *
                        op, why, path);
 }
 
+/* Without a bound, copying the document into itself again and again doubles it each time. */
+static size_t size_of(const struct kp_value *value)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    kp_value_print(value, &text);
+    return text.len;
+}
+
 int patch_json(struct kp_value **root, const struct kp_value *operations, struct kp_arena *arena, struct api_status *status)
 {
     const struct kp_value *operation;
+    size_t copied = 0;
     if (operations->kind != KP_VALUE_ARRAY)
         return status_bad_request(status, "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch");
     if (operations->array.len > PATCH_JSON_OPERATIONS_MAX)
@@ -205,6 +214,10 @@ int patch_json(struct kp_value **root, const struct kp_value *operations, struct
             struct kp_value *source = from ? look_up(*root, from, arena) : NULL;
             if (!source)
                 return bad_operation(status, op, from ? from : "", "doc is missing from path");
+            if (kp_streq(op, "copy") && (copied += size_of(source)) > PATCH_COPY_BYTES_MAX)
+                return status_fail(status, KP_ETOOLARGE, 413, "RequestEntityTooLarge",
+                                   "Unable to complete the copy, the accumulated size increase of copy is %zu, exceeding the limit %zu", copied,
+                                   PATCH_COPY_BYTES_MAX);
             source = kp_value_clone(source, arena);
             if ((kp_streq(op, "move") && !remove_at(*root, from, arena)) || !add_at(root, path, source, arena))
                 return bad_operation(status, op, path, "doc is missing path");

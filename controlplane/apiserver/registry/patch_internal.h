@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/registry/patch.h"
 
 #define PATCH_DEPTH_MAX 100
+#define PATCH_COPY_BYTES_MAX ((size_t)3 << 20) /* that the copy operations of one JSON patch may make together, as upstream */
 
 /* What the schema says of a place in a tree. */
 struct patch_node {
@@ -25,8 +26,8 @@ int patch_find_element(const struct patch_node *list, const struct kp_value *arr
 const struct kp_value *patch_key_value(const struct patch_node *list, const char *key, const struct kp_value *item, struct kp_arena *arena);
 
 int patch_json(struct kp_value **root, const struct kp_value *operations, struct kp_arena *arena, struct api_status *status);
-/* RFC 7396: gives the result; current is not changed. */
-struct kp_value *patch_merge(const struct kp_value *current, const struct kp_value *patch, struct kp_arena *arena);
+/* RFC 7396: gives the result, which is made of current (changed) and copies of the patch. current may be NULL. */
+struct kp_value *patch_merge(struct kp_value *current, const struct kp_value *patch, struct kp_arena *arena);
 int patch_strategic(const struct kp_type *type, struct kp_value *current, struct kp_value *patch, struct kp_arena *arena,
                     struct kp_value **ret, struct api_status *status);
 
@@ -42,8 +43,11 @@ struct kp_value *fields_present(const struct kp_value *set, const struct patch_n
 bool fields_empty(const struct kp_value *set);
 /* Every leaf as ".spec.containers[name=\"c\"].image". */
 void fields_paths(const struct kp_value *set, struct kp_arena *arena, struct kp_string_list *ret);
-/* Removes from value what the set names. */
-void fields_remove(const struct kp_value *set, const struct patch_node *node, struct kp_value *value, struct kp_arena *arena);
+/* Removes from value what the set names, but nothing that has a member of kept in it. */
+void fields_remove(const struct kp_value *set, const struct kp_value *kept, const struct patch_node *node, struct kp_value *value,
+                   struct kp_arena *arena);
+/* Writes every quantity in its canonical spelling, so that equal ones are equal as text. */
+void fields_canonical(const struct patch_node *node, struct kp_value *value, struct kp_arena *arena);
 
 /* Metadata that nobody owns: name, uid, resourceVersion ... taken out of a tree before its fields are listed. */
 void fields_strip(struct kp_value *tree);

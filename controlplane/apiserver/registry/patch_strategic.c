@@ -10,6 +10,7 @@ struct strategic {
     struct api_status *status;
 };
 
+/* current is changed and becomes the result, so that a deep patch costs no copy of the object a level. */
 static struct kp_value *merge_object(struct strategic *s, const struct patch_node *node, struct kp_value *current, struct kp_value *patch, int depth);
 
 static bool merges(const struct patch_node *node)
@@ -111,7 +112,7 @@ static struct kp_value *merge_structs(struct strategic *s, const struct patch_no
 {
     const char *key = node->field->patch_merge_key;
     const struct patch_node element = patch_node_of_element(node);
-    struct kp_value *result = kp_value_clone(current, s->arena);
+    struct kp_value *result = current;
     for (size_t i = 0; i < patch->array.len; i++)
         if (kp_streq(kp_value_str(kp_value_get(patch->array.items[i], "$patch")), "replace"))
             return clean(s->arena, patch);
@@ -128,7 +129,8 @@ static struct kp_value *merge_structs(struct strategic *s, const struct patch_no
         } else if (at < 0) {
             kp_value_append(s->arena, result, clean(s->arena, item));
         } else {
-            result->array.items[at] = merge_object(s, &element, result->array.items[at], item, depth + 1);
+            struct kp_value *had = result->array.items[at];
+            result->array.items[at] = merge_object(s, &element, had->kind == KP_VALUE_OBJECT ? had : kp_value_object(s->arena), item, depth + 1);
         }
     }
     return result;
@@ -142,7 +144,7 @@ static struct kp_value *merge_list(struct strategic *s, const struct patch_node 
         current = kp_value_array(s->arena);
     if (node->type && node->field->patch_merge_key)
         return merge_structs(s, node, current, patch, depth);
-    struct kp_value *result = kp_value_clone(current, s->arena);
+    struct kp_value *result = current;
     for (size_t i = 0; i < patch->array.len; i++)
         if (!contains(result, patch->array.items[i]))
             kp_value_append(s->arena, result, kp_value_clone(patch->array.items[i], s->arena));
@@ -180,6 +182,23 @@ static struct kp_value *merge_value(struct strategic *s, const struct patch_node
     return clean(s->arena, patch);
 }
 
+/* The lists that get an order, as they were: merging changes them, and the order of what only the server has is that of before. */
+static struct kp_value *lists_before(struct strategic *s, const struct kp_value *current, const struct kp_value *patch)
+{
+    struct kp_value *before = kp_value_object(s->arena);
+    for (size_t i = 0; i < patch->object.len; i++) {
+        const char *key = patch->object.members[i].key;
+        const struct kp_value *list = kp_starts_with(key, ELEMENT_ORDER) ? kp_value_get(current, key + strlen(ELEMENT_ORDER)) : NULL;
+        if (!list || list->kind != KP_VALUE_ARRAY)
+            continue;
+        struct kp_value *copy = kp_value_array(s->arena); /* the elements are shared: their keys never change */
+        for (size_t k = 0; k < list->array.len; k++)
+            kp_value_append(s->arena, copy, list->array.items[k]);
+        kp_value_set(s->arena, before, key + strlen(ELEMENT_ORDER), copy);
+    }
+    return before;
+}
+
 static struct kp_value *merge_object(struct strategic *s, const struct patch_node *node, struct kp_value *current, struct kp_value *patch, int depth)
 {
     const char *directive = kp_value_str(kp_value_get(patch, "$patch"));
@@ -190,7 +209,7 @@ static struct kp_value *merge_object(struct strategic *s, const struct patch_nod
         return kp_value_object(s->arena);
     if (directive && !kp_streq(directive, "merge"))
         return fail(s, "unknown patch type found: %s", directive);
-    struct kp_value *result = kp_value_clone(current, s->arena);
+    struct kp_value *result = current, *before = lists_before(s, current, patch);
     if (retain && retain->kind == KP_VALUE_ARRAY)
         retain_keys(result, retain);
     for (size_t i = 0; i < patch->object.len; i++)
@@ -217,10 +236,10 @@ static struct kp_value *merge_object(struct strategic *s, const struct patch_nod
             continue;
         const char *name = member->key + strlen(ELEMENT_ORDER);
         const struct patch_node list = patch_node_of_member(node, name);
-        struct kp_value *merged = kp_value_get(result, name), *before = kp_value_get(current, name);
+        struct kp_value *merged = kp_value_get(result, name);
         if (merged && merged->kind == KP_VALUE_ARRAY && list.kind == PATCH_LIST)
             kp_value_set(s->arena, result, name,
-                         reorder(s, merged, member->value, before, list.type ? list.field->patch_merge_key : NULL));
+                         reorder(s, merged, member->value, kp_value_get(before, name), list.type ? list.field->patch_merge_key : NULL));
     }
     return result;
 }
