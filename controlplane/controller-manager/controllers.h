@@ -8,6 +8,7 @@ extern const struct controller deployment_controller;
 extern const struct controller replicaset_controller;
 extern const struct controller replicationcontroller_controller;
 extern const struct controller daemonset_controller;
+extern const struct controller statefulset_controller;
 extern const struct controller job_controller;
 extern const struct controller ttl_after_finished_controller;
 extern const struct controller endpointslice_controller;

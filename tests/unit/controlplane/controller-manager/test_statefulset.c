@@ -1,0 +1,158 @@
+/* StatefulSet plans: order, claims, rolling updates with a partition, scaling down. */
+#include "tests/support/kcm_world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <cmocka.h>
+
+static void put_set(struct kcm_world *world, int replicas, const char *image, const char *extra)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    const struct k8s_stateful_set *old = world_get(world, &k8s_statefulsets_resource, "d", "db");
+    KP_AUTO_FREE char *yaml = kp_asprintf("{metadata: {name: db, namespace: d, uid: set1}, spec: {replicas: %d, serviceName: svc, %s selector: {matchLabels: {app: db}}, "
+                                          "volumeClaimTemplates: [{metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}], "
+                                          "template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c, image: %s}]}}}}", replicas, extra, image);
+    struct kp_error error = {0};
+    void *set;
+    assert_int_equal(kp_yaml_decode(&k8s_stateful_set_type, yaml, strlen(yaml), arena, NULL, &set, &error), 0);
+    kp_object_default(&k8s_stateful_set_type, set, arena);
+    if (old)
+        ((struct k8s_stateful_set *)set)->status = old->status;
+    client_informer_inject(engine_cache(world->engine, &k8s_statefulsets_resource), set);
+}
+
+static void make_ready(struct kcm_world *world, const char *name)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct k8s_pod *pod = KP_OBJECT_CLONE(arena, k8s_pod, world_get(world, &k8s_pods_resource, "d", name));
+    struct k8s_pod_condition *ready = KP_LIST_ADD(arena, &pod->status->conditions);
+    ready->type = "Ready";
+    ready->status = "True";
+    pod->status->phase = "Running";
+    client_informer_inject(engine_cache(world->engine, &k8s_pods_resource), pod);
+}
+
+static void step(struct kcm_world *world)
+{
+    assert_null(strstr(world_plan(world, &statefulset_controller, "d/db"), "error:"));
+    world_apply(world);
+}
+
+static struct kcm_world *with_pods(int replicas)
+{
+    static const struct controller *const controller = &statefulset_controller;
+    struct kcm_world *world = world_new(&controller, 1, NULL);
+    put_set(world, replicas, "v1", "");
+    step(world); /* the revision */
+    for (int i = 0; i < replicas; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "db-%d", i);
+        step(world);
+        make_ready(world, name);
+    }
+    step(world);
+    return world;
+}
+
+static void pods_come_in_order_each_with_its_claim(void **state)
+{
+    (void)state;
+    static const struct controller *const controller = &statefulset_controller;
+    struct kcm_world *world = world_new(&controller, 1, NULL);
+    put_set(world, 2, "v1", "");
+    step(world);
+    step(world);
+    assert_int_equal(world_count(world, "create persistentvolumeclaims d/data-db-0"), 1);
+    assert_int_equal(world_count(world, "create pods d/db-0"), 1);
+    assert_int_equal(world_count(world, "create pods"), 1);
+    const struct k8s_pod *pod = world_written(world, PLAN_CREATE, &k8s_pods_resource, 0);
+    assert_string_equal(pod->spec->hostname, "db-0");
+    assert_string_equal(pod->spec->subdomain, "svc");
+    assert_string_equal(pod->spec->volumes.items[0].persistent_volume_claim->claim_name, "data-db-0");
+    world_plan(world, &statefulset_controller, "d/db");
+    assert_int_equal(world_count(world, "create"), 0); /* db-0 is not ready yet */
+    make_ready(world, "db-0");
+    step(world);
+    assert_int_equal(world_count(world, "create pods d/db-1"), 1);
+    world_remove(world, &k8s_pods_resource, "d", "db-0"); /* comes back, its claim is still there */
+    step(world);
+    assert_int_equal(world_count(world, "create pods d/db-0"), 1);
+    assert_int_equal(world_count(world, "create persistentvolumeclaims"), 0);
+    world_free(world);
+}
+
+static void parallel_pods_come_at_once(void **state)
+{
+    (void)state;
+    static const struct controller *const controller = &statefulset_controller;
+    struct kcm_world *world = world_new(&controller, 1, NULL);
+    put_set(world, 3, "v1", "podManagementPolicy: Parallel, ");
+    step(world);
+    step(world);
+    assert_int_equal(world_count(world, "create pods"), 3);
+    world_free(world);
+}
+
+static void the_highest_ordinal_goes_first(void **state)
+{
+    (void)state;
+    struct kcm_world *world = with_pods(3);
+    put_set(world, 1, "v1", "");
+    step(world);
+    assert_int_equal(world_count(world, "delete pods d/db-2"), 1);
+    assert_int_equal(world_count(world, "delete"), 1);
+    step(world);
+    assert_int_equal(world_count(world, "delete pods d/db-1"), 1);
+    step(world);
+    assert_int_equal(world_count(world, "delete"), 0);
+    world_free(world);
+}
+
+static void an_update_rolls_down_to_the_partition(void **state)
+{
+    (void)state;
+    struct kcm_world *world = with_pods(3);
+    put_set(world, 3, "v2", "updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 1}}, ");
+    step(world); /* the revision */
+    step(world);
+    assert_int_equal(world_count(world, "delete pods d/db-2"), 1);
+    assert_int_equal(world_count(world, "delete"), 1);
+    step(world);
+    assert_int_equal(world_count(world, "create pods d/db-2"), 1);
+    step(world);
+    assert_int_equal(world_count(world, "delete"), 0); /* waits for db-2 */
+    make_ready(world, "db-2");
+    step(world);
+    assert_int_equal(world_count(world, "delete pods d/db-1"), 1);
+    step(world);
+    make_ready(world, "db-1");
+    step(world);
+    assert_int_equal(world_count(world, "delete"), 0);
+    world_remove(world, &k8s_pods_resource, "d", "db-0"); /* below the partition: made of the old template */
+    step(world);
+    const struct k8s_pod *pod = world_written(world, PLAN_CREATE, &k8s_pods_resource, 0);
+    assert_string_equal(pod->spec->containers.items[0].image, "v1");
+    make_ready(world, "db-0");
+    put_set(world, 3, "v2", "");
+    step(world);
+    assert_int_equal(world_count(world, "delete pods d/db-0"), 1);
+    step(world);
+    make_ready(world, "db-0");
+    step(world);
+    const struct k8s_stateful_set *set = world_get(world, &k8s_statefulsets_resource, "d", "db");
+    assert_string_equal(set->status->current_revision, set->status->update_revision);
+    assert_int_equal(set->status->updated_replicas, 3);
+    assert_string_equal(world_plan(world, &statefulset_controller, "d/db"), "");
+    world_free(world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pods_come_in_order_each_with_its_claim),
+        cmocka_unit_test(parallel_pods_come_at_once),
+        cmocka_unit_test(the_highest_ordinal_goes_first),
+        cmocka_unit_test(an_update_rolls_down_to_the_partition),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
