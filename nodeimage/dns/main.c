@@ -13,7 +13,7 @@
 
 struct dns {
     const char *cluster_domain, *upstream_resolv_conf;
-    int64_t port, health_port, ready_port, metrics_port;
+    int64_t port, health_port, ready_port, metrics_port, lameduck_ns;
     const struct component_options *options;
     struct loop *loop;
     struct pool *pool;
@@ -246,6 +246,9 @@ static void stop(void *arg)
 {
     struct dns *d = arg;
     __atomic_store_n(&d->stopping, true, __ATOMIC_RELEASE);
+    /* Answers on while the nodes' rules still lead here. */
+    if (__atomic_exchange_n(&d->ready, false, __ATOMIC_ACQ_REL))
+        kp_sleep_ms(d->lameduck_ns / 1000000);
     client_queue_shutdown(d->queue);
     if (d->thread_started)
         pthread_join(d->thread, NULL);
@@ -324,17 +327,18 @@ int main(int argc, char **argv)
     struct component_options options = {.name = "kprov-dns", .allow_in_cluster = true, .bind_address = "0.0.0.0"};
     struct dns d = {
         .cluster_domain = "cluster.local", .upstream_resolv_conf = "/etc/resolv.conf", .port = 53, .health_port = 8080, .ready_port = 8181,
-        .metrics_port = 9153, .options = &options,
+        .metrics_port = 9153, .lameduck_ns = 5000000000, .options = &options,
     };
-    struct kp_flag flags[6 + COMPONENT_FLAGS_MAX] = {
+    struct kp_flag flags[7 + COMPONENT_FLAGS_MAX] = {
         {"cluster-domain", 0, KP_FLAG_STRING, &d.cluster_domain, "domain of the cluster's names", NULL},
         {"port", 0, KP_FLAG_I64, &d.port, "port of DNS, UDP and TCP", NULL},
         {"upstream-resolv-conf", 0, KP_FLAG_STRING, &d.upstream_resolv_conf, "names the servers asked for everything else", NULL},
         {"health-port", 0, KP_FLAG_I64, &d.health_port, "port of /health; 0 turns it off", NULL},
         {"ready-port", 0, KP_FLAG_I64, &d.ready_port, "port of /ready; 0 turns it off", NULL},
         {"metrics-port", 0, KP_FLAG_I64, &d.metrics_port, "port of /metrics; 0 turns it off", NULL},
+        {"lameduck", 0, KP_FLAG_DURATION, &d.lameduck_ns, "how long queries are still answered after the signal to end (5s)", NULL},
     };
-    component_flags(&options, flags, 6);
+    component_flags(&options, flags, 7);
     const struct component_program program = {
         .description = "kprov-dns answers DNS queries for a cluster's Services and pods, and forwards all others.",
         .start = start, .stop = stop, .ready = ready, .arg = &d,
