@@ -9,6 +9,8 @@ extern const struct controller replicaset_controller;
 extern const struct controller replicationcontroller_controller;
 extern const struct controller daemonset_controller;
 extern const struct controller statefulset_controller;
+extern const struct controller disruption_controller;
+extern const struct controller clusterrole_aggregation_controller;
 extern const struct controller job_controller;
 extern const struct controller ttl_after_finished_controller;
 extern const struct controller endpointslice_controller;

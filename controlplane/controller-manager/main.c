@@ -6,7 +6,7 @@
 static const struct controller *const controllers[] = {
     &namespace_controller,        &serviceaccount_controller,  &root_ca_publisher_controller,
     &deployment_controller,       &replicaset_controller,      &replicationcontroller_controller,
-    &statefulset_controller,
+    &statefulset_controller,      &disruption_controller,      &clusterrole_aggregation_controller,
     &daemonset_controller,        &job_controller,             &ttl_after_finished_controller,
     &endpointslice_controller,    &endpoints_controller,       &node_ipam_controller,
     &node_lifecycle_controller,   &taint_eviction_controller,  &pod_gc_controller,

@@ -211,8 +211,9 @@ static int send_request(struct client *client, const char *method, const char *p
         .body_len = body_len,
         .timeout_ms = timeout_ms,
     };
-    if (http_client_do(client->http, &request, arena, response, error) < 0)
-        return kp_wrap(error, "%s %s", method, path);
+    int code = http_client_do(client->http, &request, arena, response, error); /* its error names method and path */
+    if (code < 0)
+        return code;
     if (response->status >= 400)
         return client_status_to_error((const char *)response->body.data, response->body.len, response->status, error);
     return 0;
