@@ -88,6 +88,8 @@ static const struct rule_row cluster_rules[] = {
     {"system:kube-controller-manager", "create", "discovery.k8s.io", "endpointslices,endpointslices/restricted", NULL},
     {"system:kube-controller-manager", "create", "authentication.k8s.io", "tokenreviews", NULL},
     {"system:kube-controller-manager", "create", "authorization.k8s.io", "subjectaccessreviews", NULL},
+    /* filling aggregated roles, as upstream's clusterrole-aggregation-controller; who holds the cluster CA's key gains nothing by it */
+    {"system:kube-controller-manager", "escalate", "rbac.authorization.k8s.io", "clusterroles", NULL},
     {"system:kube-controller-manager", "approve,sign", "certificates.k8s.io", "signers", NULL},
     {"system:kube-controller-manager", "create", "resource.k8s.io", "resourceclaims", NULL},
     {"system:kube-controller-manager", "create", "storage.k8s.io", "volumeattachments", NULL},
