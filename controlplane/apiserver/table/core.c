@@ -314,8 +314,24 @@ static void event_cells(struct cells *cells, const struct kp_time *last, const c
     cell_string(cells, cells->meta->name);
 }
 
+static void new_event_row(struct cells *cells, const struct k8s_events_event *event)
+{
+    const struct kp_time *first = event->deprecated_first_timestamp.set ? &event->deprecated_first_timestamp : &event->event_time;
+    const struct kp_time *last = event->deprecated_last_timestamp.set ? &event->deprecated_last_timestamp : first;
+    const struct k8s_event_source *old = event->deprecated_source;
+    const char *source = event_source(cells, kp_empty(old->component) ? event->reporting_controller : old->component, old->host);
+    if (event->series)
+        last = &event->series->last_observed_time;
+    event_cells(cells, last, event->type, event->reason, event->regarding, source, event->note, first,
+                event->series ? event->series->count : event->deprecated_count);
+}
+
 static void event_row(struct cells *cells, const void *obj)
 {
+    if (cells->resource->type == &k8s_events_event_type) {
+        new_event_row(cells, obj);
+        return;
+    }
     const struct k8s_event *event = obj;
     const struct kp_time *first = event->first_timestamp.set ? &event->first_timestamp : &event->event_time;
     const struct kp_time *last = event->last_timestamp.set ? &event->last_timestamp : first;
