@@ -277,22 +277,19 @@ static bool answer_name(struct answer *a, size_t labels, struct dns_name *ret_ta
 
 static enum dns_outcome answer_zone(struct answer *a, size_t labels, struct dns_name *ret_target)
 {
-    struct dns_name seen[DNS_CHAIN_MAX];
-    size_t n_seen = 0;
+    size_t aliases = 0;
     while (answer_name(a, labels, ret_target)) {
-        seen[n_seen++] = a->owner;
-        for (size_t i = 0; i < n_seen; i++)
-            if (n_seen == DNS_CHAIN_MAX || dns_name_equal(&seen[i], ret_target)) {
-                dns_writer_rewind(a->writer); /* aliases in a circle */
-                a->rcode = DNS_SERVFAIL;
-                return DNS_DONE;
-            }
+        if (++aliases == DNS_CHAIN_MAX) {
+            dns_writer_rewind(a->writer); /* aliases in a circle */
+            a->rcode = DNS_SERVFAIL;
+            return DNS_DONE;
+        }
         if (!dns_name_below(ret_target, &a->zone->domain, &labels))
             return DNS_FOLLOW;
         a->owner = *ret_target;
     }
     a->rcode = a->exists ? DNS_NOERROR : DNS_NXDOMAIN;
-    if (a->writer->counts[DNS_ANSWER] > n_seen || a->writer->full)
+    if (a->writer->counts[DNS_ANSWER] > aliases || a->writer->full)
         return DNS_DONE;
     if (a->query->type == DNS_ANY && a->exists)
         dns_put_hinfo(a->writer, &a->owner);

@@ -193,6 +193,28 @@ static void negative_answers_live_as_long_as_their_soa_says(void **state)
     assert_int_equal(r.ttl_s, 0);
 }
 
+/* A record that is left out leaves nothing behind that a later name could point at. */
+static void record_left_out_is_forgotten(void **state)
+{
+    uint8_t answer[DNS_UDP_MIN];
+    struct dns_writer w;
+    struct dns_query q = {.type = DNS_A, .class = DNS_IN};
+    struct dns_ip ip = {.family = 4, .bytes = {192, 0, 2, 1}};
+    struct dns_name other;
+    uint8_t filling[440] = {0};
+    assert_int_equal(dns_name_parse("a", &q.name), 0);
+    assert_int_equal(dns_name_parse("long-name.of-some.other.domain", &other), 0);
+    dns_writer_begin(&w, answer, sizeof(answer), &q);
+    assert_true(dns_put_raw(&w, DNS_ANSWER, &q.name, 65520, DNS_IN, 0, filling, sizeof(filling)));
+    assert_false(dns_put_ip(&w, DNS_ADDITIONAL, &other, &ip, 1));
+    assert_int_equal(dns_name_parse("other.domain", &other), 0);
+    assert_true(dns_put_ip(&w, DNS_ADDITIONAL, &other, &ip, 1));
+    char *text = fixture_text(answer, dns_writer_end(&w, &q, 0, DNS_NOERROR));
+    assert_non_null(strstr(text, " / additional | other.domain. 1 A 192.0.2.1"));
+    assert_null(strstr(text, " tc"));
+    free(text);
+}
+
 static void cache_keeps_answers_for_their_time(void **state)
 {
     struct dns_cache *cache = dns_cache_new();
@@ -229,6 +251,7 @@ static void cache_is_bounded_and_keeps_what_is_newest(void **state)
         assert_int_equal(dns_name_parse(text, &name), 0);
         dns_cache_put(cache, &name, DNS_A, 0, BYTES("x"), 30, i);
         assert_non_null(dns_cache_get(cache, &name, DNS_A, 0, i, &len, &age_s));
+        assert_null(dns_cache_get(cache, &name, DNS_A, 1, i, &len, &age_s));
         dns_cache_put(cache, &name, DNS_A, 1, big, sizeof(big), 30, i);
         assert_null(dns_cache_get(cache, &name, DNS_A, 1, i, &len, &age_s));
     }
@@ -287,7 +310,7 @@ int main(void)
         cmocka_unit_test(other_opcodes_are_not_implemented), cmocka_unit_test(other_classes_are_refused), cmocka_unit_test(edns_is_understood),
         cmocka_unit_test(unknown_edns_version_gets_badvers), cmocka_unit_test(upstream_answer_is_copied_with_full_names_and_aged_ttl),
         cmocka_unit_test(upstream_answer_to_something_else_is_not_taken), cmocka_unit_test(negative_answers_live_as_long_as_their_soa_says),
-        cmocka_unit_test(cache_keeps_answers_for_their_time), cmocka_unit_test(cache_is_bounded_and_keeps_what_is_newest),
+        cmocka_unit_test(record_left_out_is_forgotten), cmocka_unit_test(cache_keeps_answers_for_their_time), cmocka_unit_test(cache_is_bounded_and_keeps_what_is_newest),
         cmocka_unit_test(resolv_conf_names_upstream_servers), cmocka_unit_test(names_are_written_with_escapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

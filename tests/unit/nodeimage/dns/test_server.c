@@ -13,14 +13,15 @@ struct world {
     struct dns_server *server;
     uint16_t port, upstream_port;
     /* the upstream */
-    struct loop_udp *upstream;
+    struct loop_udp *upstream, *stranger; /* one who guesses answers */
     struct loop_listener *upstream_tcp;
     struct loop_stream *upstream_stream;
     unsigned asked, asked_tcp; /* queries it saw; atomic */
 };
 
 /* What upstream says to a name's first label: www: an address; gone: NXDOMAIN; big: 100 addresses; slow: nothing at the
-   first query; dead: nothing; broken: SERVFAIL; alias: CNAME and address; liar: an answer with a wrong id, then the right one. */
+   first query; dead: nothing; broken: SERVFAIL; alias: CNAME and address; liar: an answer with a wrong id, half of
+   one, a forged one from another port, then the right one. */
 static size_t upstream_answer(const uint8_t *data, size_t len, uint8_t *out, size_t cap)
 {
     struct dns_query q;
@@ -65,6 +66,8 @@ static void on_upstream_query(struct loop_udp *udp, const uint8_t *data, size_t 
         memcpy(out + n - DNS_OPT_LEN - 4, evil, 4);
         loop_udp_send(udp, out, n, from);
         loop_udp_send(udp, out, 7, from);
+        out[0] ^= 1;
+        loop_udp_send(((struct world *)arg)->stranger, out, n, from);
         n = upstream_answer(data, len, out, sizeof(out));
     }
     loop_udp_send(udp, out, n, from);
@@ -114,6 +117,7 @@ static int setup(void **state)
     assert_int_equal(loop_listen_tcp(w->loop, "127.0.0.1", 0, on_upstream_accept, w, &w->upstream_tcp, &error), 0);
     w->upstream_port = loop_listener_port(w->upstream_tcp);
     assert_int_equal(loop_udp_open(w->loop, "127.0.0.1", w->upstream_port, on_upstream_query, w, &w->upstream, &error), 0);
+    assert_int_equal(loop_udp_open(w->loop, "127.0.0.1", 0, on_upstream_query, w, &w->stranger, &error), 0);
     dns_resolv_parse(resolv, sizeof(resolv) - 1, w->upstream_port, &upstreams);
     w->forwarder = dns_forwarder_new(w->loop, &upstreams);
     assert_int_equal(dns_server_new(w->loop, "127.0.0.1", 0, w->zone, w->forwarder, &w->server, &error), 0);
@@ -131,6 +135,7 @@ static void close_world(void *arg)
     dns_forwarder_free(w->forwarder);
     dns_server_free(w->server);
     loop_udp_free(w->upstream);
+    loop_udp_free(w->stranger);
     loop_listener_free(w->upstream_tcp);
     loop_stream_close(w->upstream_stream);
 }
@@ -318,6 +323,25 @@ static void more_queries_than_may_wait_are_all_answered(void **state)
     assert_int_equal(recv(fd, answer, 1, 0), 0);
 }
 
+static void connection_has_a_bounded_number_of_queries_upstream(void **state)
+{
+    struct world *w = *state;
+    enum { COUNT = 3 * DNS_TCP_PENDING_MAX };
+    static uint8_t out[COUNT * 64];
+    uint8_t answer[DNS_TCP_MAX];
+    size_t len = 0;
+    KP_AUTO_CLOSE int fd = connect_to(w, SOCK_STREAM);
+    for (int i = 0; i < COUNT; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "dead%d.example.com", i);
+        len += framed(out + len, name, DNS_A);
+    }
+    assert_int_equal(send(fd, out, len, 0), (ssize_t)len);
+    read_message(fd, answer);
+    assert_int_equal(answer[3] & 0xf, DNS_SERVFAIL);
+    assert_true(__atomic_load_n(&w->asked, __ATOMIC_SEQ_CST) < 2 * DNS_FORWARD_TRIES * DNS_TCP_PENDING_MAX);
+}
+
 static void connection_that_ends_while_upstream_is_asked_harms_nothing(void **state)
 {
     struct world *w = *state;
@@ -412,7 +436,7 @@ int main(void)
         T(udp_answers_from_the_zone), T(other_names_are_forwarded_and_cached), T(negative_answers_are_passed_on_and_cached),
         T(alias_of_the_zone_is_followed_upstream), T(lost_query_is_sent_again), T(silent_upstream_ends_in_servfail),
         T(failure_of_upstream_is_passed_on_and_not_cached), T(forged_answers_are_passed_over), T(cut_answer_of_upstream_is_asked_for_over_tcp),
-        T(tcp_pipelines_and_takes_pieces), T(more_queries_than_may_wait_are_all_answered),
+        T(tcp_pipelines_and_takes_pieces), T(more_queries_than_may_wait_are_all_answered), T(connection_has_a_bounded_number_of_queries_upstream),
         T(connection_that_ends_while_upstream_is_asked_harms_nothing), T(idle_connections_are_closed),
         T(malformed_datagrams_are_answered_or_dropped), T(dig_is_content),
     };
