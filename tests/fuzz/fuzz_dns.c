@@ -2,6 +2,8 @@
 #include "api/k8s.h"
 #include "nodeimage/dns/dns_internal.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
+
 /* A Service, a headless one and an alias out of the zone, made without JSON. */
 static void put(struct dns_zone *zone, const char *name, const char *type, const char *ip, const char *external)
 {

@@ -310,7 +310,8 @@ int main(void)
         cmocka_unit_test(other_opcodes_are_not_implemented), cmocka_unit_test(other_classes_are_refused), cmocka_unit_test(edns_is_understood),
         cmocka_unit_test(unknown_edns_version_gets_badvers), cmocka_unit_test(upstream_answer_is_copied_with_full_names_and_aged_ttl),
         cmocka_unit_test(upstream_answer_to_something_else_is_not_taken), cmocka_unit_test(negative_answers_live_as_long_as_their_soa_says),
-        cmocka_unit_test(record_left_out_is_forgotten), cmocka_unit_test(cache_keeps_answers_for_their_time), cmocka_unit_test(cache_is_bounded_and_keeps_what_is_newest),
+        cmocka_unit_test(record_left_out_is_forgotten),
+        cmocka_unit_test(cache_keeps_answers_for_their_time), cmocka_unit_test(cache_is_bounded_and_keeps_what_is_newest),
         cmocka_unit_test(resolv_conf_names_upstream_servers), cmocka_unit_test(names_are_written_with_escapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
