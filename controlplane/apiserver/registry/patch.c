@@ -173,8 +173,10 @@ static bool remove_at(struct kp_value *root, const char *pointer, struct kp_aren
 
 static int bad_operation(struct api_status *status, const char *op, const char *path, const char *why)
 {
-    return status_fail(status, KP_EINVALID, 422, "Invalid", "the server rejected our request due to an error in our request: %s operation: %s: \"%s\"",
-                       op, why, path);
+    /* Upstream's message says no more than this; what is wrong goes into a cause, which clients show as details. */
+    status_fail(status, KP_EINVALID, 422, "Invalid", "the server rejected our request due to an error in our request");
+    status_add_cause(status, "UnexpectedServerResponse", kp_arena_printf(status->arena, "%s operation: %s: \"%s\"", op, why, path), "");
+    return status->code;
 }
 
 /* Without a bound, copying the document into itself again and again doubles it each time. */
@@ -225,7 +227,7 @@ int patch_json(struct kp_value **root, const struct kp_value *operations, struct
             const struct kp_value *found = look_up(*root, path, arena);
             bool same = found && value ? kp_value_equal(found, value) : !found && value && value->kind == KP_VALUE_NULL;
             if (!same)
-                return status_fail(status, KP_EINVALID, 422, "Invalid", "the server rejected our request due to an error in our request: testing value %s failed", path);
+                return bad_operation(status, "test", path, "testing value failed");
         } else {
             return bad_operation(status, op, path, "unexpected kind");
         }
