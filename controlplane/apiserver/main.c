@@ -287,7 +287,7 @@ static void compact_once(struct program *program, int64_t *version, int64_t *rev
     struct store_op op = {.key = COMPACT_KEY, .expect = kv.mod_revision, .value = text, .len = strlen(text)};
     int code = store_commit(program->store, &op, 1, arena, &written, NULL, &error);
     if (code == 0) {
-        *version = written;
+        *version = *revision = written;
         code = store_compact(program->store, old, &error);
     }
     if (code < 0 && code != KP_ECONFLICT)

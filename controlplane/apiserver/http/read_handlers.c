@@ -25,7 +25,7 @@ static int parse_selectors(struct api_request *ar, struct wcache_filter *filter)
     if (!kp_empty(labels)) {
         struct kp_selector *selector = KP_NEW(ar->arena, struct kp_selector);
         if (kp_label_selector_parse(labels, ar->arena, selector, &error) < 0)
-            return status_bad_request(&ar->status, "unable to parse requirement: %s", error.message);
+            return status_bad_request(&ar->status, "%s", error.message);
         filter->labels = selector;
     }
     if (!kp_empty(fields)) {

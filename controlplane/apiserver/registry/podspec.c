@@ -326,7 +326,8 @@ void validate_workload_template(const struct k8s_pod_template_spec *tpl, const s
 {
     static const struct kp_string_map none = {0};
     const struct kp_string_map *labels = tpl && tpl->metadata ? &tpl->metadata->labels : &none;
-    if (selector && (selector->match_labels.len || selector->match_expressions.len) && !kp_label_selector_matches(selector, labels))
+    bool all = selector && !selector->match_labels.len && !selector->match_expressions.len; /* reported as empty already */
+    if (!all && !kp_label_selector_matches(selector, labels)) /* a missing one matches nothing */
         field_invalid_raw(errors, labels_json(errors->arena, labels), "`selector` does not match template `labels`", "spec.template.metadata.labels");
     validate_pod_template(tpl, errors, "spec.template");
     const char *policy = tpl && tpl->spec ? tpl->spec->restart_policy : NULL;

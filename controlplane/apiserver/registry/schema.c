@@ -24,6 +24,22 @@ static bool in_set(const char *value, const char *const *set)
     return false;
 }
 
+static int compare_words(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Messages name the values in the order of the alphabet. */
+static const char *const *sorted(const char *const *set, struct kp_arena *arena)
+{
+    size_t count = 0;
+    while (set[count])
+        count++;
+    const char **copy = kp_arena_memdup(arena, set, (count + 1) * sizeof(*set));
+    qsort(copy, count, sizeof(*copy), compare_words);
+    return copy;
+}
+
 static void check_string(struct walk *walk, const struct kp_field *field, const char *value, const char *path)
 {
     if (reported(walk->errors, path))
@@ -32,7 +48,7 @@ static void check_string(struct walk *walk, const struct kp_field *field, const 
         if (field->required && field->cardinality == KP_ONE)
             field_required(walk->errors, "", "%s", path);
     } else if (field->enum_values && !in_set(value, field->enum_values)) {
-        field_not_supported(walk->errors, value, field->enum_values, "%s", path);
+        field_not_supported(walk->errors, value, sorted(field->enum_values, walk->errors->arena), "%s", path);
     }
 }
 

@@ -121,7 +121,8 @@ struct wcache_object *wcache_object_new(const struct wcache_kind *kind, const ch
         object->labels.items[i].value = pack(&at, meta->labels.items[i].value);
     }
     const char *before = meta->resource_version;
-    meta->resource_version = kp_arena_printf(scratch, "%lld", (long long)revision);
+    /* What is not stored (a dry run) has no version. */
+    meta->resource_version = revision ? kp_arena_printf(scratch, "%lld", (long long)revision) : NULL;
     KP_AUTO_BUF struct kp_buf json = {0};
     kp_json_encode(type, obj, &json);
     meta->resource_version = before;
