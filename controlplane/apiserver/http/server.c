@@ -243,6 +243,16 @@ static void dispatch_path(struct api_request *ar)
     }
 }
 
+/* Before the caches are loaded nobody can be authorised, and an empty list would be a lie. */
+static bool loaded(struct api_request *ar)
+{
+    if (!ar->info.resource_request || wcache_set_wait_ready(ar->server->config.caches, WCACHE_FRESH_TIMEOUT_MS))
+        return true;
+    status_too_many(&ar->status, 1, "storage is (re)initializing");
+    respond_status(ar);
+    return false;
+}
+
 static void serve(struct api_request *ar)
 {
     bool limited = !long_running(&ar->info) && !kp_starts_with(ar->info.path, "/livez") && !kp_starts_with(ar->info.path, "/readyz") &&
@@ -251,7 +261,7 @@ static void serve(struct api_request *ar)
         respond_too_many(ar);
         return;
     }
-    if (may(ar)) {
+    if (loaded(ar) && may(ar)) {
         if (ar->info.resource_request)
             dispatch_resource(ar);
         else

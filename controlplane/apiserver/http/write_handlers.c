@@ -87,6 +87,24 @@ struct patching {
     struct kp_string_list problems;
 };
 
+/* Before anything is stored. As upstream: an applied object is like a body, another patch is a field of its own. */
+static int refuse_problems(struct patching *p)
+{
+    struct api_request *ar = p->ar;
+    int code;
+    if (!p->problems.len || field_validation(ar, &code) != REGISTRY_STRICT)
+        return 0;
+    if (p->request.kind == PATCH_APPLY)
+        return report_problems(ar, ar->resource->type, &p->problems);
+    struct field_errors errors = {.arena = ar->arena};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    kp_buf_puts(&text, "strict decoding error: ");
+    for (size_t i = 0; i < p->problems.len; i++)
+        kp_buf_printf(&text, "%s%s", i ? ", " : "", p->problems.items[i]);
+    field_invalid(&errors, p->request.body, text.data, "patch");
+    return status_invalid(&ar->status, "", "", "", &errors);
+}
+
 static int make_patched(void *arg, struct registry_request *rq, const void *current, void **ret_new)
 {
     struct patching *p = arg;
@@ -96,6 +114,8 @@ static int make_patched(void *arg, struct registry_request *rq, const void *curr
     p->problems = (struct kp_string_list){0};
     if (patch_apply(type, &p->request, registry_convert(storage_type(ar), current, type, rq->arena), rq->arena, &p->problems, &obj, rq->status) < 0)
         return rq->status->code;
+    if (refuse_problems(p) < 0)
+        return ar->status.code;
     struct k8s_object_meta *meta = kp_object_meta(type, obj);
     if (!kp_empty(meta->name) && strcmp(meta->name, ar->info.name) != 0 && !current)
         return status_bad_request(rq->status, "the name of the object (%s) does not match the name on the URL (%s)", meta->name, ar->info.name);
