@@ -18,6 +18,20 @@ static int check_fields(struct api_request *ar, const struct kp_selector *select
     return 0;
 }
 
+/* events.k8s.io has other names for the fields of an Event. */
+static void rename_event_fields(struct api_request *ar, struct kp_selector *selector)
+{
+    if (strcmp(ar->info.group, "events.k8s.io") != 0)
+        return;
+    for (size_t i = 0; i < selector->len; i++) {
+        const char *key = selector->items[i].key;
+        if (kp_starts_with(key, "regarding."))
+            selector->items[i].key = kp_arena_printf(ar->arena, "involvedObject.%s", key + strlen("regarding."));
+        else if (strcmp(key, "reportingController") == 0)
+            selector->items[i].key = "reportingComponent";
+    }
+}
+
 static int parse_selectors(struct api_request *ar, struct wcache_filter *filter)
 {
     const char *labels = query_of(ar, "labelSelector"), *fields = query_of(ar, "fieldSelector");
@@ -32,6 +46,7 @@ static int parse_selectors(struct api_request *ar, struct wcache_filter *filter)
         struct kp_selector *selector = KP_NEW(ar->arena, struct kp_selector);
         if (kp_field_selector_parse(fields, ar->arena, selector, &error) < 0)
             return status_bad_request(&ar->status, "%s", error.message);
+        rename_event_fields(ar, selector);
         if (check_fields(ar, selector) < 0)
             return ar->status.code;
         filter->fields = selector->len ? selector : NULL;

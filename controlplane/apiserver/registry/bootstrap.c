@@ -34,6 +34,15 @@ static int create_if_absent(struct registry *registry, struct kp_arena *arena, c
     return 1;
 }
 
+static int ensure_service_cidr(struct registry *registry, struct kp_arena *arena, struct kp_error *error)
+{
+    struct k8s_service_cidr *cidr = KP_OBJECT_NEW(arena, k8s_service_cidr);
+    cidr->metadata->name = "kubernetes";
+    ip_ranges_list(registry->ranges, arena, &cidr->spec->cidrs);
+    int code = create_if_absent(registry, arena, &k8s_servicecidrs_resource, "", cidr, error);
+    return code < 0 ? code : 0;
+}
+
 struct rbac_context {
     struct registry *registry;
     struct kp_arena *arena;
@@ -79,6 +88,8 @@ int registry_bootstrap(struct registry *registry, struct kp_error *error)
         if (create_if_absent(registry, arena, &k8s_namespaces_resource, "", ns, error) < 0)
             return error->code;
     }
+    if (ensure_service_cidr(registry, arena, error) < 0)
+        return error->code;
     struct rbac_context context = {registry, arena};
     return registry->auth ? auth_bootstrap(registry->auth, ensure_rbac, &context, error) : 0;
 }

@@ -31,7 +31,7 @@ static struct registry_kind rows[] = {
     {"", "events", "v1", .flags = KIND_EXPIRES | KIND_CREATE_ON_UPDATE, .validate = event_validate,
      .fields = FIELDS("involvedObject.kind", "involvedObject.namespace", "involvedObject.name", "involvedObject.uid",
                       "involvedObject.apiVersion", "involvedObject.resourceVersion", "involvedObject.fieldPath", "reason",
-                      "reportingComponent", "source.component", "type")},
+                      "reportingComponent", "source=source.component", "type")},
     {"", "replicationcontrollers", "v1", .prefix = "/registry/controllers/", .flags = KIND_GENERATION | KIND_ORPHANS,
      .defaults = replication_controller_defaults, .validate = replication_controller_validate, .fields = FIELDS("status.replicas")},
     {"", "podtemplates", "v1", .flags = KIND_GENERATION | KIND_RETURNS_DELETED, .defaults = pod_template_object_defaults},
@@ -154,7 +154,7 @@ bool registry_field_selectable(const struct registry_kind *kind, const char *fie
     if (strcmp(field, "metadata.namespace") == 0)
         return kind->storage->namespaced;
     for (size_t i = 0; kind->fields && kind->fields[i]; i++)
-        if (strcmp(kind->fields[i], field) == 0)
+        if (wcache_field_is(kind->fields[i], field))
             return true;
     return false;
 }

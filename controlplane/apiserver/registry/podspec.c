@@ -271,6 +271,9 @@ void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_
     validate_containers(spec, errors, path);
     if (kp_empty(spec->restart_policy))
         field_required(errors, "", "%s", under(errors, path, "restartPolicy"));
+    else if (strcmp(spec->restart_policy, "Always") != 0 && strcmp(spec->restart_policy, "OnFailure") != 0 && strcmp(spec->restart_policy, "Never") != 0)
+        field_not_supported(errors, spec->restart_policy, (const char *const[]){"Always", "OnFailure", "Never", NULL}, "%s",
+                            under(errors, path, "restartPolicy")); /* the one closed set that upstream does not name in order */
     if (spec->has_termination_grace_period_seconds && spec->termination_grace_period_seconds < 0)
         field_invalid_int(errors, spec->termination_grace_period_seconds, "must be greater than or equal to 0", "%s",
                           under(errors, path, "terminationGracePeriodSeconds"));

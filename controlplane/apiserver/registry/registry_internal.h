@@ -127,6 +127,7 @@ void validate_workload_template(const struct k8s_pod_template_spec *tpl, const s
 int service_reserve(struct registry_write *write, void *obj, const void *old);
 int ip_ranges_new(const char *cidrs, uint16_t port_min, uint16_t port_max, struct ip_ranges **ret, struct kp_error *error);
 void ip_ranges_free(struct ip_ranges *ranges);
+void ip_ranges_list(const struct ip_ranges *ranges, struct kp_arena *arena, struct kp_string_list *ret);
 const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *arena); /* the address of the Service "kubernetes" */
 
 #endif

@@ -70,6 +70,12 @@ void service_prepare_update(struct registry_request *rq, void *obj, const void *
         spec->ip_families = before->ip_families;
     if (same_family && kp_empty(spec->ip_family_policy))
         spec->ip_family_policy = before->ip_family_policy;
+    else if (same_family && !kp_streq(spec->cluster_ip, before->cluster_ip) && spec->cluster_ips.len && before->cluster_ips.len &&
+             kp_streq(spec->cluster_ips.items[0], before->cluster_ips.items[0])) {
+        spec->cluster_ips = (struct kp_string_list){0}; /* the one spelling was changed: it is meant for both */
+        if (kp_empty(spec->cluster_ip))
+            spec->cluster_ip = before->cluster_ip;
+    }
     join_cluster_ips(rq, spec);
     if (external(spec) && !external(before)) {
         if (kp_streq(spec->cluster_ip, before->cluster_ip)) {

@@ -90,6 +90,12 @@ const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *are
     return address_at(&ranges->items[0], 1, arena);
 }
 
+void ip_ranges_list(const struct ip_ranges *ranges, struct kp_arena *arena, struct kp_string_list *ret)
+{
+    for (size_t i = 0; i < ranges->count; i++)
+        kp_string_list_add(arena, ret, kp_arena_strdup(arena, ranges->items[i].cidr));
+}
+
 static const struct ip_range *range_of(const struct ip_ranges *ranges, const char *ip)
 {
     int family = strchr(ip, ':') ? AF_INET6 : AF_INET;

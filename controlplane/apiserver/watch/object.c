@@ -65,6 +65,18 @@ const char *wcache_field_value(const struct kp_type *type, const void *obj, cons
     return "";
 }
 
+bool wcache_field_is(const char *entry, const char *name)
+{
+    size_t len = strcspn(entry, "=");
+    return strncmp(entry, name, len) == 0 && !name[len];
+}
+
+static const char *field_path(const char *entry)
+{
+    const char *path = strchr(entry, '=');
+    return path ? path + 1 : entry;
+}
+
 /* Copies s to *at and moves it on. */
 static const char *pack(char **at, const char *s)
 {
@@ -99,7 +111,7 @@ struct wcache_object *wcache_object_new(const struct wcache_kind *kind, const ch
     size_t size = sizeof(struct wcache_object) + n_fields * sizeof(char *) + meta->labels.len * sizeof(struct kp_string_pair);
     size += packed(key) + packed(meta->namespace) + packed(meta->name) + packed(meta->uid);
     for (size_t i = 0; i < n_fields; i++) {
-        values[i] = wcache_field_value(type, obj, kind->fields[i], scratch);
+        values[i] = wcache_field_value(type, obj, field_path(kind->fields[i]), scratch);
         size += packed(values[i]);
     }
     for (size_t i = 0; i < meta->labels.len; i++)
@@ -161,7 +173,7 @@ static const char *object_field(void *ctx, const char *field)
     if (strcmp(field, "metadata.namespace") == 0)
         return context->object->ns;
     for (size_t i = 0; context->kind->fields && context->kind->fields[i]; i++)
-        if (strcmp(context->kind->fields[i], field) == 0)
+        if (wcache_field_is(context->kind->fields[i], field))
             return context->object->fields[i];
     return "";
 }

@@ -18,7 +18,9 @@
 struct wcache_kind {
     const struct kp_resource *resource; /* of the storage version */
     const char *prefix;                 /* "/registry/pods/", with the slash */
-    const char *const *fields;          /* selectable fields beside metadata.name and metadata.namespace; NULL-terminated, may be NULL */
+    /* Selectable fields beside metadata.name and metadata.namespace, "spec.nodeName", or "source=source.component" when the
+       name is not the path; NULL-terminated, may be NULL. */
+    const char *const *fields;
 };
 /* An object: immutable, counted. */
 struct wcache_object {
@@ -38,6 +40,8 @@ struct wcache_object *wcache_object_new(const struct wcache_kind *kind, const ch
 /* From stored bytes (JSON, or Kubernetes protobuf). KP_ECORRUPT when they cannot be decoded. */
 int wcache_object_decode(const struct wcache_kind *kind, const char *key, const void *data, size_t len, int64_t revision,
                          struct wcache_object **ret_object, struct kp_error *error) KP_NODISCARD;
+/* True when an entry of wcache_kind.fields has this name. */
+bool wcache_field_is(const char *entry, const char *name);
 /* The value of a scalar field by path ("spec.nodeName"); "" when unset. In arena. */
 const char *wcache_field_value(const struct kp_type *type, const void *obj, const char *path, struct kp_arena *arena);
 
