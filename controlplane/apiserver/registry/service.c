@@ -57,26 +57,48 @@ void service_prepare_create(struct registry_request *rq, void *obj)
     join_cluster_ips(rq, service->spec);
 }
 
+static bool from_outside(const struct k8s_service_spec *spec)
+{
+    return kp_streq(spec->type, "NodePort") || kp_streq(spec->type, "LoadBalancer");
+}
+
+/* What only the former type needs goes with it, unless it was set anew. */
+static void drop_of_former_type(struct k8s_service_spec *spec, const struct k8s_service_spec *before)
+{
+    if (from_outside(before) && !from_outside(spec) && kp_streq(spec->external_traffic_policy, before->external_traffic_policy))
+        spec->external_traffic_policy = NULL;
+    if (kp_streq(before->type, "LoadBalancer") && !kp_streq(spec->type, "LoadBalancer")) {
+        spec->has_allocate_load_balancer_node_ports = false;
+        spec->allocate_load_balancer_node_ports = false;
+        if (kp_streq(spec->load_balancer_class, before->load_balancer_class))
+            spec->load_balancer_class = NULL;
+    }
+}
+
+/* What an update leaves out stays; either spelling of the address may be the one that was changed. */
+static void keep_addresses(struct k8s_service_spec *spec, const struct k8s_service_spec *before)
+{
+    bool same_list = spec->cluster_ips.len && before->cluster_ips.len && kp_streq(spec->cluster_ips.items[0], before->cluster_ips.items[0]);
+    if (kp_empty(spec->cluster_ip) && (!spec->cluster_ips.len || same_list)) {
+        spec->cluster_ip = before->cluster_ip;
+        spec->cluster_ips = before->cluster_ips;
+    } else if (same_list && !kp_streq(spec->cluster_ip, before->cluster_ip)) {
+        spec->cluster_ips = (struct kp_string_list){0};
+    }
+    if (!spec->ip_families.len)
+        spec->ip_families = before->ip_families;
+    if (kp_empty(spec->ip_family_policy))
+        spec->ip_family_policy = before->ip_family_policy;
+}
+
 void service_prepare_update(struct registry_request *rq, void *obj, const void *old)
 {
     struct k8s_service_spec *spec = ((struct k8s_service *)obj)->spec;
     const struct k8s_service_spec *before = ((const struct k8s_service *)old)->spec;
-    bool same_family = !external(spec) && !external(before);
-    if (same_family && kp_empty(spec->cluster_ip) && !spec->cluster_ips.len) {
-        spec->cluster_ip = before->cluster_ip;
-        spec->cluster_ips = before->cluster_ips;
-    }
-    if (same_family && !spec->ip_families.len)
-        spec->ip_families = before->ip_families;
-    if (same_family && kp_empty(spec->ip_family_policy))
-        spec->ip_family_policy = before->ip_family_policy;
-    else if (same_family && !kp_streq(spec->cluster_ip, before->cluster_ip) && spec->cluster_ips.len && before->cluster_ips.len &&
-             kp_streq(spec->cluster_ips.items[0], before->cluster_ips.items[0])) {
-        spec->cluster_ips = (struct kp_string_list){0}; /* the one spelling was changed: it is meant for both */
-        if (kp_empty(spec->cluster_ip))
-            spec->cluster_ip = before->cluster_ip;
-    }
+    if (!external(spec) && !external(before))
+        keep_addresses(spec, before);
     join_cluster_ips(rq, spec);
+    drop_of_former_type(spec, before);
     if (external(spec) && !external(before)) {
         if (kp_streq(spec->cluster_ip, before->cluster_ip)) {
             spec->cluster_ip = NULL;
