@@ -194,7 +194,7 @@ size_t http_tunnel_queued(struct http_tunnel *tunnel);
 void http_tunnel_pause(struct http_tunnel *tunnel);
 void http_tunnel_resume(struct http_tunnel *tunnel);
 void http_tunnel_half_close(struct http_tunnel *tunnel); /* end of file to the peer after what is queued */
-void http_tunnel_close(struct http_tunnel *tunnel);      /* sends what is queued (5 s at most), then closes */
+void http_tunnel_close(struct http_tunnel *tunnel);      /* sends what is queued and the end of file, closes when the peer has too (5 s at most) */
 struct http_tunnel *http_tunnel_ref(struct http_tunnel *tunnel);
 void http_tunnel_unref(struct http_tunnel *tunnel); /* accepts NULL; the last one closes */
 KP_DEFINE_AUTO(struct http_tunnel *, http_tunnel_unref)

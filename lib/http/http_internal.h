@@ -37,6 +37,7 @@ void transport_write(struct transport *transport, const void *data, size_t len);
 void transport_write_blob(struct transport *transport, struct kp_blob *blob, size_t offset);
 size_t transport_queued(const struct transport *transport);
 void transport_pause(struct transport *transport);
+void transport_read_on(struct transport *transport); /* as loop_stream_read_on */
 void transport_resume(struct transport *transport);
 void transport_shutdown(struct transport *transport); /* half close after what is queued */
 void transport_close(struct transport *transport);    /* no callback afterwards; accepts NULL */

@@ -185,6 +185,11 @@ void transport_set_callbacks(struct transport *t, const struct transport_callbac
     t->arg = arg;
 }
 
+void transport_read_on(struct transport *t)
+{
+    loop_stream_read_on(t->stream);
+}
+
 void transport_start(struct transport *t)
 {
     hold(t);

@@ -104,7 +104,7 @@ static void work(struct http_tunnel *tunnel)
         if (tunnel->over)
             return;
     }
-    if ((closing && flushed) || (tunnel->eof && half && flushed)) {
+    if (tunnel->eof && (half || closing) && flushed) {
         finish(tunnel);
         return;
     }
@@ -112,7 +112,13 @@ static void work(struct http_tunnel *tunnel)
         tunnel->close_timer = loop_timer_new(tunnel->loop, close_timed_out, tunnel);
         loop_timer_start(tunnel->close_timer, CLOSE_FLUSH_MS, 0);
     }
-    if (!started || closing)
+    if (closing) {
+        /* A socket closed with unread bytes resets the connection, and the peer loses what is still on its way to it: read
+           on, to nowhere, until the peer closes too. */
+        transport_resume(tunnel->transport);
+        return;
+    }
+    if (!started)
         return;
     if (paused) {
         transport_pause(tunnel->transport);
@@ -204,6 +210,7 @@ void tunnel_attach(struct http_tunnel *tunnel, struct transport *transport, cons
     tunnel->gone_arg = arg;
     kp_buf_append(&tunnel->early, early, early_len);
     transport_set_callbacks(transport, &callbacks, tunnel);
+    transport_read_on(transport); /* what the peer sent before it stopped listening must arrive */
     transport_pause(transport);
     pthread_mutex_lock(&tunnel->mutex);
     schedule_locked(tunnel);

@@ -74,6 +74,9 @@ void loop_stream_write(struct loop_stream *stream, const void *data, size_t len)
 void loop_stream_write_blob(struct loop_stream *stream, struct kp_blob *blob);    /* takes a reference of its own */
 /* Like loop_stream_write_blob; calls done(arg) on the loop when the kernel took all of it, or the stream was closed. */
 void loop_stream_write_blob_done(struct loop_stream *stream, struct kp_blob *blob, loop_fn done, void *arg);
+/* A failed write then ends writing only: what the peer sent before it went is still read, and reading tells the end. For
+   pipes that must lose nothing; without it the first failure of either direction is the end of both. */
+void loop_stream_read_on(struct loop_stream *stream);
 size_t loop_stream_queued(const struct loop_stream *stream); /* bytes the kernel has not taken yet */
 /* Sends end of file once the queue is empty. */
 void loop_stream_shutdown(struct loop_stream *stream);

@@ -44,6 +44,7 @@ struct loop_stream {
     void *arg;
     size_t queued;
     bool closing, reading, eof, shut, failed;
+    bool read_on; /* loop_stream_read_on */
     char peer[LOOP_ADDRESS_MAX];
     char local[LOOP_ADDRESS_MAX];
 };

@@ -115,9 +115,13 @@ static void on_written(uv_write_t *uv, int status)
     free(req);
     if (stream->closing)
         return;
-    if (status < 0)
+    if (status < 0 && (!stream->read_on || stream->eof)) {
         report_error(stream, status, "write to");
-    else if (stream->queued == 0 && stream->callbacks.on_drain)
+        return;
+    }
+    if (status < 0)
+        stream->shut = true; /* nothing more can be sent; reading goes on to the end and tells it */
+    if (stream->queued == 0 && stream->callbacks.on_drain)
         stream->callbacks.on_drain(stream, stream->arg);
 }
 
@@ -177,6 +181,11 @@ void loop_stream_write_blob_done(struct loop_stream *stream, struct kp_blob *blo
         queue_write(stream, kp_blob_ref(blob), written, done, arg);
     else
         loop_post(stream->loop, done, arg);
+}
+
+void loop_stream_read_on(struct loop_stream *stream)
+{
+    stream->read_on = true;
 }
 
 size_t loop_stream_queued(const struct loop_stream *stream)
