@@ -75,6 +75,7 @@ static int connect_api(struct kubelet *kubelet, struct kp_error *error)
         return rc;
     struct client_config config = {0};
     rc = client_config_from_kubeconfig(kubelet->config.kubeconfig, NULL, kubelet->config.arena, &config, error);
+    config.user_agent = "kubelet/" KP_VERSION; /* also the field manager of its writes */
     if (rc == 0)
         rc = client_new(kubelet->loop, &config, &kubelet->client, error);
     if (rc == 0)
