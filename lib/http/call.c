@@ -392,7 +392,9 @@ void http_call_cancel(struct http_call *call)
 
 struct http_call *http_call_ref(struct http_call *call)
 {
-    atomic_fetch_add(&call->user_refs, 1);
+    /* In a callback the users' share may have gone already: it comes back. */
+    if (atomic_fetch_add(&call->user_refs, 1) == 0)
+        atomic_fetch_add(&call->refs, 1);
     return call;
 }
 
