@@ -17,14 +17,15 @@ struct relay {
     struct http_client *client; /* of this call alone */
     struct http_request *request;
     struct http_stream *stream; /* once the headers came */
-    struct http_call *call;
+    struct http_call *call;     /* from then on as well: set on the loop, where it is used; borrowed from owned */
+    struct http_call *owned;    /* set by who started it, before it lets go of the relay */
     struct api_server *server;
 };
 
 static void free_relay(void *arg) /* on a worker: freeing a client waits for its loop */
 {
     struct relay *relay = arg;
-    http_call_unref(relay->call);
+    http_call_unref(relay->owned);
     http_client_free(relay->client);
     http_stream_unref(relay->stream);
     http_request_unref(relay->request);
@@ -63,7 +64,7 @@ static void on_headers(struct http_call *call, int status, const struct http_hea
     for (size_t i = 0; i < count && n < PROXY_HEADERS_MAX; i++)
         if (!hop_by_hop(headers[i].name))
             kept[n++] = headers[i];
-    (void)call;
+    relay->call = call;
     relay->stream = http_stream_start(relay->request, status, kept, n);
     __atomic_add_fetch(&relay->refs, 1, __ATOMIC_RELAXED);
     http_stream_set_close_callback(relay->stream, on_stream_closed, relay);
@@ -182,12 +183,12 @@ static void proxy_plain(struct api_request *ar, const struct target *target, str
     request.body = ar->http->body.data;
     request.body_len = ar->http->body.len;
     struct relay *relay = kp_calloc(1, sizeof(*relay));
-    relay->refs = 2; /* the call's, and ours until relay->call is set */
+    relay->refs = 2; /* the call's, and ours until owned is set */
     relay->client = client;
     relay->request = http_request_ref(ar->http);
     relay->server = ar->server;
     ar->answered = true;
-    relay->call = http_client_stream(client, &request, &callbacks, relay);
+    relay->owned = http_client_stream(client, &request, &callbacks, relay);
     relay_unref(relay);
 }
 
