@@ -169,7 +169,8 @@ $(O)/bench/%: $(O)/obj/tests/bench/%.o $(ALL_ARCHIVES)
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
         libssh2-1-dev libseccomp-dev iproute2 nftables mmdebstrap curl
-TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip
+TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
+             busybox-static
 
 deps:
 	@tests/install-packages $(DEPS)
