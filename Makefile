@@ -65,10 +65,11 @@ DIR_kubelet                 := nodeimage/kubelet
 DIR_kube-proxy              := nodeimage/kube-proxy
 DIR_kprov-network           := nodeimage/network
 DIR_kprov-dns               := nodeimage/dns
+DIR_kprov-vip               := nodeimage/vip
 DIR_kprov-init              := nodeimage/init
 DIR_kprov                   := provisioner
 PROGRAMS := $(foreach p,etcd kube-apiserver kube-scheduler kube-controller-manager kubelet kube-proxy kprov-network \
-              kprov-dns kprov-init kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
+              kprov-dns kprov-vip kprov-init kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
 BINARIES := $(patsubst %,$(O)/bin/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(O)/bin/pause)
 
 all: $(BINARIES)

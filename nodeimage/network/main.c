@@ -1,6 +1,7 @@
 /* kprov-network: follows the Node objects and makes this node's pod network match them. */
 #include "api/k8s.h"
 #include "lib/component/component.h"
+#include "lib/netlink/netlink.h"
 #include "lib/nft/nft.h"
 #include "nodeimage/network/network.h"
 
@@ -42,29 +43,29 @@ static int write_cni(struct network *n, const char *pod_cidr, struct kp_error *e
     return 0;
 }
 
-static bool same(const struct network_route *a, const struct network_route *b)
+static bool same(const struct netlink_route *a, const struct netlink_route *b)
 {
     return a->base == b->base && a->bits == b->bits && a->via == b->via;
 }
 
-static int sync_routes(const struct network_route *wanted, size_t n_wanted, struct kp_error *error)
+static int sync_routes(const struct netlink_route *wanted, size_t n_wanted, struct kp_error *error)
 {
-    KP_AUTO_FREE struct network_route *had = NULL;
+    KP_AUTO_FREE struct netlink_route *had = NULL;
     size_t n_had = 0;
-    if (network_routes_list(&had, &n_had, error) < 0)
+    if (netlink_routes_list(&had, &n_had, error) < 0)
         return error->code;
     for (size_t i = 0; i < n_wanted; i++) {
         bool there = false;
         for (size_t k = 0; k < n_had; k++)
             there |= same(&wanted[i], &had[k]);
-        if (!there && network_route_replace(&wanted[i], error) < 0)
+        if (!there && netlink_route_replace(&wanted[i], error) < 0)
             return error->code;
     }
     for (size_t k = 0; k < n_had; k++) {
         bool keep = false;
         for (size_t i = 0; i < n_wanted; i++)
             keep |= wanted[i].base == had[k].base && wanted[i].bits == had[k].bits;
-        if (!keep && network_route_delete(&had[k], error) < 0)
+        if (!keep && netlink_route_delete(&had[k], error) < 0)
             return error->code;
     }
     return 0;
@@ -75,14 +76,14 @@ static int sync_all(struct network *n, struct kp_error *error)
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
     const void *const *nodes;
     size_t count = client_view_list(view, n->nodes, NULL, &nodes), n_routes = 0;
-    struct network_route *routes = KP_NEW_ARRAY(client_view_arena(view), struct network_route, count + 1);
+    struct netlink_route *routes = KP_NEW_ARRAY(client_view_arena(view), struct netlink_route, count + 1);
     for (size_t i = 0; i < count; i++) {
         const struct k8s_node *node = nodes[i];
         if (kp_streq(node->metadata->name, n->node_name)) {
             if (!kp_empty(node->spec->pod_cidr) && write_cni(n, node->spec->pod_cidr, error) < 0)
                 return error->code;
             n->written = !kp_empty(node->spec->pod_cidr);
-        } else if (!kp_empty(node->spec->pod_cidr) && network_route_parse(node->spec->pod_cidr, internal_ip(node), &routes[n_routes])) {
+        } else if (!kp_empty(node->spec->pod_cidr) && netlink_route_parse(node->spec->pod_cidr, internal_ip(node), &routes[n_routes])) {
             n_routes++;
         }
     }

@@ -157,6 +157,8 @@ static const struct {
 
 static const struct rule_row role_rules[] = { /* in namespaces: role is "ns/name" */
     {"kube-system/extension-apiserver-authentication-reader", READ, "core", "configmaps", "extension-apiserver-authentication"},
+    {"kube-system/kprov:vip", "create", "coordination.k8s.io", "leases", NULL},
+    {"kube-system/kprov:vip", "get,update", "coordination.k8s.io", "leases", "kprov-vip"},
     {"kube-system/system::leader-locking-kube-scheduler", "watch", "core", "configmaps", NULL},
     {"kube-system/system::leader-locking-kube-scheduler", "get,update", "core", "configmaps", "kube-scheduler"},
     {"kube-system/system::leader-locking-kube-controller-manager", "watch", "core", "configmaps", NULL},
@@ -168,6 +170,7 @@ static const struct {
 } role_bindings[] = {
     {"kube-system/extension-apiserver-authentication-reader", "system:kube-controller-manager"},
     {"kube-system/extension-apiserver-authentication-reader", "system:kube-scheduler"},
+    {"kube-system/kprov:vip", "kprov:vip"},
     {"kube-system/system::leader-locking-kube-scheduler", "system:kube-scheduler"},
     {"kube-system/system::leader-locking-kube-controller-manager", "system:kube-controller-manager"},
 };

@@ -1,14 +1,12 @@
 /* Routes over rtnetlink. */
-#include "nodeimage/network/network.h"
+#include "lib/netlink/netlink_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
-#include <linux/rtnetlink.h>
 
 #define ROUTES_MAX 10000
 
-bool network_route_parse(const char *cidr, const char *via, struct network_route *ret)
+bool netlink_route_parse(const char *cidr, const char *via, struct netlink_route *ret)
 {
     char address[INET_ADDRSTRLEN];
     struct in_addr base, gateway;
@@ -20,36 +18,11 @@ bool network_route_parse(const char *cidr, const char *via, struct network_route
     address[slash - cidr] = '\0';
     if (inet_pton(AF_INET, address, &base) != 1 || inet_pton(AF_INET, via, &gateway) != 1)
         return false;
-    *ret = (struct network_route){.base = ntohl(base.s_addr), .bits = (int)bits, .via = ntohl(gateway.s_addr)};
+    *ret = (struct netlink_route){.base = ntohl(base.s_addr), .bits = (int)bits, .via = ntohl(gateway.s_addr)};
     return true;
 }
 
-static int talk(struct nlmsghdr *request, mnl_cb_t callback, void *arg, struct kp_error *error)
-{
-    char buffer[8192];
-    struct mnl_socket *socket = mnl_socket_open(NETLINK_ROUTE);
-    if (!socket)
-        return kp_fail_errno(error, "netlink socket");
-    unsigned seq = (unsigned)kp_now_ns();
-    request->nlmsg_seq = seq;
-    int rc = mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID);
-    unsigned port = mnl_socket_get_portid(socket);
-    ssize_t n = rc < 0 ? -1 : mnl_socket_sendto(socket, request, request->nlmsg_len);
-    if (n >= 0)
-        n = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
-    while (n > 0) {
-        rc = mnl_cb_run(buffer, (size_t)n, seq, port, callback, arg);
-        if (rc <= MNL_CB_STOP)
-            break;
-        n = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
-    }
-    int saved = errno;
-    mnl_socket_close(socket);
-    errno = saved;
-    return n < 0 || rc < 0 ? kp_fail_errno(error, "netlink route request") : 0;
-}
-
-static struct nlmsghdr *make(char *buffer, int type, int flags, const struct network_route *route)
+static struct nlmsghdr *make(char *buffer, int type, int flags, const struct netlink_route *route)
 {
     struct nlmsghdr *header = mnl_nlmsg_put_header(buffer);
     header->nlmsg_type = (uint16_t)type;
@@ -58,7 +31,7 @@ static struct nlmsghdr *make(char *buffer, int type, int flags, const struct net
     rt->rtm_family = AF_INET;
     rt->rtm_dst_len = (unsigned char)route->bits;
     rt->rtm_table = RT_TABLE_MAIN;
-    rt->rtm_protocol = NETWORK_PROTOCOL;
+    rt->rtm_protocol = NETLINK_PROTOCOL;
     rt->rtm_scope = RT_SCOPE_UNIVERSE;
     rt->rtm_type = RTN_UNICAST;
     mnl_attr_put_u32(header, RTA_DST, htonl(route->base));
@@ -66,16 +39,16 @@ static struct nlmsghdr *make(char *buffer, int type, int flags, const struct net
     return header;
 }
 
-int network_route_replace(const struct network_route *route, struct kp_error *error)
+int netlink_route_replace(const struct netlink_route *route, struct kp_error *error)
 {
     char buffer[512];
-    return talk(make(buffer, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route), NULL, NULL, error);
+    return netlink_talk(make(buffer, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, route), NULL, NULL, error);
 }
 
-int network_route_delete(const struct network_route *route, struct kp_error *error)
+int netlink_route_delete(const struct netlink_route *route, struct kp_error *error)
 {
     char buffer[512];
-    int code = talk(make(buffer, RTM_DELROUTE, 0, route), NULL, NULL, error);
+    int code = netlink_talk(make(buffer, RTM_DELROUTE, 0, route), NULL, NULL, error);
     if (code < 0 && errno == ESRCH) {
         error->code = 0;
         return 0;
@@ -84,7 +57,7 @@ int network_route_delete(const struct network_route *route, struct kp_error *err
 }
 
 struct listing {
-    struct network_route *items;
+    struct netlink_route *items;
     size_t len;
 };
 
@@ -93,8 +66,8 @@ static int on_route(const struct nlmsghdr *header, void *arg)
     struct listing *listing = arg;
     const struct rtmsg *rt = mnl_nlmsg_get_payload(header);
     struct nlattr *attr;
-    struct network_route route = {.bits = rt->rtm_dst_len};
-    if (rt->rtm_protocol != NETWORK_PROTOCOL || rt->rtm_table != RT_TABLE_MAIN || listing->len >= ROUTES_MAX)
+    struct netlink_route route = {.bits = rt->rtm_dst_len};
+    if (rt->rtm_protocol != NETLINK_PROTOCOL || rt->rtm_table != RT_TABLE_MAIN || listing->len >= ROUTES_MAX)
         return MNL_CB_OK;
     mnl_attr_for_each(attr, header, sizeof(*rt))
     {
@@ -108,7 +81,7 @@ static int on_route(const struct nlmsghdr *header, void *arg)
     return MNL_CB_OK;
 }
 
-int network_routes_list(struct network_route **ret_routes, size_t *ret_count, struct kp_error *error)
+int netlink_routes_list(struct netlink_route **ret_routes, size_t *ret_count, struct kp_error *error)
 {
     char buffer[512];
     struct listing listing = {0};
@@ -117,7 +90,7 @@ int network_routes_list(struct network_route **ret_routes, size_t *ret_count, st
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     struct rtmsg *rt = mnl_nlmsg_put_extra_header(header, sizeof(*rt));
     rt->rtm_family = AF_INET;
-    if (talk(header, on_route, &listing, error) < 0) {
+    if (netlink_talk(header, on_route, &listing, error) < 0) {
         free(listing.items);
         return error->code;
     }

@@ -1,0 +1,42 @@
+/* lib/netlink: routes and addresses of this network namespace, over rtnetlink (libmnl), and announcing them. IPv4. */
+#ifndef KP_NETLINK_H
+#define KP_NETLINK_H
+
+#include "lib/base/base.h"
+
+/* ---- route.c: routes in table main that kprov made (routing protocol NETLINK_PROTOCOL) */
+#define NETLINK_PROTOCOL 97
+/* Host byte order throughout. */
+struct netlink_route {
+    uint32_t base;
+    int bits;
+    uint32_t via;
+};
+/* "10.244.1.0/24" and "10.89.0.3". False when either is no IPv4. */
+bool netlink_route_parse(const char *cidr, const char *via, struct netlink_route *ret);
+/* *ret_routes is the caller's to free. */
+int netlink_routes_list(struct netlink_route **ret_routes, size_t *ret_count, struct kp_error *error) KP_NODISCARD;
+int netlink_route_replace(const struct netlink_route *route, struct kp_error *error) KP_NODISCARD;
+int netlink_route_delete(const struct netlink_route *route, struct kp_error *error) KP_NODISCARD; /* absent is fine */
+
+/* ---- address.c */
+#define NETLINK_MAC_BYTES 6
+struct netlink_link {
+    unsigned index;
+    int prefix_len; /* of the address it was found by */
+    uint8_t mac[NETLINK_MAC_BYTES];
+};
+/* The link that has this address. KP_ENOTFOUND when none has; KP_EINVALID when it is no IPv4 address. */
+int netlink_link_of_address(const char *address, struct netlink_link *ret_link, struct kp_error *error) KP_NODISCARD;
+/* Adds address/32 to a link; one that is there is fine. */
+int netlink_address_add(const struct netlink_link *link, const char *address, struct kp_error *error) KP_NODISCARD;
+int netlink_address_delete(const struct netlink_link *link, const char *address, struct kp_error *error) KP_NODISCARD; /* absent is fine */
+
+/* ---- announce.c */
+#define NETLINK_ARP_BYTES 28
+/* One gratuitous ARP to everybody on the link: the address is at this link's hardware address now. */
+int netlink_announce(const struct netlink_link *link, const char *address, struct kp_error *error) KP_NODISCARD;
+/* The packet itself, without its Ethernet header. address_be: network order. */
+void netlink_arp_announcement(const uint8_t mac[NETLINK_MAC_BYTES], uint32_t address_be, uint8_t ret[NETLINK_ARP_BYTES]);
+
+#endif

@@ -1,0 +1,198 @@
+/* kprov-vip: keeps the address of the API on one control-plane machine whose API server answers. Who may hold it is
+   decided by a Lease, renewed through the machine's own API server; whoever takes it announces it by gratuitous ARP. */
+#include "lib/client/client.h"
+#include "lib/loop/loop.h"
+#include "lib/netlink/netlink.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define LEASE_NAMESPACE "kube-system"
+#define LEASE_NAME "kprov-vip"
+/* Another machine may take the address 3 s after the last renewal, which bounds how long nobody answers; the holder
+   gives it up a second before. */
+#define LEASE_MS 3000
+#define RENEW_DEADLINE_MS 2000
+#define RETRY_MS 400
+#define REQUEST_TIMEOUT_MS 1000
+#define CHECK_MS 250
+#define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
+#define FAILURES_MAX 4   /* checks in a row until the API server counts as gone */
+
+struct vip {
+    const char *address, *node_ip, *identity, *kubeconfig;
+    bool leader_elect;
+    int64_t verbosity;
+    struct netlink_link link;
+    struct client *client;
+    volatile bool stop; /* read by the elector */
+    atomic_bool lost;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+};
+
+static struct vip vip = {.leader_elect = true, .kubeconfig = "/etc/kubernetes/vip.conf"};
+
+static const struct kp_flag flags[] = {
+    {"address", 0, KP_FLAG_STRING, &vip.address, "the address to keep", NULL},
+    {"node-ip", 0, KP_FLAG_STRING, &vip.node_ip, "the machine's own address: its link gets the other one too", NULL},
+    {"identity", 0, KP_FLAG_STRING, &vip.identity, "name of this machine in the lease", NULL},
+    {"kubeconfig", 0, KP_FLAG_STRING, &vip.kubeconfig, "how to reach the machine's own API server", NULL},
+    {"leader-elect", 0, KP_FLAG_BOOL, &vip.leader_elect, "false: this is the only control plane, the address stays here", NULL},
+    {"v", 'v', KP_FLAG_I64, &vip.verbosity, "log level", NULL},
+    {0},
+};
+
+static bool stopping(void)
+{
+    return __atomic_load_n(&vip.stop, __ATOMIC_ACQUIRE);
+}
+
+static void pause_ms(int64_t ms)
+{
+    int64_t until_ms = kp_mono_ms() + ms;
+    const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000};
+    pthread_mutex_lock(&vip.lock);
+    if (!stopping())
+        pthread_cond_clockwait(&vip.changed, &vip.lock, CLOCK_MONOTONIC, &until);
+    pthread_mutex_unlock(&vip.lock);
+}
+
+static bool api_is_ready(void)
+{
+    struct kp_error error = {0};
+    return client_raw(vip.client, "GET", "/readyz", NULL, NULL, 0, NULL, NULL, &error) == 0;
+}
+
+static void on_lost(void *arg)
+{
+    atomic_store(&vip.lost, true);
+}
+
+static void announce(void)
+{
+    struct kp_error error = {0};
+    if (netlink_announce(&vip.link, vip.address, &error) < 0)
+        kp_warn("address not announced", "error", error.message, NULL);
+}
+
+/* Until the lease is lost, the API server does not answer any more, or the program ends. */
+static void hold(void)
+{
+    int failures = 0;
+    int64_t announced_ms = 0;
+    while (!stopping() && !atomic_load(&vip.lost) && failures < FAILURES_MAX) {
+        if (kp_mono_ms() - announced_ms >= ANNOUNCE_MS) {
+            announce();
+            announced_ms = kp_mono_ms();
+        }
+        pause_ms(CHECK_MS);
+        failures = !vip.leader_elect || api_is_ready() ? 0 : failures + 1;
+    }
+    if (failures >= FAILURES_MAX)
+        kp_warn("the API server of this machine does not answer: the address is given up", "address", vip.address, NULL);
+}
+
+static int take_turn(struct kp_error *error)
+{
+    const struct client_elector_config config = {
+        .ns = LEASE_NAMESPACE, .name = LEASE_NAME, .identity = vip.identity,
+        .lease_ms = LEASE_MS, .renew_deadline_ms = RENEW_DEADLINE_MS, .retry_ms = RETRY_MS,
+    };
+    struct client_elector *elector = NULL;
+    atomic_store(&vip.lost, false);
+    if (vip.leader_elect) {
+        while (!stopping() && !api_is_ready())
+            pause_ms(CHECK_MS);
+        if (client_elector_acquire(vip.client, &config, &vip.stop, on_lost, NULL, &elector, error) < 0)
+            return error->code;
+    }
+    int code = netlink_address_add(&vip.link, vip.address, error);
+    if (code == 0) {
+        kp_info("holding", "address", vip.address, NULL);
+        hold();
+        if (vip.leader_elect)
+            code = netlink_address_delete(&vip.link, vip.address, error);
+    }
+    client_elector_release(elector); /* after the address: two never have it because of us */
+    return code;
+}
+
+static void *run(void *arg)
+{
+    while (!stopping()) {
+        struct kp_error error = {0};
+        if (take_turn(&error) < 0 && !stopping()) {
+            kp_warn("the address could not be kept, trying again", "address", vip.address, "error", error.message, NULL);
+            pause_ms(CHECK_MS);
+        }
+    }
+    return NULL;
+}
+
+static int prepare(struct loop *loop, struct kp_arena *arena, struct kp_error *error)
+{
+    struct client_config config;
+    if (kp_empty(vip.address) || kp_empty(vip.node_ip) || kp_empty(vip.identity))
+        return kp_fail(error, KP_EUSAGE, "--address, --node-ip and --identity are needed");
+    if (netlink_link_of_address(vip.node_ip, &vip.link, error) < 0)
+        return error->code;
+    /* One that a killed predecessor left: somebody else may hold the lease by now. */
+    if (vip.leader_elect && netlink_address_delete(&vip.link, vip.address, error) < 0)
+        return error->code;
+    if (loop_start(loop, "client", error) < 0 ||
+        client_config_from_kubeconfig(vip.kubeconfig, NULL, arena, &config, error) < 0)
+        return error->code;
+    config.user_agent = "kprov-vip/" KP_VERSION;
+    config.timeout_ms = REQUEST_TIMEOUT_MS;
+    return client_new(loop, &config, &vip.client, error);
+}
+
+static int serve(struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct loop *loop = loop_new();
+    pthread_t thread;
+    sigset_t set;
+    int signum;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* before any thread: all inherit it, sigwait takes them */
+    signal(SIGPIPE, SIG_IGN);
+    pthread_mutex_init(&vip.lock, NULL);
+    pthread_cond_init(&vip.changed, NULL);
+    int code = prepare(loop, arena, error);
+    if (code == 0) {
+        KP_ASSERT(pthread_create(&thread, NULL, run, NULL) == 0);
+        sigwait(&set, &signum);
+        kp_info("ending", "signal", strsignal(signum), NULL);
+        pthread_mutex_lock(&vip.lock);
+        __atomic_store_n(&vip.stop, true, __ATOMIC_RELEASE);
+        pthread_cond_broadcast(&vip.changed);
+        pthread_mutex_unlock(&vip.lock);
+        pthread_join(thread, NULL);
+    }
+    client_free(vip.client);
+    loop_free(loop);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct kp_error error = {0};
+    bool help = false;
+    int code = kp_flags_parse(flags, argc, argv, NULL, &help, &error);
+    if (code == 0 && help) {
+        kp_flags_print(flags, stdout);
+        return 0;
+    }
+    kp_log_init("kprov-vip", vip.verbosity >= 4 ? KP_LOG_DEBUG : KP_LOG_INFO);
+    if (code == 0)
+        code = serve(&error);
+    if (code < 0)
+        fprintf(stderr, "kprov-vip: %s\n", error.message);
+    return code < 0 ? kp_code_info(error.code)->exit_status : 0;
+}
