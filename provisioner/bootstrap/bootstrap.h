@@ -62,7 +62,8 @@ struct bootstrap_node {
 struct bootstrap_cluster {
     const struct config *config;
     const struct pki *pki;
-    const char *endpoint;  /* "https://10.89.0.10:6443" */
+    const char *endpoint;    /* "https://10.89.0.10:6443" */
+    const char *api_address; /* the endpoint's address: held by one control plane at a time (nodeimage/vip) */
     const char *uid;
     const struct bootstrap_node *nodes; /* all of them */
     size_t n_nodes;
@@ -82,7 +83,7 @@ struct bootstrap_args {
 void bootstrap_args_set(struct bootstrap_args *args, const char *name, const char *value); /* borrows */
 /* The cluster file's flags for a component on top. */
 void bootstrap_args_override(struct bootstrap_args *args, const struct config *config, const char *component);
-#define BOOTSTRAP_STATIC_PODS 4
+#define BOOTSTRAP_STATIC_PODS 5
 struct bootstrap_static_pod {
     const char *name; /* "etcd" */
     const char *manifest; /* YAML, in the arena */

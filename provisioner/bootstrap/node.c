@@ -59,10 +59,10 @@ static int add_control_plane_certs(struct node_writer *writer)
         "kubernetes", "kubernetes.default", "kubernetes.default.svc",
         kp_arena_printf(writer->arena, "kubernetes.default.svc.%s", domain), name, "localhost", NULL,
     };
-    const char *api_addresses[BOOTSTRAP_SANS_MAX + 3] = {
-        config_cidr_address(config->network.service_cidr, 1, writer->arena), "127.0.0.1",
+    const char *api_addresses[BOOTSTRAP_SANS_MAX + 4] = {
+        config_cidr_address(config->network.service_cidr, 1, writer->arena), "127.0.0.1", writer->cluster->api_address,
     };
-    size_t n = 2;
+    size_t n = 3;
     for (size_t i = 0; i < writer->cluster->n_nodes && n < BOOTSTRAP_SANS_MAX; i++) {
         if (writer->cluster->nodes[i].control_plane)
             api_addresses[n++] = writer->cluster->nodes[i].address;
@@ -118,10 +118,16 @@ static int add_kubeconfig(struct node_writer *writer, const char *file, const ch
     return r;
 }
 
+/* What runs beside an API server talks to that one, as kubeadm has it - the kubelet too (ControlPlaneKubeletLocalMode): it
+   starts before the endpoint's address is anywhere. */
+static const char *own_endpoint(const struct node_writer *writer)
+{
+    return kp_arena_printf(writer->arena, "https://%s:%d", writer->node->address, BOOTSTRAP_API_PORT);
+}
+
 static int add_control_plane(struct node_writer *writer)
 {
-    /* What runs beside an API server talks to that one, as kubeadm has it. */
-    const char *own = kp_arena_printf(writer->arena, "https://%s:%d", writer->node->address, BOOTSTRAP_API_PORT);
+    const char *own = own_endpoint(writer);
     int r = add_control_plane_certs(writer);
     if (r == 0)
         r = add_control_plane_keys(writer);
@@ -131,6 +137,8 @@ static int add_control_plane(struct node_writer *writer)
         r = add_kubeconfig(writer, "controller-manager.conf", own, "system:kube-controller-manager", NULL);
     if (r == 0)
         r = add_kubeconfig(writer, "scheduler.conf", own, "system:kube-scheduler", NULL);
+    if (r == 0)
+        r = add_kubeconfig(writer, "vip.conf", own, "kprov:vip", NULL);
     if (r < 0)
         return r;
     struct bootstrap_static_pod pods[BOOTSTRAP_STATIC_PODS];
@@ -209,7 +217,8 @@ static int add_node_files(struct node_writer *writer)
     add_kubelet_config(writer);
     const struct pki_leaf serving = {user, "system:nodes", TLS_USAGE_SERVER, names, addresses};
     int r = add_leaf(writer, "/var/lib/kubelet/pki/kubelet", &writer->cluster->pki->ca, &serving);
-    return r < 0 ? r : add_kubeconfig(writer, "kubelet.conf", writer->cluster->endpoint, user, "system:nodes");
+    const char *server = node->control_plane ? own_endpoint(writer) : writer->cluster->endpoint;
+    return r < 0 ? r : add_kubeconfig(writer, "kubelet.conf", server, user, "system:nodes");
 }
 
 static const char *node_labels(const struct node_writer *writer)

@@ -23,6 +23,7 @@ struct static_pod {
     struct probe probes[3];
     size_t n_probes;
     const char *probe_host;
+    const char *capabilities; /* added ones, "NET_ADMIN, NET_RAW", or NULL */
 };
 
 void bootstrap_args_set(struct bootstrap_args *args, const char *name, const char *value)
@@ -71,6 +72,8 @@ static const char *print_pod(const struct bootstrap_cluster *cluster, const stru
         kp_buf_putc(&out, '\n');
     }
     kp_buf_printf(&out, "    resources: {requests: {cpu: %s, memory: %s}}\n", pod->cpu, pod->memory);
+    if (pod->capabilities)
+        kp_buf_printf(&out, "    securityContext: {capabilities: {add: [%s]}}\n", pod->capabilities);
     for (size_t i = 0; i < pod->n_probes; i++)
         print_probe(&out, pod, &pod->probes[i]);
     kp_buf_puts(&out, "    volumeMounts:\n");
@@ -236,6 +239,23 @@ static const char *scheduler_pod(const struct bootstrap_cluster *cluster, struct
     return print_pod(cluster, &pod, arena);
 }
 
+/* Holds the endpoint's address; alone it need not ask anybody. */
+static const char *vip_pod(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
+                           struct kp_arena *arena)
+{
+    struct static_pod pod = {
+        .component = "kprov-vip", .cpu = "10m", .memory = "8Mi", .capabilities = "NET_ADMIN, NET_RAW",
+        .mounts = {{"kubeconfig", "/etc/kubernetes/vip.conf", "FileOrCreate", true}},
+    };
+    struct bootstrap_args *args = &pod.args;
+    bootstrap_args_set(args, "address", cluster->api_address);
+    bootstrap_args_set(args, "node-ip", node->address);
+    bootstrap_args_set(args, "identity", node->name);
+    bootstrap_args_set(args, "kubeconfig", "/etc/kubernetes/vip.conf");
+    bootstrap_args_set(args, "leader-elect", cluster->config->control_plane.replicas > 1 ? "true" : "false");
+    return print_pod(cluster, &pod, arena);
+}
+
 void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
                            struct kp_arena *arena, struct bootstrap_static_pod ret[BOOTSTRAP_STATIC_PODS])
 {
@@ -243,4 +263,5 @@ void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct
     ret[1] = (struct bootstrap_static_pod){"kube-apiserver", apiserver_pod(cluster, node, arena)};
     ret[2] = (struct bootstrap_static_pod){"kube-controller-manager", controller_manager_pod(cluster, arena)};
     ret[3] = (struct bootstrap_static_pod){"kube-scheduler", scheduler_pod(cluster, arena)};
+    ret[4] = (struct bootstrap_static_pod){"kprov-vip", vip_pod(cluster, node, arena)};
 }

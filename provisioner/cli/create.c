@@ -140,11 +140,16 @@ static int prepare_nodes(struct create *create, struct kp_error *error)
         };
         r = cloud_address_reserve(create->cloud, uid, machine->name, create->arena, &nodes[i].address, error);
     }
+    /* Of no machine: it stays when control planes come and go. */
+    const char *api_name = kp_arena_printf(create->arena, "%s-api", create->cluster.name), *api_address = NULL;
+    if (r == 0)
+        r = cloud_address_reserve(create->cloud, uid, api_name, create->arena, &api_address, error);
     if (r < 0)
         return r;
-    create->cluster.endpoint = kp_arena_printf(create->arena, "https://%s:%d", nodes[0].address, BOOTSTRAP_API_PORT);
+    create->cluster.endpoint = kp_arena_printf(create->arena, "https://%s:%d", api_address, BOOTSTRAP_API_PORT);
     create->bootstrap = (struct bootstrap_cluster){
-        .config = &create->cluster.config, .pki = create->pki, .endpoint = create->cluster.endpoint, .uid = uid,
+        .config = &create->cluster.config, .pki = create->pki, .endpoint = create->cluster.endpoint,
+        .api_address = api_address, .uid = uid,
         .nodes = nodes, .n_nodes = create->plan.n_machines,
     };
     return state_write(create->state, &create->cluster, error);

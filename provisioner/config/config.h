@@ -11,6 +11,7 @@
 #define CONFIG_NAME_MAX 32 /* bytes: leaves room for "-<pool>-<number>" in a host name */
 #define CONFIG_POOLS_MAX 32
 #define CONFIG_REPLICAS_MAX 100 /* of one pool */
+#define CONFIG_CONTROL_PLANES_MAX 7 /* as etcd's documentation advises */
 #define CONFIG_TAINTS_MAX 16
 #define CONFIG_ARGS_MAX 64 /* of one component */
 

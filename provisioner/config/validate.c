@@ -133,9 +133,9 @@ int config_validate(const struct config *config, struct kp_error *error)
     if (!kp_streq(config->kubernetes_version, CONFIG_KUBERNETES_VERSION))
         return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" is not supported: must be \"%s\"",
                        config->kubernetes_version, CONFIG_KUBERNETES_VERSION);
-    /* etcd's members cannot be joined to each other yet: one control plane, or none of the data is safe. */
-    if (config->control_plane.replicas != 1)
-        return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1 in this version, not %lld",
+    /* etcd needs a majority: of an even number no more may fail than of one less. */
+    if (config->control_plane.replicas % 2 == 0 || config->control_plane.replicas > CONFIG_CONTROL_PLANES_MAX)
+        return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld: etcd needs a majority of an odd number",
                        (long long)config->control_plane.replicas);
     for (size_t i = 0; i < config->n_pools; i++) {
         int r = check_pool(config, i, error);

@@ -31,7 +31,7 @@ static int setup(void **state)
                                        .prefix_len = 24, .control_plane = true, .provider_id = "local://u/demo-cp-1"};
     nodes[1] = (struct bootstrap_node){.name = "demo-worker-1", .address = "10.89.0.11", .gateway = "10.89.0.1",
                                        .prefix_len = 24, .pool = &config.pools[0], .provider_id = "local://u/demo-worker-1"};
-    cluster = (struct bootstrap_cluster){.config = &config, .endpoint = "https://10.89.0.10:6443", .uid = "u",
+    cluster = (struct bootstrap_cluster){.config = &config, .endpoint = "https://10.89.0.9:6443", .api_address = "10.89.0.9", .uid = "u",
                                          .nodes = nodes, .n_nodes = 2};
     if (pki_create(&pki, NULL) < 0)
         return -1;

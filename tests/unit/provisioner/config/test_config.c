@@ -58,7 +58,7 @@ static const struct {
     {"spec:\n  nodePools:\n  - name: a\n    replica: 2\n", "c.yaml:8: unknown field \"spec.nodePools[0].replica\""},
     {"spec:\n  network: {podCidr: 10.0.0.0/16}\n", "c.yaml:6: unknown field \"spec.network.podCidr\""},
     {"sepc: {}\n", "c.yaml:5: unknown field \"sepc\""},
-    {"spec:\n  controlPlane: {replicas: 3}\n", "spec.controlPlane.replicas: must be 1 in this version, not 3"},
+    {"spec:\n  controlPlane: {replicas: 4}\n", "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not 4"},
     {"spec:\n  controlPlane: {replicas: two}\n", "c.yaml:6: spec.controlPlane.replicas: must be a whole number"},
     {"spec:\n  controlPlane: {replicas: -1}\n", "c.yaml:6: spec.controlPlane.replicas: must be between 0 and 100, not -1"},
     {"spec:\n  provider: mars\n", "spec.provider: \"mars\" is not supported: must be \"local\""},
