@@ -15,7 +15,7 @@ O       := $(BUILD)
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
-PKGS := libuv libnghttp2 openssl lmdb yaml-0.1 jansson libprotobuf-c libnftables libmnl libcurl libssh2 zlib
+PKGS := libuv libnghttp2 openssl lmdb yaml-0.1 jansson libprotobuf-c libnftables libmnl libcurl libssh2 zlib libcrypt
 LINK_PKGS := $(PKGS)
 ifneq ($(filter-out clean help deps,$(or $(MAKECMDGOALS),all)),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -169,7 +169,7 @@ $(O)/bench/%: $(O)/obj/tests/bench/%.o $(ALL_ARCHIVES)
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
-        libssh2-1-dev libseccomp-dev iproute2 nftables mmdebstrap curl
+        libssh2-1-dev libcrypt-dev libseccomp-dev iproute2 nftables mmdebstrap curl
 TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
              busybox-static
 

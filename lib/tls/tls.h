@@ -214,4 +214,19 @@ int tls_jwt_verify(const char *token, struct tls_key *const *keys, size_t key_co
 /* Appends one JWK object {"use":"sig","kty":...,"kid":...,"alg":...,...} of the public half. */
 int tls_key_to_jwk(const struct tls_key *key, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
 
+/* One configured algorithm of RFC 7518 or 8037 - HS, RS, PS, ES with 256, 384 or 512, or EdDSA - and its key. HMAC's
+   secret is private_key as it is; else PEM, either half or both. KP_ENOTSUPPORTED for another algorithm. */
+struct tls_jws;
+int tls_jws_new(const char *algorithm, struct kp_bytes private_key, struct kp_bytes public_key, struct tls_jws **ret_jws,
+                struct kp_error *error) KP_NODISCARD;
+void tls_jws_free(struct tls_jws *jws); /* accepts NULL */
+KP_DEFINE_AUTO(struct tls_jws *, tls_jws_free)
+bool tls_jws_can_sign(const struct tls_jws *jws);
+const char *tls_jws_algorithm(const struct tls_jws *jws);
+/* As tls_jwt_sign, without a kid. */
+int tls_jws_sign(const struct tls_jws *jws, const char *payload_json, struct kp_buf *out, struct kp_error *error)
+    KP_NODISCARD;
+/* Only the signature, by this algorithm; what the header claims is the caller's to check. KP_EUNAUTHORIZED. */
+int tls_jws_verify(const struct tls_jws *jws, const char *token, struct kp_error *error) KP_NODISCARD;
+
 #endif

@@ -8,7 +8,8 @@
 #define BACKEND_MAP_MIN ((size_t)1 << 30)
 #define BACKEND_COMMITTER_STACK ((size_t)256 << 10)
 
-static const char *const bucket_names[BACKEND_BUCKET_COUNT] = {"key", "meta", "lease", "alarm", "members", "auth"};
+static const char *const bucket_names[BACKEND_BUCKET_COUNT] = {"key", "meta", "lease", "alarm", "members",
+                                                                "auth", "authUsers", "authRoles"};
 
 int backend_lmdb_fail(struct kp_error *error, int rc, const char *what, const char *path)
 {

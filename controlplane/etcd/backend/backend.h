@@ -19,7 +19,9 @@ enum backend_bucket {
     BACKEND_LEASE,   /* lease id (8 bytes, big endian) -> TTL */
     BACKEND_ALARM,   /* member id, alarm type -> nothing */
     BACKEND_MEMBERS, /* member id -> member record */
-    BACKEND_AUTH,    /* users, roles */
+    BACKEND_AUTH,    /* whether users are asked for, and how often users and roles changed */
+    BACKEND_AUTH_USERS, /* name -> authpb.User */
+    BACKEND_AUTH_ROLES, /* name -> authpb.Role */
     BACKEND_BUCKET_COUNT,
 };
 
