@@ -165,6 +165,11 @@ int grpc_call_send(struct grpc_call *call, const ProtobufCMessage *message)
     return http_call_send(handle(call), framed);
 }
 
+int grpc_call_send_blob(struct grpc_call *call, struct kp_blob *framed)
+{
+    return http_call_send(handle(call), framed);
+}
+
 void grpc_call_send_end(struct grpc_call *call)
 {
     http_call_send_end(handle(call));

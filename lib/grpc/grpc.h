@@ -193,6 +193,7 @@ struct grpc_call *grpc_call_open(struct grpc_channel *channel, const char *path,
                                  const struct grpc_call_options *options, const struct grpc_call_callbacks *callbacks,
                                  void *arg);
 int grpc_call_send(struct grpc_call *call, const ProtobufCMessage *message); /* 0 or KP_ECANCELLED when over */
+int grpc_call_send_blob(struct grpc_call *call, struct kp_blob *framed);     /* from grpc_pack; own reference */
 void grpc_call_send_end(struct grpc_call *call);
 size_t grpc_call_queued(struct grpc_call *call);
 void grpc_call_cancel(struct grpc_call *call); /* on_end comes with GRPC_CANCELLED unless it already came */

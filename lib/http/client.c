@@ -527,6 +527,34 @@ void http_client_set_tls(struct http_client *client, struct tls_context *tls)
     loop_call(client->loop, do_set_tls, &call);
 }
 
+struct break_call {
+    struct http_client *client;
+    const char *reason;
+};
+
+static void do_break(void *arg)
+{
+    struct break_call *call = arg;
+    struct http_client *client = call->client;
+    struct kp_error error = { 0 };
+    kp_fail(&error, KP_EUNAVAILABLE, "%s", call->reason);
+    for (size_t i = 0; i < client->endpoint_count; i++) {
+        /* Failing one may open others (put in front) but ends no other, as in on_sweep. */
+        for (struct client_conn *conn = client->endpoints[i].conns, *next; conn; conn = next) {
+            cconn_hold(conn);
+            cconn_fail(conn, &error);
+            next = conn->next;
+            cconn_release(conn);
+        }
+    }
+}
+
+void http_client_break(struct http_client *client, const char *reason)
+{
+    struct break_call call = { client, reason };
+    loop_call(client->loop, do_break, &call);
+}
+
 static void do_close(void *arg)
 {
     struct http_client *client = arg;

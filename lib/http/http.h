@@ -232,6 +232,9 @@ int http_client_new(struct loop *loop, const struct http_client_config *config, 
                     struct kp_error *error) KP_NODISCARD;
 /* Any thread. New connections use tls instead (certificate rotation); idle ones are closed. */
 void http_client_set_tls(struct http_client *client, struct tls_context *tls);
+/* Loop thread, or any other. Every connection, also one being made, counts as broken: its calls fail with KP_EUNAVAILABLE and
+   reason; later ones get a new connection. For users that know better than TCP that the other side has gone. */
+void http_client_break(struct http_client *client, const char *reason);
 /* Ends running calls with KP_ECANCELLED, closes, frees. Any thread but the loop's; no http_client_do may be running. */
 void http_client_free(struct http_client *client);
 KP_DEFINE_AUTO(struct http_client *, http_client_free)
