@@ -97,7 +97,7 @@ static const struct kp_flag flag_table[] = {
     I64("max-requests-inflight", max_readonly, "reads at once"),
     STRING("runtime-config", runtime_config, "accepted; all stable versions are served"),
     STRING("feature-gates", feature_gates, "accepted; features are not switched"),
-    STRING("endpoint-reconciler-type", endpoint_reconciler_type, "accepted; endpoints are kept by each server itself"),
+    STRING("endpoint-reconciler-type", endpoint_reconciler_type, "accepted; each server keeps a lease, as \"lease\" does upstream"),
     {"v", 'v', KP_FLAG_I64, &flags.v, "log level; 4 and more: every request", NULL},
     {NULL, 0, KP_FLAG_STRING, NULL, NULL, NULL},
 };

@@ -130,4 +130,11 @@ void ip_ranges_free(struct ip_ranges *ranges);
 void ip_ranges_list(const struct ip_ranges *ranges, struct kp_arena *arena, struct kp_string_list *ret);
 const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *arena); /* the address of the Service "kubernetes" */
 
+/* ---- bootstrap.c: the server's own writes */
+struct registry_request registry_own_request(struct kp_arena *arena, struct api_status *status, const struct kp_resource *resource, const char *ns,
+                                             const char *name);
+/* 1 when created, 0 when it was there. */
+int registry_create_if_absent(struct registry *registry, struct kp_arena *arena, const struct kp_resource *resource, const char *ns, void *obj,
+                              struct kp_error *error);
+
 #endif

@@ -56,6 +56,8 @@ int store_commit(struct store *store, const struct store_op *ops, size_t count, 
                  struct store_kv *ret_current, struct kp_error *error) KP_NODISCARD;
 /* A lease of at least ttl_s seconds, shared by what is written within the same minute. */
 int store_lease(struct store *store, int64_t ttl_s, int64_t *ret_lease, struct kp_error *error) KP_NODISCARD;
+/* One of exactly ttl_s seconds (or the store's least), for this caller alone. */
+int store_lease_own(struct store *store, int64_t ttl_s, int64_t *ret_lease, struct kp_error *error) KP_NODISCARD;
 int store_compact(struct store *store, int64_t revision, struct kp_error *error) KP_NODISCARD;
 
 struct store_event {

@@ -220,6 +220,19 @@ int store_commit(struct store *store, const struct store_op *ops, size_t count, 
 }
 
 /* ---- leases and compaction ---------------------------------------------------------------------------------------------- */
+int store_lease_own(struct store *store, int64_t ttl_s, int64_t *ret_lease, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    Etcdserverpb__LeaseGrantRequest request = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
+    ProtobufCMessage *message = NULL;
+    request.ttl = ttl_s;
+    if (grpc_call(store->channel, "/etcdserverpb.Lease/LeaseGrant", &request.base, &etcdserverpb__lease_grant_response__descriptor, NULL,
+                  arena, &message, error) < 0)
+        return kp_wrap(error, "grant a lease of %lld s", (long long)ttl_s);
+    *ret_lease = ((const Etcdserverpb__LeaseGrantResponse *)message)->id;
+    return 0;
+}
+
 int store_lease(struct store *store, int64_t ttl_s, int64_t *ret_lease, struct kp_error *error)
 {
     int64_t now_ms = kp_mono_ms();
@@ -229,15 +242,10 @@ int store_lease(struct store *store, int64_t ttl_s, int64_t *ret_lease, struct k
     pthread_mutex_unlock(&store->mutex);
     if (fits)
         return 0;
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    Etcdserverpb__LeaseGrantRequest request = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
-    ProtobufCMessage *message = NULL;
-    request.ttl = ttl_s + LEASE_SHARED_MS / 1000;
-    if (grpc_call(store->channel, "/etcdserverpb.Lease/LeaseGrant", &request.base, &etcdserverpb__lease_grant_response__descriptor, NULL,
-                  arena, &message, error) < 0)
-        return kp_wrap(error, "grant a lease of %lld s", (long long)ttl_s);
+    if (store_lease_own(store, ttl_s + LEASE_SHARED_MS / 1000, ret_lease, error) < 0)
+        return error->code;
     pthread_mutex_lock(&store->mutex);
-    store->lease = *ret_lease = ((const Etcdserverpb__LeaseGrantResponse *)message)->id;
+    store->lease = *ret_lease;
     store->lease_ttl_s = ttl_s;
     store->lease_at_ms = now_ms;
     pthread_mutex_unlock(&store->mutex);
