@@ -5,6 +5,12 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+/* The API's address moves to another machine when its holder dies; watches must notice in seconds, not when TCP does.
+   (client-go: 30 s and 15 s.) A machine that took the address over answers the first ping with a reset. */
+#define PING_INTERVAL_MS 3000
+#define PING_TIMEOUT_MS 5000
+#define CONNECT_TIMEOUT_MS 3000
+
 #define CLIENT_TIMEOUT_MS_DEFAULT 30000
 #define CLIENT_HEADERS_MAX 6
 #define CLIENT_ERROR_BODY_MAX 65536
@@ -59,6 +65,9 @@ int client_new(struct loop *loop, const struct client_config *config, struct cli
         .tls = client->tls,
         .tls_server_name = config->tls_server_name,
         .user_agent = client->user_agent,
+        .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+        .ping_interval_ms = PING_INTERVAL_MS,
+        .ping_timeout_ms = PING_TIMEOUT_MS,
     };
     if (http_client_new(loop, &http, &client->http, error) < 0)
         return error->code;
