@@ -166,6 +166,16 @@ $(O)/bench/%: $(O)/obj/tests/bench/%.o $(ALL_ARCHIVES)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
 
+# ---- checkers of histories: tests/check/check_*.c, on libc alone; sim-real: members as real processes under faults -----------
+CHECKERS := $(patsubst tests/check/%.c,$(O)/check/%,$(wildcard tests/check/check_*.c tests/check/make_*.c))
+CHECK_OBJS := $(patsubst %.c,$(O)/obj/%.o,$(filter-out tests/check/check_%.c tests/check/make_%.c,$(wildcard tests/check/*.c)))
+$(O)/check/%: $(O)/obj/tests/check/%.o $(CHECK_OBJS)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $^ -lm
+checkers: $(CHECKERS)
+test-checkers: $(CHECKERS)
+	@BUILD=$(O) tests/check/run
+
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
@@ -209,6 +219,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
