@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#define RELOAD_INTERVAL_MS 10000
+#define RETRY_MS 10000 /* files that did not load are tried again after this, or when they change */
 #define ALPN_WIRE_MAX 255
 
 struct file_stamp {
@@ -25,15 +25,19 @@ enum { SOURCE_CERT, SOURCE_KEY, SOURCE_CA, SOURCE_COUNT };
 
 struct tls_context {
     int refs; /* atomic */
-    bool server, skip_verify, tls13_only;
+    bool server, skip_verify;
+    enum tls_version version_min, version_max;
+    char *ciphers; /* of TLS 1.2, as OpenSSL spells them; NULL: ours */
     enum tls_client_cert client_cert;
+    int64_t (*now_ms)(void);
     unsigned char alpn[ALPN_WIRE_MAX]; /* length-prefixed names */
     unsigned alpn_len;
     pthread_mutex_t lock; /* guards what follows */
     struct source sources[SOURCE_COUNT];
     SSL_CTX *ssl_ctx;
     struct tls_cert *leaf;
-    int64_t next_check_ms;
+    struct file_stamp failed[SOURCE_COUNT]; /* what did not load the last time */
+    int64_t retry_ms;                       /* 0: the last load was good */
 };
 
 static const char *const source_names[] = {"certificate", "key", "CA bundle"};
@@ -117,11 +121,16 @@ static int use_ca(SSL_CTX *ctx, const char *ca_pem, bool server, struct kp_error
     return rc < 0 ? rc : 0;
 }
 
+static int version_number(enum tls_version version, int otherwise)
+{
+    return version == TLS_VERSION_1_2 ? TLS1_2_VERSION : version == TLS_VERSION_1_3 ? TLS1_3_VERSION : otherwise;
+}
+
 static int set_rules(const struct tls_context *context, SSL_CTX *ctx, struct kp_error *error)
 {
-    int oldest = context->tls13_only ? TLS1_3_VERSION : TLS1_2_VERSION;
-    if (!SSL_CTX_set_min_proto_version(ctx, oldest) ||
-        !SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20") ||
+    if (!SSL_CTX_set_min_proto_version(ctx, version_number(context->version_min, TLS1_2_VERSION)) ||
+        !SSL_CTX_set_max_proto_version(ctx, version_number(context->version_max, 0)) ||
+        !SSL_CTX_set_cipher_list(ctx, context->ciphers ? context->ciphers : "ECDHE+AESGCM:ECDHE+CHACHA20") ||
         !SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384"))
         return tls_openssl_fail(error, KP_EINTERNAL, "set TLS rules");
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
@@ -174,14 +183,18 @@ static int load_material(const struct tls_context *context, SSL_CTX *ctx, struct
     return rc;
 }
 
-/* Builds new material and swaps it in; the old stays on failure. The lock is held. */
-static int context_load(struct tls_context *context, struct kp_error *error)
+static void stamps_take(const struct tls_context *context, struct file_stamp stamps[SOURCE_COUNT])
 {
-    struct file_stamp stamps[SOURCE_COUNT] = {0};
-    for (int i = 0; i < SOURCE_COUNT; i++) { /* before reading: a change in between is then seen the next time */
+    memset(stamps, 0, SOURCE_COUNT * sizeof(*stamps));
+    for (int i = 0; i < SOURCE_COUNT; i++)
         if (context->sources[i].path)
             stamp_take(context->sources[i].path, &stamps[i]);
-    }
+}
+
+/* Builds new material and swaps it in; the old stays on failure. stamps were taken before: a change while reading is then
+   seen the next time. The lock is held. */
+static int context_load(struct tls_context *context, const struct file_stamp stamps[SOURCE_COUNT], struct kp_error *error)
+{
     SSL_CTX *ctx = SSL_CTX_new(context->server ? TLS_server_method() : TLS_client_method());
     if (!ctx)
         return tls_openssl_fail(error, KP_EINTERNAL, "make a TLS context");
@@ -198,6 +211,7 @@ static int context_load(struct tls_context *context, struct kp_error *error)
     tls_cert_unref(context->leaf);
     context->ssl_ctx = ctx;
     context->leaf = leaf;
+    context->retry_ms = 0;
     for (int i = 0; i < SOURCE_COUNT; i++)
         context->sources[i].stamp = stamps[i];
     return 0;
@@ -223,7 +237,9 @@ int tls_context_new(const struct tls_context_config *config, struct tls_context 
     pthread_mutex_init(&context->lock, NULL);
     context->server = config->server;
     context->skip_verify = config->insecure_skip_verify;
-    context->tls13_only = config->tls13_only;
+    context->version_min = config->tls13_only ? TLS_VERSION_1_3 : config->version_min;
+    context->version_max = config->version_max;
+    context->now_ms = config->now_ms ? config->now_ms : kp_mono_ms;
     context->client_cert = config->client_cert;
     const char *const pems[] = {config->cert_pem, config->key_pem, config->ca_pem};
     const char *const paths[] = {config->cert_file, config->key_file, config->ca_file};
@@ -237,49 +253,81 @@ int tls_context_new(const struct tls_context_config *config, struct tls_context 
         return kp_fail(error, KP_EINVALID, "TLS: a server needs a certificate");
     if (context->server && context->client_cert != TLS_CLIENT_CERT_NONE && !source_given(&context->sources[SOURCE_CA]))
         return kp_fail(error, KP_EINVALID, "TLS: to ask for client certificates a CA bundle is needed");
+    if (context->version_min && context->version_max && context->version_max < context->version_min)
+        return kp_fail(error, KP_EINVALID, "TLS: the lowest version is above the highest");
+    struct file_stamp stamps[SOURCE_COUNT];
     int rc = set_alpn(context, config->alpn, error);
     if (rc == 0)
-        rc = context_load(context, error);
+        rc = tls_cipher_list(config->cipher_suites, context->version_min, &context->ciphers, error);
+    if (rc == 0) {
+        stamps_take(context, stamps);
+        rc = context_load(context, stamps, error);
+    }
     if (rc < 0)
         return rc;
-    context->next_check_ms = kp_mono_ms() + RELOAD_INTERVAL_MS;
     *ret_context = KP_TAKE(context);
     return 0;
 }
 
-static int reload_locked(struct tls_context *context, struct kp_error *error)
+static bool stamps_differ(const struct file_stamp a[SOURCE_COUNT], const struct file_stamp b[SOURCE_COUNT])
 {
-    bool changed = false;
-    for (int i = 0; i < SOURCE_COUNT && !changed; i++) {
-        struct file_stamp stamp;
-        if (!context->sources[i].path)
-            continue;
-        stamp_take(context->sources[i].path, &stamp);
-        changed = !stamp_equal(&stamp, &context->sources[i].stamp);
-    }
-    if (!changed)
-        return 0;
-    int rc = context_load(context, error);
-    return rc < 0 ? rc : 1;
+    for (int i = 0; i < SOURCE_COUNT; i++)
+        if (!stamp_equal(&a[i], &b[i]))
+            return true;
+    return false;
+}
+
+static bool files_changed(const struct tls_context *context, const struct file_stamp stamps[SOURCE_COUNT])
+{
+    struct file_stamp loaded[SOURCE_COUNT];
+    for (int i = 0; i < SOURCE_COUNT; i++)
+        loaded[i] = context->sources[i].path ? context->sources[i].stamp : (struct file_stamp){0};
+    return stamps_differ(loaded, stamps);
 }
 
 int tls_context_reload(struct tls_context *context, struct kp_error *error)
 {
+    struct file_stamp stamps[SOURCE_COUNT];
     pthread_mutex_lock(&context->lock);
-    int rc = reload_locked(context, error);
+    stamps_take(context, stamps);
+    int rc = 0;
+    if (files_changed(context, stamps)) {
+        rc = context_load(context, stamps, error);
+        rc = rc < 0 ? rc : 1;
+    }
     pthread_mutex_unlock(&context->lock);
     return rc;
+}
+
+/* Before a handshake: three stat(2) calls when nothing changed. What does not load - caught between the writing of two
+   files, most likely - is told once, and tried again when it changes again or some time later. */
+static void reload_if_changed(struct tls_context *context)
+{
+    struct file_stamp stamps[SOURCE_COUNT];
+    struct kp_error error = {0};
+    stamps_take(context, stamps);
+    if (!files_changed(context, stamps)) {
+        context->retry_ms = 0;
+        return;
+    }
+    bool told = context->retry_ms && !stamps_differ(context->failed, stamps);
+    if (told && context->now_ms() < context->retry_ms)
+        return;
+    if (context_load(context, stamps, &error) == 0) {
+        kp_info("read changed TLS files", "file", context->sources[SOURCE_CERT].path ? context->sources[SOURCE_CERT].path : "",
+                NULL);
+        return;
+    }
+    if (!told)
+        kp_warn("TLS files changed but do not load; the old ones stay in use", "err", error.message, NULL);
+    memcpy(context->failed, stamps, sizeof(context->failed));
+    context->retry_ms = context->now_ms() + RETRY_MS;
 }
 
 SSL *tls_context_new_ssl(struct tls_context *context)
 {
     pthread_mutex_lock(&context->lock);
-    if (kp_mono_ms() >= context->next_check_ms) {
-        struct kp_error error = {0};
-        context->next_check_ms = kp_mono_ms() + RELOAD_INTERVAL_MS;
-        if (reload_locked(context, &error) < 0) /* caught between the writing of two files, most likely: tried again */
-            kp_warn("TLS files changed but do not load; the old ones stay in use", "err", error.message, NULL);
-    }
+    reload_if_changed(context);
     SSL *ssl = SSL_new(context->ssl_ctx);
     pthread_mutex_unlock(&context->lock);
     return ssl;
@@ -319,6 +367,7 @@ void tls_context_unref(struct tls_context *context)
         free(context->sources[i].pem);
         free(context->sources[i].path);
     }
+    free(context->ciphers);
     SSL_CTX_free(context->ssl_ctx);
     tls_cert_unref(context->leaf);
     pthread_mutex_destroy(&context->lock);

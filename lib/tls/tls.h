@@ -111,6 +111,7 @@ int tls_csr_sign(const struct tls_csr *csr, const struct tls_cert_options *optio
                  const struct tls_key *ca_key, struct tls_cert **ret_cert, struct kp_error *error) KP_NODISCARD;
 
 /* ==== contexts: what many sessions share ======================================================================== */
+enum tls_version { TLS_VERSION_DEFAULT, TLS_VERSION_1_2, TLS_VERSION_1_3 };
 enum tls_client_cert { TLS_CLIENT_CERT_NONE, TLS_CLIENT_CERT_REQUEST, TLS_CLIENT_CERT_REQUIRE };
 /* Of each pair the _pem text or the _file path may be given (copied). With files, tls_context_reload picks up changes. */
 struct tls_context_config {
@@ -122,14 +123,22 @@ struct tls_context_config {
     bool insecure_skip_verify;        /* client only: the server's certificate is not looked at */
     const char *const *alpn;          /* NULL-terminated, in order of preference; NULL: none */
     bool tls13_only;
+    enum tls_version version_min, version_max; /* default: from 1.2 to the newest */
+    /* Names as IANA has them, comma-separated ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"), for TLS 1.2; those of 1.3 are
+       accepted and change nothing. NULL or "": forward-secret AEAD ciphers only. KP_EINVALID for an unknown name. */
+    const char *cipher_suites;
+    int64_t (*now_ms)(void); /* NULL: kp_mono_ms */
 };
-/* Counted, thread-safe. TLS 1.2 and 1.3 with forward-secret AEAD ciphers only. */
+/* "TLS1.2", "TLS1.3" or "" as flags have them. 0 or KP_EINVALID. */
+int tls_version_parse(const char *text, enum tls_version *ret_version, struct kp_error *error) KP_NODISCARD;
+/* Counted, thread-safe. */
 struct tls_context;
 int tls_context_new(const struct tls_context_config *config, struct tls_context **ret_context, struct kp_error *error)
     KP_NODISCARD;
 /* Looks whether files changed (modification time, size, inode) and loads them; sessions begun keep what they had. Returns
    1 when something was loaded, 0 when nothing changed, or an error: then the old material stays. Any thread; cheap.
-   tls_session_new calls it by itself at most every 10 s, so certificate rotation needs no more than new files. */
+   tls_session_new does the same by itself, so certificate rotation needs no more than new files: the next handshake has
+   them. Files that do not load (a pair half written) are logged once and tried again when they change. */
 int tls_context_reload(struct tls_context *context, struct kp_error *error);
 /* The leaf in use (a reference), or NULL. */
 struct tls_cert *tls_context_cert(struct tls_context *context);

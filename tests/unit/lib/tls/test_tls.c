@@ -1,8 +1,10 @@
 /* Certificates, sessions over memory, rotation, hashes and tokens. */
 #include "lib/tls/tls.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -343,6 +345,117 @@ static void changed_files_are_loaded_and_bad_ones_refused(void **state)
     assert_int_equal(kp_remove_tree(folder, &error), 0);
 }
 
+static int64_t clock_ms = 1000;
+static int64_t test_clock(void)
+{
+    return clock_ms;
+}
+
+static const char *handshake_name(struct tls_context *context, char out[64])
+{
+    struct kp_error error = {0};
+    KP_AUTO(tls_session_free) struct tls_session *session = NULL;
+    assert_int_equal(tls_session_new(context, NULL, &session, &error), 0);
+    KP_AUTO(tls_cert_unref) struct tls_cert *cert = tls_context_cert(context);
+    snprintf(out, 64, "%s", tls_cert_info(cert)->common_name);
+    return out;
+}
+
+static void rotated_files_serve_the_next_handshake(void **state)
+{
+    struct pki *pki = *state;
+    struct kp_error error = {0};
+    char folder[] = "/tmp/test_tls.XXXXXX", name[64];
+    assert_non_null(mkdtemp(folder));
+    KP_AUTO_FREE char *cert = kp_asprintf("%s/a.crt", folder);
+    KP_AUTO_FREE char *key = kp_asprintf("%s/a.key", folder);
+    assert_int_equal(tls_cert_store(pki->server, cert, &error), 0);
+    assert_int_equal(tls_key_store(pki->server_key, key, &error), 0);
+    KP_AUTO(tls_context_unref) struct tls_context *context = NULL;
+    const struct tls_context_config config = {.server = true, .cert_file = cert, .key_file = key, .now_ms = test_clock};
+    assert_int_equal(tls_context_new(&config, &context, &error), 0);
+    assert_string_equal(handshake_name(context, name), "server");
+    /* Half of the pair: the old one serves on, also after it was tried again. */
+    assert_int_equal(tls_cert_store(pki->client, cert, &error), 0);
+    assert_string_equal(handshake_name(context, name), "server");
+    clock_ms += 60000;
+    assert_string_equal(handshake_name(context, name), "server");
+    /* The other half. */
+    assert_int_equal(tls_key_store(pki->client_key, key, &error), 0);
+    assert_string_equal(handshake_name(context, name), "admin");
+    /* Both gone, then back. */
+    assert_int_equal(unlink(cert), 0);
+    assert_string_equal(handshake_name(context, name), "admin");
+    assert_int_equal(tls_cert_store(pki->server, cert, &error), 0);
+    assert_int_equal(tls_key_store(pki->server_key, key, &error), 0);
+    assert_string_equal(handshake_name(context, name), "server");
+    assert_int_equal(kp_remove_tree(folder, &error), 0);
+}
+
+static void files_that_did_not_load_are_tried_again_after_a_while(void **state)
+{
+    struct pki *pki = *state;
+    struct kp_error error = {0};
+    char folder[] = "/tmp/test_tls.XXXXXX", name[64];
+    struct stat before;
+    assert_non_null(mkdtemp(folder));
+    KP_AUTO_FREE char *cert = kp_asprintf("%s/a.crt", folder);
+    KP_AUTO_FREE char *key = kp_asprintf("%s/a.key", folder);
+    assert_int_equal(tls_cert_store(pki->server, cert, &error), 0);
+    assert_int_equal(tls_key_store(pki->server_key, key, &error), 0);
+    KP_AUTO(tls_context_unref) struct tls_context *context = NULL;
+    const struct tls_context_config config = {.server = true, .cert_file = cert, .key_file = key, .now_ms = test_clock};
+    assert_int_equal(tls_context_new(&config, &context, &error), 0);
+    assert_int_equal(tls_cert_store(pki->client, cert, &error), 0);
+    /* A key of the same length in place of the other, whose stamp does not show it. */
+    KP_AUTO_FREE char *spaces = kp_malloc(pki->client_key_pem.len);
+    memset(spaces, ' ', pki->client_key_pem.len);
+    FILE *file = fopen(key, "w");
+    assert_int_equal(fwrite(spaces, 1, pki->client_key_pem.len, file), pki->client_key_pem.len);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(stat(key, &before), 0);
+    assert_string_equal(handshake_name(context, name), "server");
+    file = fopen(key, "r+");
+    assert_int_equal(fwrite(pki->client_key_pem.data, 1, pki->client_key_pem.len, file), pki->client_key_pem.len);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(utimensat(AT_FDCWD, key, (struct timespec[]){before.st_atim, before.st_mtim}, 0), 0);
+    assert_string_equal(handshake_name(context, name), "server"); /* nothing to see */
+    clock_ms += 10000;
+    assert_string_equal(handshake_name(context, name), "admin");
+    assert_int_equal(kp_remove_tree(folder, &error), 0);
+}
+
+static void versions_and_cipher_suites_are_as_asked(void **state)
+{
+    struct pki *pki = *state;
+    struct kp_error error = {0};
+    enum tls_version version = TLS_VERSION_1_2;
+    KP_AUTO(tls_context_unref) struct tls_context *context = NULL;
+    struct tls_context_config config = {.server = true, .cert_pem = pki->server_pem.data, .key_pem = pki->server_key_pem.data};
+    assert_int_equal(tls_version_parse("", &version, &error), 0);
+    assert_int_equal(version, TLS_VERSION_DEFAULT);
+    assert_int_equal(tls_version_parse("TLS1.3", &version, &error), 0);
+    assert_int_equal(version, TLS_VERSION_1_3);
+    assert_int_equal(tls_version_parse("TLS1.1", &version, &error), KP_EINVALID);
+    config.cipher_suites = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,TLS_NONE";
+    assert_int_equal(tls_context_new(&config, &context, &error), KP_EINVALID);
+    assert_string_equal(error.message, "unexpected TLS cipher suite \"TLS_NONE\"");
+    config.cipher_suites = "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305,TLS_AES_128_GCM_SHA256";
+    config.version_min = TLS_VERSION_1_3;
+    assert_int_equal(tls_context_new(&config, &context, &error), KP_EINVALID);
+    config.version_max = TLS_VERSION_1_2;
+    assert_int_equal(tls_context_new(&config, &context, &error), KP_EINVALID);
+    config.version_min = TLS_VERSION_DEFAULT;
+    assert_int_equal(tls_context_new(&config, &context, &error), 0);
+    const struct tls_context_config client_config = {.ca_pem = pki->ca_pem.data};
+    KP_AUTO(tls_context_unref) struct tls_context *client = NULL;
+    assert_int_equal(tls_context_new(&client_config, &client, &error), 0);
+    struct pair pair = {0};
+    pair_connect(&pair, context, client, "localhost");
+    assert_string_equal(tls_session_version(pair.client), "TLSv1.2 ECDHE-ECDSA-CHACHA20-POLY1305");
+    pair_done(&pair);
+}
+
 /* ---- hashes and tokens ---- */
 static void hashes_match_published_values(void **state)
 {
@@ -442,6 +555,9 @@ int main(void)
         cmocka_unit_test(strangers_are_refused),
         cmocka_unit_test(garbage_kills_the_session_only),
         cmocka_unit_test(changed_files_are_loaded_and_bad_ones_refused),
+        cmocka_unit_test(rotated_files_serve_the_next_handshake),
+        cmocka_unit_test(files_that_did_not_load_are_tried_again_after_a_while),
+        cmocka_unit_test(versions_and_cipher_suites_are_as_asked),
         cmocka_unit_test(hashes_match_published_values),
         cmocka_unit_test(sealed_bytes_open_only_untouched),
         cmocka_unit_test(tokens_verify_with_their_key_only),
