@@ -112,7 +112,8 @@ void world_stop(struct world *world)
         raft_message_done(&world->messages[i]);
     free(world->messages);
     kp_buf_done(&world->image);
-    assert_int_equal(kp_remove_tree(world->dir, NULL), 0);
+    if (rmdir(world->dir) < 0) /* whatever a transfer left there is a fault */
+        fail_msg("files are left in %s", world->dir);
     pthread_mutex_destroy(&world->lock);
     pthread_cond_destroy(&world->changed);
     world->transport = NULL;
