@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "controlplane/etcd/auth/auth.h"
 #include "controlplane/etcd/server/server.h"
 
 struct options {
@@ -78,6 +79,9 @@ static struct options options = {
                .initial_cluster_token = "etcd-cluster",
                .snapshot_count = ETCD_SNAPSHOT_COUNT_DEFAULT,
                .txn_ops_max = ETCD_TXN_OPS_MAX_DEFAULT,
+               .auth_token = "simple",
+               .auth_token_ttl_s = AUTH_TOKEN_TTL_S_DEFAULT,
+               .bcrypt_cost = AUTH_BCRYPT_COST_DEFAULT,
                .request_bytes_max = ETCD_REQUEST_BYTES_MAX_DEFAULT},
     .log_level = "info",
     .logger = "zap",
@@ -137,6 +141,11 @@ static const struct kp_flag flags[] = {
      "ETCD_PEER_TRUSTED_CA_FILE"},
     {"peer-client-cert-auth", 0, KP_FLAG_BOOL, &options.config.peer_tls.client_cert_auth, "require peer certificates",
      "ETCD_PEER_CLIENT_CERT_AUTH"},
+    {"auth-token", 0, KP_FLAG_STRING, &options.config.auth_token,
+     "simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=...", "ETCD_AUTH_TOKEN"},
+    {"auth-token-ttl", 0, KP_FLAG_I64, &options.config.auth_token_ttl_s, "seconds that a simple token lives after its last use",
+     "ETCD_AUTH_TOKEN_TTL"},
+    {"bcrypt-cost", 0, KP_FLAG_I64, &options.config.bcrypt_cost, "cost of a password's hash, 4 to 31", "ETCD_BCRYPT_COST"},
     {"auto-tls", 0, KP_FLAG_BOOL, &options.auto_tls, "refused", "ETCD_AUTO_TLS"},
     {"peer-auto-tls", 0, KP_FLAG_BOOL, &options.peer_auto_tls, "refused", "ETCD_PEER_AUTO_TLS"},
     {"strict-reconfig-check", 0, KP_FLAG_BOOL, &options.strict_reconfig, "reject changes that would lose the quorum",

@@ -47,14 +47,17 @@ int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum o
                 const ProtobufCMessage *request, struct kp_error *error)
 {
     struct etcd_server *server = server_of(context);
+    struct auth_identity who;
     metric_count(kind);
     enum etcd_err err = request_check(&server->config, kind, request);
     if (err == ETCD_OK)
         err = rpc_check_quota(server, kind, request);
+    if (err == ETCD_OK)
+        err = rpc_identity(context, &who);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     struct op *op = kp_malloc(sizeof *op);
-    op_init(server, op, kind, request);
+    op_init_as(server, op, kind, request, &who);
     if (op->entry->len > (size_t)server->config.request_bytes_max) {
         op_done(op);
         free(op);
@@ -67,14 +70,25 @@ int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum o
     return GRPC_DETACHED;
 }
 
+/* Users and roles must not have changed while something was read. */
+static enum etcd_err still_permitted(struct etcd_server *server, const struct auth_identity *who)
+{
+    return who->revision && who->revision != auth_revision(server->auth) ? ETCD_AUTH_OLD_REVISION : ETCD_OK;
+}
+
 static int kv_range(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
 {
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__RangeRequest *request = message;
     metric_count_range();
+    struct auth_identity who;
     enum etcd_err err = range_check(request);
     if (err == ETCD_OK && !request->serializable)
         err = node_wait_read(server);
+    if (err == ETCD_OK)
+        err = rpc_identity(context, &who);
+    if (err == ETCD_OK)
+        err = permit_range(server, &who, request->key, request->range_end, AUTH_READ);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     struct mvcc_range_request range;
@@ -91,6 +105,8 @@ static int kv_range(struct grpc_context *context, const void *message, struct gr
     encode_header(server, &out, result.revision);
     encode_range(&out, &result, request->keys_only);
     mvcc_range_done(&result);
+    if (still_permitted(server, &who) != ETCD_OK)
+        return rpc_fail(error, ETCD_AUTH_OLD_REVISION);
     return rpc_reply(stream, &out);
 }
 
@@ -106,12 +122,18 @@ static int kv_delete(struct grpc_context *context, const void *message, struct g
 }
 
 /* A transaction that only reads needs no log entry, but is refused and answered alike. */
-static int read_txn(struct etcd_server *server, const Etcdserverpb__TxnRequest *txn, struct grpc_stream *stream,
+static int read_txn(struct grpc_context *context, const Etcdserverpb__TxnRequest *txn, struct grpc_stream *stream,
                     struct kp_error *error)
 {
+    struct etcd_server *server = server_of(context);
+    struct auth_identity who;
     enum etcd_err err = request_check(&server->config, OP_TXN, &txn->base);
     if (err == ETCD_OK)
         err = node_wait_read(server);
+    if (err == ETCD_OK)
+        err = rpc_identity(context, &who);
+    if (err == ETCD_OK)
+        err = permit_request(server, &who, OP_TXN, &txn->base);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     KP_AUTO_BUF struct kp_buf out = {0};
@@ -120,6 +142,8 @@ static int read_txn(struct etcd_server *server, const Etcdserverpb__TxnRequest *
     mvcc_begin(server->mvcc);
     err = apply_txn(server, txn, &out, &failure);
     int64_t revision = mvcc_end(server->mvcc);
+    if (err == ETCD_OK)
+        err = still_permitted(server, &who);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     encode_header(server, &out, revision);
@@ -129,7 +153,7 @@ static int read_txn(struct etcd_server *server, const Etcdserverpb__TxnRequest *
 static int kv_txn(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
 {
     if (txn_is_read_only(message))
-        return read_txn(server_of(context), message, stream, error);
+        return read_txn(context, message, stream, error);
     return rpc_propose(context, stream, OP_TXN, message, error);
 }
 
@@ -137,6 +161,9 @@ static int kv_compact(struct grpc_context *context, const void *message, struct 
                       struct kp_error *error)
 {
     const Etcdserverpb__CompactionRequest *request = message;
+    int rc = rpc_admin_only(context, error);
+    if (rc)
+        return rc;
     if (!request->physical)
         return rpc_propose(context, stream, OP_COMPACT, message, error);
     struct etcd_server *server = server_of(context);

@@ -7,13 +7,38 @@ static int lease_grant(struct grpc_context *context, const void *message, struct
     Etcdserverpb__LeaseGrantRequest request = *(const Etcdserverpb__LeaseGrantRequest *)message;
     if (request.id == 0)
         request.id = (int64_t)(kp_random_u64() >> 1) | 1; /* positive and never 0 */
+    int rc = rpc_known_only(context, error);
+    if (rc)
+        return rc;
     return rpc_propose(context, stream, OP_LEASE_GRANT, &request.base, error);
 }
 
 static int lease_revoke(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                         struct kp_error *error)
 {
+    int rc = rpc_known_only(context, error);
+    if (rc)
+        return rc;
     return rpc_propose(context, stream, OP_LEASE_REVOKE, message, error);
+}
+
+/* Renewing keeps the keys of the lease alive: only for those who may write them all. */
+static enum etcd_err permit_renewal(struct grpc_stream *stream, struct etcd_server *server, int64_t lease)
+{
+    if (!auth_enabled(server->auth))
+        return ETCD_OK;
+    struct auth_identity who;
+    bool ahead;
+    enum etcd_err err = rpc_identity_now(grpc_stream_context(stream), &who, &ahead);
+    if (err == ETCD_OK)
+        err = etcd_err_of_auth(auth_check_known(server->auth, &who));
+    return err == ETCD_OK ? permit_lease(server, &who, lease, AUTH_WRITE) : err;
+}
+
+static void end_stream(struct grpc_stream *stream, enum etcd_err err)
+{
+    const struct etcd_err_info *info = etcd_err_info(err);
+    grpc_stream_finish(stream, info->grpc_code, info->text);
 }
 
 /* A lease that is gone answers with a TTL of 0: that is how clients learn of it. */
@@ -22,8 +47,12 @@ static void on_keep_alive(struct grpc_stream *stream, const void *message, void 
     struct etcd_server *server = arg;
     const Etcdserverpb__LeaseKeepAliveRequest *request = message;
     if (!atomic_load(&server->node.is_leader)) {
-        const struct etcd_err_info *info = etcd_err_info(ETCD_NO_LEADER);
-        grpc_stream_finish(stream, info->grpc_code, info->text);
+        end_stream(stream, ETCD_NO_LEADER);
+        return;
+    }
+    enum etcd_err err = permit_renewal(stream, server, request->id);
+    if (err != ETCD_OK) {
+        end_stream(stream, err);
         return;
     }
     int64_t ttl_s = 0;
@@ -52,7 +81,14 @@ static int lease_time_to_live(struct grpc_context *context, const void *message,
 {
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__LeaseTimeToLiveRequest *request = message;
-    enum etcd_err err = node_wait_read(server);
+    struct auth_identity who;
+    enum etcd_err err = rpc_identity(context, &who);
+    if (err == ETCD_OK)
+        err = etcd_err_of_auth(auth_check_known(server->auth, &who));
+    if (err == ETCD_OK)
+        err = node_wait_read(server);
+    if (err == ETCD_OK && request->keys)
+        err = permit_lease(server, &who, request->id, AUTH_READ);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     KP_AUTO_BUF struct kp_buf out = {0};
@@ -76,7 +112,12 @@ static int lease_leases(struct grpc_context *context, const void *message, struc
                         struct kp_error *error)
 {
     struct etcd_server *server = server_of(context);
-    enum etcd_err err = node_wait_read(server);
+    struct auth_identity who;
+    enum etcd_err err = rpc_identity(context, &who);
+    if (err == ETCD_OK)
+        err = etcd_err_of_auth(auth_check_known(server->auth, &who));
+    if (err == ETCD_OK)
+        err = node_wait_read(server);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     KP_AUTO_BUF struct kp_buf out = {0};
@@ -84,13 +125,15 @@ static int lease_leases(struct grpc_context *context, const void *message, struc
     encode_header(server, &out, mvcc_revision(server->mvcc));
     int64_t *ids;
     size_t len = mvcc_lease_list(server->mvcc, &ids);
-    for (size_t i = 0; i < len; i++) {
+    for (size_t i = 0; err == ETCD_OK && i < len; i++)
+        err = permit_lease(server, &who, ids[i], AUTH_READ);
+    for (size_t i = 0; err == ETCD_OK && i < len; i++) {
         size_t begin = encode_begin(&out, 2);
         encode_number(&out, 1, ids[i]);
         encode_end(&out, begin);
     }
     free(ids);
-    return rpc_reply(stream, &out);
+    return err == ETCD_OK ? rpc_reply(stream, &out) : rpc_fail(error, err);
 }
 
 const struct grpc_method lease_methods[] = {

@@ -1,4 +1,4 @@
-/* The Maintenance, Cluster and Auth services. */
+/* The Maintenance and Cluster services. */
 #include "controlplane/etcd/server/rpc_internal.h"
 
 #include <fcntl.h>
@@ -33,6 +33,9 @@ static void status_alarm(void *ctx, uint64_t member_id, int type)
 static int maintenance_status(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                               struct kp_error *error)
 {
+    int permitted = rpc_known_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     struct node *node = &server->node;
     KP_AUTO_BUF struct kp_buf out = {0};
@@ -55,12 +58,18 @@ static int maintenance_status(struct grpc_context *context, const void *message,
 static int maintenance_alarm(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                              struct kp_error *error)
 {
-    return rpc_propose(context, stream, OP_ALARM, message, error);
+    const Etcdserverpb__AlarmRequest *request = message;
+    bool looks = request->action == ETCDSERVERPB__ALARM_REQUEST__ALARM_ACTION__GET;
+    int permitted = looks ? rpc_known_only(context, error) : rpc_admin_only(context, error);
+    return permitted ? permitted : rpc_propose(context, stream, OP_ALARM, message, error);
 }
 
 static int maintenance_defragment(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                   struct kp_error *error)
 {
+    int permitted = rpc_admin_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     struct kp_error failure = {0};
     if (backend_defragment(server->backend, &failure) < 0)
@@ -73,6 +82,9 @@ static int maintenance_defragment(struct grpc_context *context, const void *mess
 static int maintenance_hash(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                             struct kp_error *error)
 {
+    int permitted = rpc_admin_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     struct kp_error failure = {0};
     uint32_t hash;
@@ -87,6 +99,9 @@ static int maintenance_hash(struct grpc_context *context, const void *message, s
 static int maintenance_hash_kv(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                struct kp_error *error)
 {
+    int permitted = rpc_admin_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__HashKVRequest *request = message;
     struct kp_error failure = {0};
@@ -145,6 +160,9 @@ static int send_snapshot(struct etcd_server *server, struct grpc_stream *stream,
 static int maintenance_snapshot(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                 struct kp_error *error)
 {
+    int permitted = rpc_admin_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     KP_AUTO_FREE char *path = kp_asprintf("%s.snapshot-%016llx", server->db_path, (unsigned long long)kp_random_u64());
     struct kp_error failure = {0};
@@ -183,6 +201,9 @@ static void transfer_leader(struct etcd_server *server, struct node_call *call)
 static int maintenance_move_leader(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                    struct kp_error *error)
 {
+    int permitted = rpc_admin_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__MoveLeaderRequest *request = message;
     if (!atomic_load(&server->node.is_leader))
@@ -214,6 +235,9 @@ static int maintenance_move_leader(struct grpc_context *context, const void *mes
 static int cluster_member_list(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                struct kp_error *error)
 {
+    int permitted = rpc_known_only(context, error);
+    if (permitted)
+        return permitted;
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__MemberListRequest *request = message;
     enum etcd_err err = request->linearizable ? node_wait_read(server) : ETCD_OK;
@@ -223,21 +247,6 @@ static int cluster_member_list(struct grpc_context *context, const void *message
     begin_reply(server, &out);
     members_encode(&server->members, &out, 2);
     return rpc_reply(stream, &out);
-}
-
-static int auth_status(struct grpc_context *context, const void *message, struct grpc_stream *stream,
-                       struct kp_error *error)
-{
-    KP_AUTO_BUF struct kp_buf out = {0};
-    begin_reply(server_of(context), &out);
-    encode_number(&out, 3, 1); /* the revision of a store where nothing was ever configured */
-    return rpc_reply(stream, &out);
-}
-
-static int auth_authenticate(struct grpc_context *context, const void *message, struct grpc_stream *stream,
-                             struct kp_error *error)
-{
-    return rpc_fail(error, ETCD_AUTH_NOT_ENABLED);
 }
 
 const struct grpc_method maintenance_methods[] = {
@@ -260,12 +269,5 @@ const struct grpc_method maintenance_methods[] = {
 const struct grpc_method cluster_methods[] = {
     {"/etcdserverpb.Cluster/MemberList", GRPC_SERVER_STREAM, &etcdserverpb__member_list_request__descriptor,
      &etcdserverpb__member_list_response__descriptor, .server_stream = cluster_member_list},
-    {0},
-};
-const struct grpc_method auth_methods[] = {
-    {"/etcdserverpb.Auth/AuthStatus", GRPC_SERVER_STREAM, &etcdserverpb__auth_status_request__descriptor,
-     &etcdserverpb__auth_status_response__descriptor, .server_stream = auth_status},
-    {"/etcdserverpb.Auth/Authenticate", GRPC_SERVER_STREAM, &etcdserverpb__authenticate_request__descriptor,
-     &etcdserverpb__authenticate_response__descriptor, .server_stream = auth_authenticate},
     {0},
 };

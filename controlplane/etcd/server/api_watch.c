@@ -150,6 +150,20 @@ static int64_t free_id(struct watch_stream *stream)
     return stream->next_id++;
 }
 
+/* NULL, or why the client may not watch this. */
+static const char *denied(struct watch_stream *stream, struct kp_bytes key, struct kp_bytes range_end)
+{
+    struct etcd_server *server = stream->server;
+    struct auth_identity who;
+    bool ahead;
+    if (!auth_enabled(server->auth))
+        return NULL;
+    enum etcd_err err = rpc_identity_now(grpc_stream_context(stream->grpc), &who, &ahead);
+    if (err == ETCD_OK)
+        err = etcd_err_of_auth(auth_check_range(server->auth, &who, key, range_end, AUTH_READ));
+    return err == ETCD_OK ? NULL : etcd_err_info(err)->text;
+}
+
 static void create(struct watch_stream *stream, const Etcdserverpb__WatchCreateRequest *request)
 {
     sweep_ended(stream);
@@ -167,6 +181,11 @@ static void create(struct watch_stream *stream, const Etcdserverpb__WatchCreateR
                                                .want_prev = request->prev_kv};
     if (watch_request.key.len == 0) /* no key means from the first key on */
         watch_request.key = (struct kp_bytes){(const uint8_t *)"", 1};
+    const char *reason = denied(stream, watch_request.key, watch_request.range_end);
+    if (reason) {
+        refuse_watch(stream, reason);
+        return;
+    }
     for (size_t i = 0; i < request->n_filters; i++) {
         watch_request.no_put |= request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NOPUT;
         watch_request.no_delete |= request->filters[i] == ETCDSERVERPB__WATCH_CREATE_REQUEST__FILTER_TYPE__NODELETE;

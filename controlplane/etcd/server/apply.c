@@ -13,7 +13,7 @@ void encode_header(struct etcd_server *server, struct kp_buf *out, int64_t revis
 
 static enum etcd_err refuse(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request)
 {
-    if (kind == OP_ALARM || kind == OP_MEMBER_ATTRIBUTES)
+    if (kind == OP_ALARM || kind == OP_MEMBER_ATTRIBUTES || op_is_auth(kind))
         return ETCD_OK;
     if (atomic_load(&server->alarms.corrupt))
         return ETCD_CORRUPT;
@@ -41,8 +41,8 @@ static void apply_alarm(struct etcd_server *server, const Etcdserverpb__AlarmReq
 }
 
 /* Inside the store's transaction. */
-static enum etcd_err dispatch(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request,
-                              struct kp_buf *out, struct kp_error *error)
+static enum etcd_err dispatch(struct etcd_server *server, uint64_t index, enum op_kind kind,
+                              const ProtobufCMessage *request, struct kp_buf *out, struct kp_error *error)
 {
     const void *r = request;
     switch (kind) {
@@ -59,9 +59,9 @@ static enum etcd_err dispatch(struct etcd_server *server, enum op_kind kind, con
         return etcd_err_of_mvcc(mvcc_lease_revoke(server->mvcc, ((const Etcdserverpb__LeaseRevokeRequest *)r)->id));
     case OP_ALARM: apply_alarm(server, r, out); return ETCD_OK;
     case OP_MEMBER_ATTRIBUTES: members_set_attributes(server->backend, &server->members, r); return ETCD_OK;
-    case OP_KIND_END: break;
+    default: break;
     }
-    return ETCD_INTERNAL;
+    return op_is_auth(kind) ? apply_auth(server, index, kind, request, out) : ETCD_INTERNAL;
 }
 
 static void after(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request, struct kp_buf *out)
@@ -78,16 +78,19 @@ static void after(struct etcd_server *server, enum op_kind kind, const ProtobufC
 }
 
 enum etcd_err apply_request(struct etcd_server *server, uint64_t index, uint64_t term, enum op_kind kind,
-                            const ProtobufCMessage *request, bool want_response, struct kp_blob **ret_response)
+                            const ProtobufCMessage *request, const struct auth_identity *who, bool want_response,
+                            struct kp_blob **ret_response)
 {
     KP_AUTO_BUF struct kp_buf out = {0};
     struct kp_error error = {0};
     enum etcd_err err = refuse(server, kind, request);
+    if (err == ETCD_OK)
+        err = permit_request(server, who, kind, request);
     if (want_response)
         frame_begin(&out);
     mvcc_begin(server->mvcc);
     if (err == ETCD_OK)
-        err = dispatch(server, kind, request, want_response ? &out : NULL, &error);
+        err = dispatch(server, index, kind, request, want_response ? &out : NULL, &error);
     backend_set_consistent_index(server->backend, index, term);
     int64_t revision = mvcc_end(server->mvcc);
     if (err == ETCD_OK)

@@ -25,11 +25,12 @@ static void apply_normal(struct etcd_server *server, const struct raft_entry *en
     enum op_kind kind;
     uint64_t id;
     struct kp_bytes bytes;
+    struct auth_identity who;
     if (!entry->data || entry->data->len == 0) {
         apply_nothing(server, entry->index, entry->term);
         return;
     }
-    if (!entry_parse(entry->data, &kind, &id, &bytes)) {
+    if (!entry_parse(entry->data, &kind, &id, &who, &bytes)) {
         struct kp_error error = {0};
         kp_fail(&error, KP_ECORRUPT, "entry %llu is not one of ours", (unsigned long long)entry->index);
         server_die("apply the log", &error);
@@ -44,7 +45,7 @@ static void apply_normal(struct etcd_server *server, const struct raft_entry *en
     }
     struct kp_blob *response = NULL;
     enum etcd_err err =
-        apply_request(server, entry->index, entry->term, kind, request, op != NULL, op ? &op->response : &response);
+        apply_request(server, entry->index, entry->term, kind, request, &who, op != NULL, op ? &op->response : &response);
     request_free(decoded);
     if (op)
         node_finish_op(server, op, err);

@@ -71,11 +71,23 @@ static const ProtobufCMessageDescriptor *const descriptors[OP_KIND_END] = {
     [OP_LEASE_REVOKE] = &etcdserverpb__lease_revoke_request__descriptor,
     [OP_ALARM] = &etcdserverpb__alarm_request__descriptor,
     [OP_MEMBER_ATTRIBUTES] = &etcdserverpb__member__descriptor,
+    [OP_AUTHENTICATE] = &etcdserverpb__authenticate_request__descriptor,
+    [OP_AUTH_ENABLE] = &etcdserverpb__auth_enable_request__descriptor,
+    [OP_AUTH_DISABLE] = &etcdserverpb__auth_disable_request__descriptor,
+    [OP_AUTH_USER_ADD] = &etcdserverpb__auth_user_add_request__descriptor,
+    [OP_AUTH_USER_DELETE] = &etcdserverpb__auth_user_delete_request__descriptor,
+    [OP_AUTH_USER_CHANGE_PASSWORD] = &etcdserverpb__auth_user_change_password_request__descriptor,
+    [OP_AUTH_USER_GRANT_ROLE] = &etcdserverpb__auth_user_grant_role_request__descriptor,
+    [OP_AUTH_USER_REVOKE_ROLE] = &etcdserverpb__auth_user_revoke_role_request__descriptor,
+    [OP_AUTH_ROLE_ADD] = &etcdserverpb__auth_role_add_request__descriptor,
+    [OP_AUTH_ROLE_DELETE] = &etcdserverpb__auth_role_delete_request__descriptor,
+    [OP_AUTH_ROLE_GRANT_PERMISSION] = &etcdserverpb__auth_role_grant_permission_request__descriptor,
+    [OP_AUTH_ROLE_REVOKE_PERMISSION] = &etcdserverpb__auth_role_revoke_permission_request__descriptor,
 };
 
 ProtobufCMessage *request_decode(enum op_kind kind, const uint8_t *data, size_t len)
 {
-    if (kind <= 0 || kind >= OP_KIND_END || (kind == OP_TXN && !txn_depth_is_fine(data, len)))
+    if (kind <= 0 || kind >= OP_KIND_END || !descriptors[kind] || (kind == OP_TXN && !txn_depth_is_fine(data, len)))
         return NULL;
     return protobuf_c_message_unpack(descriptors[kind], NULL, len, data);
 }

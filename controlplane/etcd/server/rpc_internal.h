@@ -38,6 +38,16 @@ static inline struct etcd_server *server_of(const struct grpc_context *context) 
 int rpc_fail(struct kp_error *error, enum etcd_err err);
 /* Sends the frame that `out` holds (header of the response included); for handlers that then return its result. */
 int rpc_reply(struct grpc_stream *stream, struct kp_buf *out);
+/* Who the client is, by its token or certificate; nobody known (revision 0) is no error. May wait; the second does not,
+   and says when the token may have come from a log entry that this member has not applied yet. */
+enum etcd_err rpc_identity(const struct grpc_context *context, struct auth_identity *ret_who);
+enum etcd_err rpc_identity_now(const struct grpc_context *context, struct auth_identity *ret_who, bool *ret_ahead);
+/* Fine when authentication is off; else the client must be someone, or an administrator. May wait. */
+enum etcd_err rpc_require_known(const struct grpc_context *context);
+enum etcd_err rpc_require_admin(const struct grpc_context *context);
+/* The same at the beginning of a handler: 0, or what it returns at once. */
+int rpc_known_only(const struct grpc_context *context, struct kp_error *error);
+int rpc_admin_only(const struct grpc_context *context, struct kp_error *error);
 /* Proposes and leaves the call open until it is applied: returns GRPC_DETACHED or an error. */
 int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum op_kind kind,
                 const ProtobufCMessage *request, struct kp_error *error);

@@ -34,6 +34,9 @@ struct etcd_config {
     int64_t compaction_retention; /* periodic: milliseconds; revision: how many to keep; 0: off */
     int64_t txn_ops_max, request_bytes_max;
     int64_t watch_progress_interval_ms;
+    const char *auth_token;   /* "simple" (also NULL) or "jwt,..." */
+    int64_t auth_token_ttl_s; /* of a simple token; 0: the default */
+    int64_t bcrypt_cost;      /* 0: the default */
 };
 
 struct etcd_server;

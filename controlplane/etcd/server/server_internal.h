@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "controlplane/etcd/auth/auth.h"
 #include "controlplane/etcd/backend/backend.h"
 #include "controlplane/etcd/mvcc/mvcc.h"
 #include "controlplane/etcd/raft/raft.h"
@@ -32,6 +33,19 @@ enum op_kind {
     OP_LEASE_REVOKE,
     OP_ALARM,
     OP_MEMBER_ATTRIBUTES,
+    /* users and roles */
+    OP_AUTHENTICATE = 32, /* AuthenticateRequest; in the password's place is the token's random part */
+    OP_AUTH_ENABLE,
+    OP_AUTH_DISABLE,
+    OP_AUTH_USER_ADD,
+    OP_AUTH_USER_DELETE,
+    OP_AUTH_USER_CHANGE_PASSWORD,
+    OP_AUTH_USER_GRANT_ROLE,
+    OP_AUTH_USER_REVOKE_ROLE,
+    OP_AUTH_ROLE_ADD,
+    OP_AUTH_ROLE_DELETE,
+    OP_AUTH_ROLE_GRANT_PERMISSION,
+    OP_AUTH_ROLE_REVOKE_PERMISSION,
     OP_KIND_END,
 };
 
@@ -50,13 +64,19 @@ struct op {
     struct op *next;
 };
 struct etcd_server;
+/* What the member asks for by itself: nobody's permission is looked at. For a client's request, op_init_as. */
 void op_init(struct etcd_server *server, struct op *op, enum op_kind kind, const ProtobufCMessage *request);
+/* Who asks goes with the request, for what is permitted is decided when it is applied. */
+void op_init_as(struct etcd_server *server, struct op *op, enum op_kind kind, const ProtobufCMessage *request,
+                const struct auth_identity *who);
 void op_done(struct op *op); /* frees what it owns */
 /* Queues; op->done always follows. Any thread. */
 void op_propose(struct etcd_server *server, struct op *op);
-/* Proposes and waits. *ret_response (may be NULL) is the caller's. Not on a loop's or the raft thread. */
+/* As op_init, and waits. *ret_response (may be NULL) is the caller's. Not on a loop's or the raft thread. */
 enum etcd_err op_run(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request,
                      struct kp_blob **ret_response);
+enum etcd_err op_run_as(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request,
+                        const struct auth_identity *who, struct kp_blob **ret_response);
 
 /* ---- requests.c ---- */
 /* NULL when malformed or nested too deep. */
@@ -75,7 +95,8 @@ static inline struct kp_bytes bytes_of(ProtobufCBinaryData data) { return (struc
 /* ---- apply.c ---- */
 /* Applies one request at a log index. *ret_response is a framed message when want_response and nothing failed. */
 enum etcd_err apply_request(struct etcd_server *server, uint64_t index, uint64_t term, enum op_kind kind,
-                            const ProtobufCMessage *request, bool want_response, struct kp_blob **ret_response);
+                            const ProtobufCMessage *request, const struct auth_identity *who, bool want_response,
+                            struct kp_blob **ret_response);
 /* An entry without effect on the store: moves the consistent index only. */
 void apply_nothing(struct etcd_server *server, uint64_t index, uint64_t term);
 /* apply_txn.c: inside mvcc_begin/mvcc_end; writes TxnResponse without its header. */
@@ -86,6 +107,20 @@ enum etcd_err apply_put(struct etcd_server *server, const Etcdserverpb__PutReque
 enum etcd_err apply_delete(struct etcd_server *server, const Etcdserverpb__DeleteRangeRequest *request,
                            struct kp_buf *out, struct kp_error *error);
 void encode_header(struct etcd_server *server, struct kp_buf *out, int64_t revision);
+
+/* ---- apply_auth.c: changes of users and roles, inside mvcc_begin/mvcc_end ---- */
+bool op_is_auth(enum op_kind kind);
+enum etcd_err apply_auth(struct etcd_server *server, uint64_t index, enum op_kind kind, const ProtobufCMessage *request,
+                         struct kp_buf *out);
+
+/* ---- permit.c: may who do this? The same on every member at the same log index. Without the store's lock held. ---- */
+enum etcd_err permit_request(struct etcd_server *server, const struct auth_identity *who, enum op_kind kind,
+                             const ProtobufCMessage *request);
+enum etcd_err permit_range(struct etcd_server *server, const struct auth_identity *who, ProtobufCBinaryData key,
+                           ProtobufCBinaryData range_end, enum auth_access access);
+/* For all keys that are attached to the lease; an administrator may. */
+enum etcd_err permit_lease(struct etcd_server *server, const struct auth_identity *who, int64_t lease,
+                           enum auth_access access);
 
 /* ---- members.c ---- */
 struct member {
@@ -204,6 +239,7 @@ struct etcd_server {
     uint64_t cluster_id, member_id;
     struct backend *backend;
     struct mvcc *mvcc;
+    struct auth *auth;
     struct members members;
     struct alarms alarms;
     struct node node;

@@ -33,10 +33,14 @@ static int open_backend(struct etcd_server *server, struct kp_error *error)
                                       .batch_interval_ms = config->backend_batch_interval_ms,
                                       .batch_limit = config->backend_batch_limit,
                                       .on_error = on_backend_error};
+    struct auth_options auth = {
+        .token = config->auth_token, .token_ttl_s = config->auth_token_ttl_s, .bcrypt_cost = config->bcrypt_cost};
     int rc = backend_open(server->db_path, &options, &server->backend, error);
     if (rc < 0 || (rc = mvcc_open(server->backend, kp_mono_ms(), &server->mvcc, error)) < 0 ||
         (rc = members_load(server->backend, &server->members, error)) < 0 ||
-        (rc = alarms_load(server->backend, &server->alarms, error)) < 0)
+        (rc = alarms_load(server->backend, &server->alarms, error)) < 0 ||
+        /* When a snapshot replaces the database later: auth_reload(server->auth, server->backend, error). */
+        (rc = auth_open(server->backend, &auth, &server->auth, error)) < 0)
         return rc;
     /* etcd's least TTL: one and a half election timeouts, in whole seconds. */
     mvcc_lease_set_ttl_min(server->mvcc, (config->election_ms * 3 / 2 + 999) / 1000);
@@ -166,6 +170,7 @@ void storage_close(struct etcd_server *server)
     raft_free(server->node.raft);
     wal_close(server->node.wal);
     mvcc_close(server->mvcc);
+    auth_close(server->auth);
     backend_close(server->backend);
     members_done(&server->members);
     alarms_done(&server->alarms);
