@@ -39,6 +39,11 @@ void cli_api_close(struct cli_api *api)
     free(api);
 }
 
+struct client *cli_api_client(struct cli_api *api)
+{
+    return api->client;
+}
+
 int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *progress, struct kp_error *error)
 {
     for (;;) {

@@ -1,4 +1,4 @@
-/* provisioner/cli: kprov's commands. Exit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted; `exec` passes on the
+/* provisioner/cli: kprov's commands. Exit status: 0 done, 1 failed, 2 wrong command line (of `plan`: something would change), 130 interrupted; `exec` passes on the
  * command's own. */
 #ifndef KPROV_CLI_H
 #define KPROV_CLI_H
@@ -25,6 +25,9 @@ int cli_parse(const char *words, const struct kp_flag *flags, int argc, char **a
               bool *ret_help, struct kp_error *error) KP_NODISCARD;
 
 int cli_create_cluster(int argc, char **argv, struct kp_error *error);
+int cli_scale_nodepool(int argc, char **argv, struct kp_error *error);
+int cli_plan(int argc, char **argv, struct kp_error *error);
+int cli_apply(int argc, char **argv, struct kp_error *error);
 int cli_delete_cluster(int argc, char **argv, struct kp_error *error);
 int cli_get_clusters(int argc, char **argv, struct kp_error *error);
 int cli_get_nodes(int argc, char **argv, struct kp_error *error);
@@ -84,6 +87,16 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
 int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error) KP_NODISCARD;
 /* Labels a control plane's Node as kubeadm does (a kubelet may not give itself a role), waiting until it has registered. */
 int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t deadline_ms, struct kp_error *error) KP_NODISCARD;
+/* Cordons a node and evicts its pods, as kubectl drain --ignore-daemonsets --delete-emptydir-data --force: PodDisruptionBudgets
+   are waited for, until the deadline (KP_ETIMEOUT names what is in the way). A node that is not there is drained. drain.c */
+int cli_api_drain(struct cli_api *api, const char *node, int64_t deadline_ms, struct cli_progress *progress,
+                  struct kp_error *error) KP_NODISCARD;
+int cli_api_delete_node(struct cli_api *api, const char *node, struct kp_error *error) KP_NODISCARD; /* absent is fine */
+/* Brings a Node from one pool's labels and taints to another's; what others put on it stays. */
+int cli_api_pool_node(struct cli_api *api, const char *node, const struct config_pool *before, const struct config_pool *after,
+                      struct kp_error *error) KP_NODISCARD;
+struct client;
+struct client *cli_api_client(struct cli_api *api); /* borrowed */
 /* name -> "True", "False" or "Unknown" of every Node's Ready condition. */
 int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct kp_string_map *ret,
                            struct kp_error *error) KP_NODISCARD;

@@ -4,6 +4,13 @@
 const struct cli_command cli_commands[] = {
     {"create cluster", "[NAME] [flags]", "Make a cluster, or finish one whose creation was interrupted",
      "kprov create cluster demo --workers 2\nkprov create cluster -f cluster.yaml --wait 5m", cli_create_cluster},
+    {"plan", "-f FILE [-o table|json|yaml]", "Show what apply would do; exit status 2 when that is something",
+     "kprov plan -f cluster.yaml\nkprov plan -f cluster.yaml -o json", cli_plan},
+    {"apply", "-f FILE [--yes]", "Make a cluster what a file says: create it, or change its pools",
+     "kprov apply -f cluster.yaml --yes", cli_apply},
+    {"scale nodepool", "CLUSTER POOL --replicas N [--remove NODE,...]", "Change how many machines a pool has",
+     "kprov scale nodepool demo worker --replicas 5\nkprov scale nodepool demo worker --replicas 2 --remove worker-1",
+     cli_scale_nodepool},
     {"delete cluster", "NAME [--yes]", "Delete a cluster and everything that was made for it",
      "kprov delete cluster demo --yes", cli_delete_cluster},
     {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},
@@ -33,7 +40,7 @@ static void print_help(FILE *out)
     for (const struct cli_command *command = cli_commands; command->words; command++)
         fprintf(out, "  %-16s %s\n", command->words, command->help);
     fprintf(out, "\nkprov COMMAND --help tells more of one.\n"
-                 "\nExit status: 0 done, 1 failed, 2 wrong command line, 130 interrupted; exec gives its command's.\n"
+                 "\nExit status: 0 done, 1 failed, 2 wrong command line (of plan: changes are due), 130 interrupted; exec gives its command's.\n"
                  "Environment: KPROV_STATE_DIR or XDG_STATE_HOME (state of clusters), KPROV_IMAGE_DIR (node images).\n");
 }
 

@@ -1,0 +1,250 @@
+/* kprov plan and kprov apply: what a cluster file would change, and changing it. */
+#include <unistd.h>
+
+#include "provisioner/cli/operation_internal.h"
+#include "provisioner/plan/change.h"
+
+#define PLAN_HAS_CHANGES 2 /* exit status, as terraform plan -detailed-exitcode */
+
+struct apply {
+    struct cli_operation op; /* first: the steps get its address */
+    struct config wanted, before;
+    struct plan_change_list changes;
+    bool exists, yes;
+};
+
+static bool is_there(const char *name, struct kp_arena *arena, struct state_cluster *ret, int *ret_code, struct kp_error *error)
+{
+    *ret_code = state_read(name, arena, ret, error);
+    if (*ret_code == KP_ENOTFOUND) {
+        *ret_code = 0;
+        return false;
+    }
+    return *ret_code == 0;
+}
+
+static int refuse_fixed(const struct apply *apply, struct kp_error *error)
+{
+    for (size_t i = 0; i < apply->changes.len; i++) {
+        const struct plan_change *change = &apply->changes.items[i];
+        if (change->kind == PLAN_CHANGE_FIXED)
+            return kp_fail(error, KP_EINVALID, "%s of a cluster that exists cannot be changed from %s to %s: make a new cluster",
+                           change->path, change->before, change->after);
+    }
+    return 0;
+}
+
+/* The machines as they are, and what the wanted config makes of them. */
+static int make_plan(struct apply *apply, struct kp_error *error)
+{
+    struct cloud_machine_list observed = {0};
+    struct cli_operation *op = &apply->op;
+    int r = apply->exists ? cloud_machine_list(op->cloud, op->cluster.uid, op->arena, &observed, error) : 0;
+    return r < 0 ? r : plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
+}
+
+static void add_row(struct apply *apply, struct kp_value *list, const char *action, const char *object, const char *detail)
+{
+    struct kp_arena *arena = apply->op.arena;
+    struct kp_value *row = kp_value_object(arena);
+    kp_value_set(arena, row, "action", kp_value_string(arena, action));
+    kp_value_set(arena, row, "object", kp_value_string(arena, object));
+    kp_value_set(arena, row, "detail", kp_value_string(arena, detail));
+    kp_value_append(arena, list, row);
+}
+
+static struct kp_value *plan_rows(struct apply *apply)
+{
+    struct kp_arena *arena = apply->op.arena;
+    struct kp_value *list = kp_value_array(arena);
+    if (!apply->exists)
+        add_row(apply, list, "create", kp_arena_printf(arena, "cluster %s", apply->wanted.name), apply->wanted.provider);
+    for (size_t i = 0; i < apply->changes.len; i++)
+        add_row(apply, list, "change", apply->changes.items[i].path,
+                kp_arena_printf(arena, "%s -> %s", *apply->changes.items[i].before ? apply->changes.items[i].before : "none",
+                                *apply->changes.items[i].after ? apply->changes.items[i].after : "none"));
+    for (size_t i = 0; i < apply->op.plan.n_actions; i++) {
+        const struct plan_action *action = &apply->op.plan.actions[i];
+        if (action->verb != PLAN_KEEP)
+            add_row(apply, list, plan_verb_name(action->verb), kp_arena_printf(arena, "machine %s", action->name),
+                    action->machine ? action->machine->role : "its pods are moved first");
+    }
+    return list;
+}
+
+static void print_plan(struct apply *apply, enum cli_output output)
+{
+    static const char *const columns[] = {"action", "object", "detail", NULL};
+    struct kp_value *rows = plan_rows(apply);
+    if (output == CLI_TABLE && rows->array.len == 0)
+        printf("Nothing to do: cluster %s is what the file says\n", apply->wanted.name);
+    else
+        cli_print_list(rows, columns, output);
+    fflush(stdout); /* before the progress on standard error */
+}
+
+static int load(struct apply *apply, const char *file, struct kp_error *error)
+{
+    struct cli_operation *op = &apply->op;
+    int r = config_load(file, op->arena, &apply->wanted, error);
+    if (r < 0)
+        return r;
+    apply->exists = is_there(apply->wanted.name, op->arena, &op->cluster, &r, error);
+    if (apply->exists && op->cluster.phase != STATE_READY)
+        r = kp_fail(error, KP_ECONFLICT, "cluster \"%s\" is %s: finish that first", op->cluster.name, state_phase_name(op->cluster.phase));
+    if (r < 0 || !apply->exists)
+        return r;
+    apply->before = op->cluster.config;
+    plan_config_changes(&apply->before, &apply->wanted, op->arena, &apply->changes);
+    return refuse_fixed(apply, error);
+}
+
+static int plan_file(const char *file, enum cli_output output, struct kp_error *error)
+{
+    struct apply apply = {0};
+    cli_op_start(&apply.op, 0);
+    int r = load(&apply, file, error);
+    if (r == 0 && apply.exists)
+        r = cli_cluster_open(apply.wanted.name, apply.op.arena, &apply.op.cluster, &apply.op.cloud, error);
+    if (r == 0)
+        r = make_plan(&apply, error);
+    if (r == 0) {
+        print_plan(&apply, output);
+        r = !apply.exists || apply.changes.len || plan_changes(&apply.op.plan) ? PLAN_HAS_CHANGES : 0;
+    }
+    cli_op_done(&apply.op);
+    return r;
+}
+
+int cli_plan(int argc, char **argv, struct kp_error *error)
+{
+    const char *file = NULL, *output = "table";
+    enum cli_output format;
+    bool help = false;
+    const struct kp_flag flags[] = {
+        {"file", 'f', KP_FLAG_STRING, &file, "cluster file (" CONFIG_API_VERSION ")", NULL},
+        {"output", 'o', KP_FLAG_STRING, &output, "table, json or yaml", NULL},
+        {0},
+    };
+    struct kp_strings rest = {0};
+    int r = cli_parse("plan", flags, argc, argv, &rest, &help, error);
+    if (r == 0 && !help)
+        r = cli_want_words("plan", &rest, 0, 0, error);
+    if (r == 0 && !help && !file)
+        r = kp_fail(error, KP_EUSAGE, "plan needs -f FILE");
+    if (r == 0 && !help)
+        r = cli_output_parse(output, &format, error);
+    if (r == 0 && !help)
+        r = plan_file(file, format, error);
+    kp_strings_done(&rest);
+    return r;
+}
+
+/* ---- apply */
+
+/* Labels that the config had and has no more are taken away; those it has are set, and its taints with them. */
+static int patch_nodes(struct cli_operation *op, struct kp_error *error)
+{
+    struct apply *apply = KP_CONTAINER_OF(op, struct apply, op);
+    bool changed = false;
+    for (size_t i = 0; i < apply->changes.len; i++)
+        changed |= apply->changes.items[i].kind == PLAN_CHANGE_LABELS;
+    for (size_t i = 0; changed && i < op->plan.n_actions; i++) {
+        const struct plan_machine *machine = op->plan.actions[i].machine;
+        if (!machine || op->plan.actions[i].verb == PLAN_CREATE)
+            continue;
+        const struct config_pool *before = NULL;
+        for (size_t p = 0; machine->pool && p < apply->before.n_pools; p++)
+            if (kp_streq(apply->before.pools[p].name, machine->pool->name))
+                before = &apply->before.pools[p];
+        if (before && cli_api_pool_node(op->api, machine->name, before, machine->pool, error) < 0)
+            return error->code;
+    }
+    return 0;
+}
+
+/* Nodes are patched before the new config is remembered (with the plan): a run that is cut short is repeated whole. */
+static const struct cli_step steps[] = {
+    {"API server answers", cli_op_wait_api, false},
+    {"Labels and taints", patch_nodes, false},
+    {"Node image", cli_op_prepare_image, false},
+    {"Certificates", cli_op_prepare_pki, false},
+    {"Network", cli_op_prepare_network, false},
+    {"Plan", cli_op_prepare_nodes, false},
+    {"Machines", cli_op_make_machines, false},
+    {"All nodes Ready", cli_op_wait_nodes, true},
+    {"Machines removed", cli_op_remove_machines, false},
+    {0},
+};
+
+static int confirm_deletions(struct apply *apply, struct kp_error *error)
+{
+    char line[64];
+    size_t deletions = 0;
+    for (size_t i = 0; i < apply->op.plan.n_actions; i++)
+        deletions += apply->op.plan.actions[i].verb == PLAN_DELETE;
+    if (!deletions || apply->yes)
+        return 0;
+    if (!isatty(STDIN_FILENO))
+        return kp_fail(error, KP_EUSAGE, "deleting %zu machines asks for a yes: pass --yes", deletions);
+    fprintf(stderr, "Delete %zu machines? [y/N] ", deletions);
+    if (!fgets(line, sizeof(line), stdin) || (line[0] != 'y' && line[0] != 'Y'))
+        return kp_fail(error, KP_ECANCELLED, "nothing was changed");
+    return 0;
+}
+
+static int apply_to_cluster(struct apply *apply, struct kp_error *error)
+{
+    struct cli_operation *op = &apply->op;
+    int r = cli_op_open(op, apply->wanted.name, error);
+    if (r == 0)
+        r = make_plan(apply, error);
+    if (r < 0)
+        return r;
+    print_plan(apply, CLI_TABLE);
+    if (!apply->changes.len && !plan_changes(&op->plan))
+        return 0;
+    r = confirm_deletions(apply, error);
+    op->cluster.config = apply->wanted;
+    return r < 0 ? r : cli_op_run(op, steps, error);
+}
+
+int cli_apply(int argc, char **argv, struct kp_error *error)
+{
+    const char *file = NULL;
+    int64_t wait_ns = 300000000000, drain_ns = 300000000000;
+    bool help = false, yes = false, exists = true;
+    const struct kp_flag flags[] = {
+        {"file", 'f', KP_FLAG_STRING, &file, "cluster file (" CONFIG_API_VERSION ")", NULL},
+        {"yes", 'y', KP_FLAG_BOOL, &yes, "do not ask before machines are deleted", NULL},
+        {"wait", 0, KP_FLAG_DURATION, &wait_ns, "how long to wait for nodes to be Ready (5m); 0: not at all", NULL},
+        {"drain-timeout", 0, KP_FLAG_DURATION, &drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
+        {0},
+    };
+    struct kp_strings rest = {0};
+    int r = cli_parse("apply", flags, argc, argv, &rest, &help, error);
+    if (r == 0 && !help)
+        r = cli_want_words("apply", &rest, 0, 0, error);
+    if (r == 0 && !help && !file)
+        r = kp_fail(error, KP_EUSAGE, "apply needs -f FILE");
+    kp_strings_done(&rest);
+    if (r < 0 || help)
+        return r;
+    struct apply apply = {.yes = yes};
+    apply.op.drain_timeout_ms = drain_ns / 1000000;
+    cli_op_start(&apply.op, wait_ns);
+    struct config wanted;
+    r = config_load(file, apply.op.arena, &wanted, error);
+    if (r == 0) {
+        struct state_cluster there;
+        exists = is_there(wanted.name, apply.op.arena, &there, &r, error) && there.phase != STATE_CREATING;
+    }
+    if (r == 0 && exists)
+        r = load(&apply, file, error);
+    if (r == 0 && exists)
+        r = apply_to_cluster(&apply, error);
+    cli_op_done(&apply.op);
+    if (r == 0 && !exists)
+        r = cli_create_from_file(file, wait_ns, error);
+    return r;
+}

@@ -1,0 +1,234 @@
+/* The steps of an operation on a cluster. */
+#include "provisioner/cli/operation_internal.h"
+
+#define API_WAIT_MS 60000 /* when waiting is not asked for: the add-ons need an API server all the same */
+#define NODES_POLL_MS 50
+
+void cli_op_start(struct cli_operation *op, int64_t wait_ns)
+{
+    op->arena = kp_arena_new(0);
+    op->wait_ns = wait_ns;
+    cli_progress_start(&op->progress);
+    op->deadline_ms = kp_mono_ms() + wait_ns / 1000000;
+}
+
+int cli_op_run(struct cli_operation *op, const struct cli_step *steps, struct kp_error *error)
+{
+    int r = 0;
+    for (; r == 0 && steps->name; steps++) {
+        if (steps->waits && op->wait_ns == 0)
+            continue;
+        cli_progress_begin(&op->progress, steps->name);
+        r = steps->run(op, error);
+        if (r == 0)
+            cli_progress_done(&op->progress);
+    }
+    cli_progress_fail(&op->progress);
+    return r;
+}
+
+void cli_op_done(struct cli_operation *op)
+{
+    cli_api_close(op->api);
+    pki_free(op->pki);
+    cloud_close(op->cloud);
+    state_close(op->state);
+    kp_strings_done(&op->remove);
+    kp_arena_free(op->arena);
+}
+
+int cli_op_open(struct cli_operation *op, const char *name, struct kp_error *error)
+{
+    int r = state_open(name, false, &op->state, error);
+    if (r == 0)
+        r = cli_cluster_open(name, op->arena, &op->cluster, &op->cloud, error);
+    if (r == 0 && op->cluster.phase != STATE_READY)
+        r = kp_fail(error, KP_ECONFLICT, "cluster \"%s\" is %s: finish that first", name, state_phase_name(op->cluster.phase));
+    return r;
+}
+
+int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
+{
+    if (!kp_empty(op->cluster.image))
+        return 0;
+    return cli_image_ensure(op->arena, &op->cluster.image, error);
+}
+
+int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    int r = state_read_file(op->cluster.name, "pki.json", &text, error);
+    if (r == 0)
+        return pki_parse(text.data ? text.data : "", text.len, &op->pki, error);
+    if (r != KP_ENOTFOUND)
+        return r;
+    r = pki_create(&op->pki, error);
+    if (r == 0)
+        r = pki_print(op->pki, &text, error);
+    return r < 0 ? r : state_write_file(op->state, "pki.json", text.data, text.len, error);
+}
+
+int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
+{
+    const struct cloud_network_spec spec = {.cluster_uid = op->cluster.uid};
+    int r = state_journal(op->state, "network", op->cluster.uid, error);
+    return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);
+}
+
+/* What is wanted, with addresses: certificates and etcd's peers name them before any machine runs. */
+int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
+{
+    struct cloud_machine_list observed;
+    const char *uid = op->cluster.uid;
+    int r = cloud_machine_list(op->cloud, uid, op->arena, &observed, error);
+    if (r == 0)
+        r = plan_make(&op->cluster.config, &observed, &op->remove, op->arena, &op->plan, error);
+    if (r < 0)
+        return r;
+    struct bootstrap_node *nodes = KP_NEW_ARRAY(op->arena, struct bootstrap_node, op->plan.n_machines);
+    for (size_t i = 0; r == 0 && i < op->plan.n_machines; i++) {
+        const struct plan_machine *machine = &op->plan.machines[i];
+        nodes[i] = (struct bootstrap_node){
+            .name = machine->name,
+            .gateway = op->network.gateway,
+            .prefix_len = op->network.prefix_len,
+            .nameservers = op->network.nameservers,
+            .control_plane = kp_streq(machine->role, "control-plane"),
+            .pool = machine->pool,
+            .provider_id = kp_arena_printf(op->arena, "%s://%s/%s", cloud_name(op->cloud), uid, machine->name),
+        };
+        r = cloud_address_reserve(op->cloud, uid, machine->name, op->arena, &nodes[i].address, error);
+    }
+    /* Of no machine: it stays when control planes come and go. */
+    const char *api_name = kp_arena_printf(op->arena, "%s-api", op->cluster.name), *api_address = NULL;
+    if (r == 0)
+        r = cloud_address_reserve(op->cloud, uid, api_name, op->arena, &api_address, error);
+    if (r < 0)
+        return r;
+    op->cluster.endpoint = kp_arena_printf(op->arena, "https://%s:%d", api_address, BOOTSTRAP_API_PORT);
+    op->bootstrap = (struct bootstrap_cluster){
+        .config = &op->cluster.config, .pki = op->pki, .endpoint = op->cluster.endpoint,
+        .api_address = api_address, .uid = uid,
+        .nodes = nodes, .n_nodes = op->plan.n_machines,
+    };
+    return state_write(op->state, &op->cluster, error);
+}
+
+static int create_machine(struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf user_data = {0};
+    struct cloud_machine made;
+    const struct bootstrap_node *node = &op->bootstrap.nodes[machine - op->plan.machines];
+    int r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
+    if (r == 0)
+        r = state_journal(op->state, "machine", machine->name, error);
+    if (r < 0)
+        return r;
+    const struct cloud_machine_spec spec = {
+        .cluster_uid = op->cluster.uid, .name = machine->name, .role = machine->role,
+        .pool = machine->pool ? machine->pool->name : "", .machine_type = machine->machine_type,
+        .image = op->cluster.image, .address = node->address,
+        .user_data = user_data.data, .user_data_len = user_data.len,
+    };
+    return cloud_machine_create(op->cloud, &spec, op->arena, &made, error);
+}
+
+int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
+        const struct plan_action *action = &op->plan.actions[i];
+        cli_progress_tick(&op->progress, action->name);
+        if (action->verb == PLAN_CREATE)
+            r = create_machine(op, action->machine, error);
+        else if (action->verb == PLAN_START)
+            r = cloud_machine_power(op->cloud, op->cluster.uid, action->name, CLOUD_POWER_START, error);
+    }
+    return r;
+}
+
+/* The machine goes before its Node: a kubelet that still ran would register again. */
+static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
+{
+    int r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
+    if (r == 0)
+        r = state_journal(op->state, "delete-machine", name, error);
+    if (r == 0)
+        r = cloud_machine_delete(op->cloud, op->cluster.uid, name, error);
+    if (r == 0)
+        r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
+    return r < 0 ? r : cli_api_delete_node(op->api, name, error);
+}
+
+int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
+        const struct plan_action *action = &op->plan.actions[i];
+        if (action->verb == PLAN_DELETE)
+            r = remove_machine(op, action->name, error);
+    }
+    return r;
+}
+
+int cli_op_wait_api(struct cli_operation *op, struct kp_error *error)
+{
+    const char *path = NULL;
+    int r = cli_state_path(op->cluster.name, "admin.conf", op->arena, &path, error);
+    if (r == 0)
+        r = cli_api_open(path, &op->api, error);
+    int64_t deadline_ms = op->wait_ns ? op->deadline_ms : kp_mono_ms() + API_WAIT_MS;
+    return r < 0 ? r : cli_api_wait(op->api, deadline_ms, &op->progress, error);
+}
+
+int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error)
+{
+    return cli_api_apply(op->api, bootstrap_addons(&op->bootstrap, op->arena), error);
+}
+
+int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error)
+{
+    int64_t deadline_ms = op->wait_ns ? op->deadline_ms : kp_mono_ms() + API_WAIT_MS;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < op->plan.n_machines; i++)
+        if (kp_streq(op->plan.machines[i].role, "control-plane"))
+            r = cli_api_mark_control_plane(op->api, op->plan.machines[i].name, deadline_ms, error);
+    return r;
+}
+
+/* The names of wanted nodes that are not Ready, or "". */
+static const char *not_ready(struct cli_operation *op, const struct kp_string_map *readiness, struct kp_arena *arena)
+{
+    KP_AUTO_BUF struct kp_buf names = {0};
+    for (size_t i = 0; i < op->plan.n_machines; i++) {
+        const char *ready = kp_string_map_get(readiness, op->plan.machines[i].name);
+        if (!kp_streq(ready, "True"))
+            kp_buf_printf(&names, "%s%s%s", names.len ? ", " : "", op->plan.machines[i].name,
+                          ready ? "" : " (not registered)");
+    }
+    return names.len ? kp_arena_strndup(arena, names.data, names.len) : "";
+}
+
+int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
+{
+    for (;;) {
+        KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        struct kp_string_map readiness = {0};
+        int r = cli_api_node_readiness(op->api, arena, &readiness, error);
+        const char *missing = r == 0 ? not_ready(op, &readiness, arena) : error->message;
+        if (r == 0 && !*missing)
+            return 0;
+        if (kp_mono_ms() > op->deadline_ms)
+            return kp_fail(error, KP_ETIMEOUT, "not ready in time: %s; see kprov logs %s NODE kubelet", missing,
+                           op->cluster.name);
+        cli_progress_tick(&op->progress, missing);
+        kp_sleep_ms(NODES_POLL_MS);
+    }
+}
+
+int cli_op_finish(struct cli_operation *op, struct kp_error *error)
+{
+    op->cluster.phase = STATE_READY;
+    return state_write(op->state, &op->cluster, error);
+}
+

@@ -1,0 +1,77 @@
+/* Two configs compared as trees, pools by their names. */
+#include "provisioner/plan/change.h"
+
+struct comparing {
+    struct kp_arena *arena;
+    struct plan_change_list *list;
+};
+
+static const char *text_of(const struct comparing *c, const struct kp_value *value)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    if (!value)
+        return "";
+    kp_value_print(value, &text);
+    return kp_arena_strndup(c->arena, text.data, text.len);
+}
+
+static void add(struct comparing *c, enum plan_change_kind kind, const char *path, const struct kp_value *before,
+                const struct kp_value *after)
+{
+    if (before && after && kp_value_equal(before, after))
+        return;
+    if ((!before && !after) || c->list->len == PLAN_CHANGES_MAX)
+        return;
+    c->list->items[c->list->len++] = (struct plan_change){kind, path, text_of(c, before), text_of(c, after)};
+}
+
+static const struct kp_value *find_pool(const struct kp_value *pools, const char *name)
+{
+    for (size_t i = 0; i < pools->array.len; i++)
+        if (kp_streq(kp_value_str(kp_value_get(pools->array.items[i], "name")), name))
+            return pools->array.items[i];
+    return NULL;
+}
+
+static void compare_pool(struct comparing *c, const char *name, const struct kp_value *before, const struct kp_value *after)
+{
+    static const struct {
+        const char *field;
+        enum plan_change_kind kind;
+    } fields[] = {{"replicas", PLAN_CHANGE_POOL}, {"labels", PLAN_CHANGE_LABELS}, {"taints", PLAN_CHANGE_LABELS}, {"machine", PLAN_CHANGE_FIXED}};
+    if (!before || !after) {
+        add(c, PLAN_CHANGE_POOL, kp_arena_printf(c->arena, "spec.nodePools[%s]", name), before, after);
+        return;
+    }
+    for (size_t i = 0; i < KP_ARRAY_LEN(fields); i++)
+        add(c, fields[i].kind, kp_arena_printf(c->arena, "spec.nodePools[%s].%s", name, fields[i].field),
+            kp_value_get(before, fields[i].field), kp_value_get(after, fields[i].field));
+}
+
+static void compare_pools(struct comparing *c, const struct kp_value *before, const struct kp_value *after)
+{
+    for (size_t i = 0; i < after->array.len; i++) {
+        const char *name = kp_value_str(kp_value_get(after->array.items[i], "name"));
+        compare_pool(c, name, find_pool(before, name), after->array.items[i]);
+    }
+    for (size_t i = 0; i < before->array.len; i++) {
+        const char *name = kp_value_str(kp_value_get(before->array.items[i], "name"));
+        if (!find_pool(after, name))
+            compare_pool(c, name, before->array.items[i], NULL);
+    }
+}
+
+void plan_config_changes(const struct config *before, const struct config *after, struct kp_arena *arena,
+                         struct plan_change_list *ret)
+{
+    const struct kp_value *a = kp_value_get(config_to_value(before, arena), "spec");
+    const struct kp_value *b = kp_value_get(config_to_value(after, arena), "spec");
+    struct comparing c = {arena, ret};
+    *ret = (struct plan_change_list){.items = KP_NEW_ARRAY(arena, struct plan_change, PLAN_CHANGES_MAX)};
+    for (size_t i = 0; i < b->object.len; i++) {
+        const char *key = b->object.members[i].key;
+        if (!kp_streq(key, "nodePools"))
+            add(&c, PLAN_CHANGE_FIXED, kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
+    }
+    compare_pools(&c, kp_value_get(a, "nodePools"), kp_value_get(b, "nodePools"));
+}
