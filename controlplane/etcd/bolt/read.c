@@ -72,7 +72,7 @@ int bolt_open(int fd, uint64_t bytes, struct bolt_reader **ret_reader, struct kp
 {
     KP_AUTO(bolt_close) struct bolt_reader *reader = kp_calloc(1, sizeof *reader);
     reader->fd = fd;
-    struct meta meta;
+    struct meta meta = {0};
     int rc = choose_meta(reader, bytes, &meta, error);
     if (rc < 0)
         return rc;
