@@ -93,6 +93,11 @@ int tls_cert_verify(const struct tls_cert *cert, const char *chain_pem, const ch
 /* True when host (a DNS name or an IP address) is one of the certificate's SANs (RFC 6125; wildcards one label deep). */
 bool tls_cert_matches_host(const struct tls_cert *cert, const char *host);
 
+/* A certificate signed with its own key, kept as cert.pem and key.pem in a folder that is made: what is there already is
+   used again unless it has expired. The caller frees the paths, which are absolute. */
+int tls_self_signed(const char *folder, const struct tls_cert_options *options, char **ret_cert_file, char **ret_key_file,
+                    struct kp_error *error) KP_NODISCARD;
+
 /* ==== certificate signing requests ============================================================================== */
 struct tls_csr; /* owned by one; immutable */
 /* Appends a PEM "CERTIFICATE REQUEST" signed with key. */

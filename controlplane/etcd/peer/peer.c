@@ -179,9 +179,7 @@ static int listen_one(struct peer_transport *transport, const char *text, struct
     struct http_url url;
     if (http_url_parse(text, transport->arena, &url, error) < 0)
         return kp_wrap(error, "listen peer URL %s", text);
-    bool secure = kp_streq(url.scheme, "https");
-    if (!secure && !kp_streq(url.scheme, "http"))
-        return kp_fail(error, KP_EINVALID, "listen peer URL %s: the scheme must be http or https", text);
+    bool secure = kp_streq(url.scheme, "https"), local = kp_streq(url.scheme, "unix");
     if (transport->servers_len == PEER_LISTENERS_MAX)
         return kp_fail(error, KP_EINVALID, "more than %d listen peer URLs", PEER_LISTENERS_MAX);
     if (secure && !transport->server_tls && peer_tls_server(&transport->config.tls, &transport->server_tls, error) < 0)
@@ -189,6 +187,7 @@ static int listen_one(struct peer_transport *transport, const char *text, struct
     const struct grpc_server_config config = {
         .http = {.host = kp_streq(url.host, "localhost") ? "127.0.0.1" : url.host,
                  .port = url.port,
+                 .unix_path = local ? url.path : NULL,
                  .tls = secure ? transport->server_tls : NULL,
                  .pool = transport->pool,
                  .streams_per_connection_max = STREAMS_MAX,

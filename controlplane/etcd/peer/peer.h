@@ -18,7 +18,10 @@
 struct peer_tls_files { /* borrowed for the life of the transport; read again when the files change */
     const char *cert_file, *key_file, *trusted_ca_file;
     bool client_cert_auth;
-    const char *allowed_cn, *allowed_hostname; /* NULL: any that the CA signed */
+    const char *allowed_cn, *allowed_hostname; /* NULL: any that the CA signed; not both */
+    const char *client_cert_file, *client_key_file; /* shown when we call; NULL: cert_file and key_file */
+    bool insecure_skip_verify;                       /* when we call: for certificates that members made themselves */
+    const char *cipher_suites, *version_min, *version_max; /* as the flags have them; NULL or "": the defaults */
 };
 
 /* Called from the transport's threads. */

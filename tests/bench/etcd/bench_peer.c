@@ -252,7 +252,10 @@ static void store_pki(struct peer_tls_files *files)
     const struct tls_cert_options ca_options = {.subject.common_name = "ca"};
     const struct tls_cert_options options = {.subject = {.common_name = "m", .ip_addresses = ips},
                                              .usages = TLS_USAGE_SERVER | TLS_USAGE_CLIENT};
-    *files = (struct peer_tls_files){"/tmp/bench-peer.crt", "/tmp/bench-peer.key", "/tmp/bench-peer-ca.crt", true, NULL, NULL};
+    *files = (struct peer_tls_files){.cert_file = "/tmp/bench-peer.crt",
+                                     .key_file = "/tmp/bench-peer.key",
+                                     .trusted_ca_file = "/tmp/bench-peer-ca.crt",
+                                     .client_cert_auth = true};
     if (tls_key_generate(TLS_KEY_ECDSA_P256, &ca_key, &error) < 0 || tls_key_generate(TLS_KEY_ECDSA_P256, &key, &error) < 0 ||
         tls_cert_create_ca(ca_key, &ca_options, &ca, &error) < 0 ||
         tls_cert_create(key, &options, ca, ca_key, &cert, &error) < 0 || tls_cert_store(ca, files->trusted_ca_file, &error) < 0 ||

@@ -456,6 +456,31 @@ static void versions_and_cipher_suites_are_as_asked(void **state)
     pair_done(&pair);
 }
 
+static void self_signed_certificate_is_kept(void **state)
+{
+    struct kp_error error = {0};
+    char folder[] = "/tmp/test_tls.XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    KP_AUTO_FREE char *deep = kp_asprintf("%s/fixtures/client", folder);
+    const struct tls_cert_options options = {.subject = {.common_name = "etcd", .dns_names = server_dns}};
+    for (int round = 0; round < 3; round++) {
+        KP_AUTO_FREE char *cert = NULL, *key = NULL;
+        KP_AUTO_BUF struct kp_buf before = {0}, after = {0};
+        KP_AUTO_FREE char *file = kp_asprintf("%s/cert.pem", deep);
+        bool again = round > 0 && kp_read_file(file, 0, &before, &error) == 0;
+        assert_int_equal(tls_self_signed(deep, &options, &cert, &key, &error), 0);
+        assert_int_equal(kp_read_file(cert, 0, &after, &error), 0);
+        if (again)
+            assert_int_equal(strcmp(before.data, after.data) == 0, round == 1);
+        KP_AUTO(tls_context_unref) struct tls_context *context = NULL;
+        const struct tls_context_config config = {.server = true, .cert_file = cert, .key_file = key};
+        assert_int_equal(tls_context_new(&config, &context, &error), 0);
+        if (round == 1) /* a key that does not fit: both are made anew */
+            assert_int_equal(tls_key_store(((struct pki *)*state)->client_key, key, &error), 0);
+    }
+    assert_int_equal(kp_remove_tree(folder, &error), 0);
+}
+
 /* ---- hashes and tokens ---- */
 static void hashes_match_published_values(void **state)
 {
@@ -558,6 +583,7 @@ int main(void)
         cmocka_unit_test(rotated_files_serve_the_next_handshake),
         cmocka_unit_test(files_that_did_not_load_are_tried_again_after_a_while),
         cmocka_unit_test(versions_and_cipher_suites_are_as_asked),
+        cmocka_unit_test(self_signed_certificate_is_kept),
         cmocka_unit_test(hashes_match_published_values),
         cmocka_unit_test(sealed_bytes_open_only_untouched),
         cmocka_unit_test(tokens_verify_with_their_key_only),

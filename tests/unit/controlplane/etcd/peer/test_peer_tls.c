@@ -179,11 +179,59 @@ static void listening_needs_its_files(void **state)
     assert_int_equal(peer_start(&config, &transport, &error), KP_EUSAGE);
     config.tls = (struct peer_tls_files){.cert_file = good.cert, .key_file = good.key, .client_cert_auth = true};
     assert_int_equal(peer_start(&config, &transport, &error), KP_EUSAGE);
+    config.tls = (struct peer_tls_files){.cert_file = good.cert,
+                                         .key_file = good.key,
+                                         .trusted_ca_file = f->ours.ca_file,
+                                         .allowed_cn = "a",
+                                         .allowed_hostname = "b"};
+    assert_int_equal(peer_start(&config, &transport, &error), KP_EUSAGE);
+    assert_string_equal(error.message, "AllowedCN and AllowedHostname are mutually exclusive (cn=\"a\", hostname=\"b\")");
+    config.tls.allowed_cn = NULL;
+    config.tls.version_min = "TLS1.1";
+    assert_int_equal(peer_start(&config, &transport, &error), KP_EINVALID);
     config = (struct peer_config){.listen_urls = "tcp://127.0.0.1:0"};
     assert_int_equal(peer_start(&config, &transport, &error), KP_EBADREQUEST);
     config = (struct peer_config){.listen_urls = "http://192.0.2.1:1"};
     assert_true(peer_start(&config, &transport, &error) < 0);
     assert_null(transport);
+}
+
+static void self_made_certificates_work_when_not_verified(void **state)
+{
+    struct fixture *f = *state;
+    struct world a, b;
+    struct kp_error error = {0};
+    char dir[96];
+    KP_AUTO_FREE char *cert = NULL, *key = NULL;
+    snprintf(dir, sizeof(dir), "%s/self/peer", f->dir);
+    const struct tls_cert_options options = {.usages = TLS_USAGE_SERVER | TLS_USAGE_CLIENT};
+    assert_int_equal(tls_self_signed(dir, &options, &cert, &key, &error), 0);
+    const struct peer_config config = {
+        .listen_urls = "https://127.0.0.1:0",
+        .tls = {.cert_file = cert, .key_file = key, .insecure_skip_verify = true, .version_min = "TLS1.3"}};
+    world_start(&a, 1, &config);
+    world_start(&b, 2, &config);
+    world_know(&a, &b);
+    world_wait_connected(&a, 2);
+    world_stop(&a);
+    world_stop(&b);
+}
+
+static void members_talk_over_unix_sockets(void **state)
+{
+    struct fixture *f = *state;
+    struct world a, b;
+    char url[128];
+    snprintf(url, sizeof(url), "unix://%s/b.sock", f->dir);
+    world_start(&a, 1, NULL);
+    world_start(&b, 2, &(struct peer_config){.listen_urls = url});
+    peer_set(a.transport, 2, (const char *const[]){url}, 1);
+    world_wait_connected(&a, 2);
+    struct raft_message message = message_of(1, 2, 1, 10);
+    peer_send(a.transport, &message);
+    WORLD_WAIT(&b, messages_len, 1);
+    world_stop(&a);
+    world_stop(&b);
 }
 
 /* The whole authority is replaced while both members run: connections made before live on, new ones want the new one. */
@@ -226,6 +274,8 @@ int main(void)
         cmocka_unit_test(wrong_certificates_are_refused),
         cmocka_unit_test(names_that_are_not_allowed_are_refused),
         cmocka_unit_test(listening_needs_its_files),
+        cmocka_unit_test(self_made_certificates_work_when_not_verified),
+        cmocka_unit_test(members_talk_over_unix_sockets),
         cmocka_unit_test(rotated_certificates_need_no_restart),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
