@@ -10,7 +10,8 @@ struct options {
     const char *log_level, *compaction_mode, *compaction_retention, *logger, *log_outputs;
     const char *feature_gates;
     int64_t heartbeat_ms, election_ms, batch_interval_ns, progress_ns;
-    int64_t max_snapshots, max_wals;
+    int64_t max_snapshots, max_wals, self_signed_years;
+    const char *cipher_suites, *tls_min_version, *tls_max_version;
     bool auto_tls, peer_auto_tls, strict_reconfig, pre_vote, pprof, initial_corrupt_check, v2, version;
     const char *metrics;
 };
@@ -18,8 +19,6 @@ struct options {
 /* Accepted for manifests written for etcd, where what they ask for is what happens anyway. */
 static int check_fixed(const struct options *o, struct kp_error *error)
 {
-    if (o->auto_tls || o->peer_auto_tls)
-        return kp_fail(error, KP_ENOTSUPPORTED, "--auto-tls and --peer-auto-tls are not supported: give certificate files");
     if (!kp_streq(o->metrics, "basic") && !kp_streq(o->metrics, "extensive"))
         return kp_fail(error, KP_EUSAGE, "--metrics must be basic or extensive");
     if (o->pprof || o->v2)
@@ -49,6 +48,30 @@ static int set_compaction(struct options *o, struct kp_error *error)
         return kp_fail(error, KP_EUSAGE, "--auto-compaction-retention: bad value \"%s\"", o->compaction_retention);
     }
     return config->compaction_retention < 0 ? kp_fail(error, KP_EUSAGE, "--auto-compaction-retention is negative") : 0;
+}
+
+static bool names_tls(const char *urls)
+{
+    return strstr(urls, "https://") || strstr(urls, "unixs://");
+}
+
+/* Rules for both sides, and certificates where none are given but asked for. */
+static int set_tls(struct options *o, struct kp_error *error)
+{
+    struct etcd_config *config = &o->config;
+    struct etcd_tls_files *const both[] = {&config->client_tls, &config->peer_tls};
+    for (size_t i = 0; i < KP_ARRAY_LEN(both); i++) {
+        both[i]->cipher_suites = o->cipher_suites;
+        both[i]->version_min = o->tls_min_version;
+        both[i]->version_max = o->tls_max_version;
+    }
+    int rc = 0;
+    if (o->auto_tls && names_tls(config->listen_client_urls))
+        rc = etcd_self_signed(config->data_dir, "client", config->listen_client_urls, o->self_signed_years, &config->client_tls,
+                              error);
+    if (rc == 0 && o->peer_auto_tls && names_tls(config->listen_peer_urls))
+        rc = etcd_self_signed(config->data_dir, "peer", config->listen_peer_urls, o->self_signed_years, &config->peer_tls, error);
+    return rc;
 }
 
 static int parse_log_level(const char *text, enum kp_log_level *ret_level, struct kp_error *error)
@@ -92,6 +115,8 @@ static struct options options = {
     .compaction_retention = "0",
     .heartbeat_ms = 100,
     .election_ms = 1000,
+    .self_signed_years = 1,
+    .tls_min_version = "TLS1.2",
     .progress_ns = INT64_C(600) * 1000000000,
     .strict_reconfig = true,
     .pre_vote = true,
@@ -146,8 +171,22 @@ static const struct kp_flag flags[] = {
     {"auth-token-ttl", 0, KP_FLAG_I64, &options.config.auth_token_ttl_s, "seconds that a simple token lives after its last use",
      "ETCD_AUTH_TOKEN_TTL"},
     {"bcrypt-cost", 0, KP_FLAG_I64, &options.config.bcrypt_cost, "cost of a password's hash, 4 to 31", "ETCD_BCRYPT_COST"},
-    {"auto-tls", 0, KP_FLAG_BOOL, &options.auto_tls, "refused", "ETCD_AUTO_TLS"},
-    {"peer-auto-tls", 0, KP_FLAG_BOOL, &options.peer_auto_tls, "refused", "ETCD_PEER_AUTO_TLS"},
+    {"peer-client-cert-file", 0, KP_FLAG_STRING, &options.config.peer_tls.client_cert_file, "certificate shown when calling peers",
+     "ETCD_PEER_CLIENT_CERT_FILE"},
+    {"peer-client-key-file", 0, KP_FLAG_STRING, &options.config.peer_tls.client_key_file, "its key", "ETCD_PEER_CLIENT_KEY_FILE"},
+    {"peer-cert-allowed-cn", 0, KP_FLAG_STRING, &options.config.peer_tls.allowed_cn, "common name that peers must have",
+     "ETCD_PEER_CERT_ALLOWED_CN"},
+    {"peer-cert-allowed-hostname", 0, KP_FLAG_STRING, &options.config.peer_tls.allowed_hostname,
+     "host name that the certificates of peers must be for", "ETCD_PEER_CERT_ALLOWED_HOSTNAME"},
+    {"auto-tls", 0, KP_FLAG_BOOL, &options.auto_tls, "make a certificate for clients when none is given", "ETCD_AUTO_TLS"},
+    {"peer-auto-tls", 0, KP_FLAG_BOOL, &options.peer_auto_tls, "make a certificate for peers when none is given",
+     "ETCD_PEER_AUTO_TLS"},
+    {"self-signed-cert-validity", 0, KP_FLAG_I64, &options.self_signed_years, "years that such a certificate lasts",
+     "ETCD_SELF_SIGNED_CERT_VALIDITY"},
+    {"cipher-suites", 0, KP_FLAG_STRING, &options.cipher_suites, "TLS cipher suites by name, commas between",
+     "ETCD_CIPHER_SUITES"},
+    {"tls-min-version", 0, KP_FLAG_STRING, &options.tls_min_version, "TLS1.2 or TLS1.3", "ETCD_TLS_MIN_VERSION"},
+    {"tls-max-version", 0, KP_FLAG_STRING, &options.tls_max_version, "TLS1.2 or TLS1.3", "ETCD_TLS_MAX_VERSION"},
     {"strict-reconfig-check", 0, KP_FLAG_BOOL, &options.strict_reconfig, "reject changes that would lose the quorum",
      "ETCD_STRICT_RECONFIG_CHECK"},
     {"pre-vote", 0, KP_FLAG_BOOL, &options.pre_vote, "always on", "ETCD_PRE_VOTE"},
@@ -186,7 +225,7 @@ static int parse(struct options *o, int argc, char **argv, bool *ret_help, struc
         config->data_dir = kp_asprintf("%s.etcd", config->name);
     if (!config->initial_cluster) /* every advertised URL belongs to this name, as etcd's default does */
         config->initial_cluster = kp_asprintf("%s=%s", config->name, config->initial_advertise_peer_urls);
-    if ((rc = check_fixed(o, error)) < 0 || (rc = set_compaction(o, error)) < 0)
+    if ((rc = check_fixed(o, error)) < 0 || (rc = set_compaction(o, error)) < 0 || (rc = set_tls(o, error)) < 0)
         return rc;
     return etcd_config_check(config, error);
 }

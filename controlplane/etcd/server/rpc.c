@@ -10,30 +10,25 @@ static const struct grpc_method *const all_methods[] = {kv_methods,          wat
                                                         maintenance_methods, cluster_methods, auth_methods,
                                                         NULL};
 
-/* The files are read again by themselves when they change, so that rotated certificates need no restart. */
-static int make_tls(const struct etcd_tls_files *files, struct tls_context **ret_tls, struct kp_error *error)
-{
-    static const char *const alpn[] = {"h2", "http/1.1", NULL};
-    struct tls_context_config config = {.server = true,
-                                        .cert_file = files->cert_file,
-                                        .key_file = files->key_file,
-                                        .ca_file = kp_empty(files->trusted_ca_file) ? NULL : files->trusted_ca_file,
-                                        .client_cert =
-                                            files->client_cert_auth ? TLS_CLIENT_CERT_REQUIRE : TLS_CLIENT_CERT_NONE,
-                                        .alpn = alpn};
-    if (!files->client_cert_auth && config.ca_file)
-        config.client_cert = TLS_CLIENT_CERT_REQUEST;
-    int rc = tls_context_new(&config, ret_tls, error);
-    return rc < 0 ? kp_wrap(error, "client TLS") : 0;
-}
-
 static int parse(const char *text, struct kp_arena *arena, struct http_url *url, const char **ret_host,
                  struct kp_error *error)
 {
-    if (http_url_parse(text, arena, url, error) < 0)
+    bool unixs = kp_starts_with(text, "unixs:"); /* TLS over a unix socket */
+    KP_AUTO_FREE char *plain = unixs ? kp_asprintf("unix:%s", text + strlen("unixs:")) : kp_strdup(text);
+    if (http_url_parse(plain, arena, url, error) < 0)
         return kp_wrap(error, "listen URL %s", text);
     *ret_host = kp_streq(url->host, "localhost") ? "127.0.0.1" : url->host;
     return 0;
+}
+
+static bool is_secure(const char *text)
+{
+    return kp_starts_with(text, "https:") || kp_starts_with(text, "unixs:");
+}
+
+static const char *unix_path(const struct http_url *url)
+{
+    return kp_streq(url->scheme, "unix") ? url->path : NULL;
 }
 
 static void on_finish(const char *path, int status, int64_t duration_ns, void *server)
@@ -51,12 +46,13 @@ static int listen_grpc(struct etcd_server *server, const char *text, struct kp_e
     const char *host = NULL;
     if (parse(text, arena, &url, &host, error) < 0)
         return error->code;
-    bool secure = kp_streq(url.scheme, "https");
-    if (secure && !rpc->tls && make_tls(&server->config.client_tls, &rpc->tls, error) < 0)
+    bool secure = is_secure(text);
+    if (secure && !rpc->tls && server_client_tls(&server->config.client_tls, &rpc->tls, error) < 0)
         return error->code;
     struct grpc_server_config config = {
         .http = {.host = host,
                  .port = url.port,
+                 .unix_path = unix_path(&url),
                  .tls = secure ? rpc->tls : NULL,
                  .pool = rpc->pool,
                  .streams_per_connection_max = RPC_STREAMS_MAX,
@@ -82,11 +78,12 @@ static int listen_metrics(struct etcd_server *server, const char *text, struct k
     const char *host = NULL;
     if (parse(text, arena, &url, &host, error) < 0)
         return error->code;
-    bool secure = kp_streq(url.scheme, "https");
-    if (secure && !rpc->tls && make_tls(&server->config.client_tls, &rpc->tls, error) < 0)
+    bool secure = is_secure(text);
+    if (secure && !rpc->tls && server_client_tls(&server->config.client_tls, &rpc->tls, error) < 0)
         return error->code;
     struct http_server_config config = {.host = host,
                                         .port = url.port,
+                                        .unix_path = unix_path(&url),
                                         .tls = secure ? rpc->tls : NULL,
                                         .pool = rpc->pool,
                                         .handler = health_handler,

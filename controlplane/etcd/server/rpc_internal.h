@@ -2,6 +2,7 @@
 #ifndef ETCD_RPC_INTERNAL_H
 #define ETCD_RPC_INTERNAL_H
 
+#include "controlplane/etcd/peer/peer.h"
 #include "controlplane/etcd/server/server_internal.h"
 #include "grpc/grpc.h"
 #include "http/http.h"
@@ -32,6 +33,11 @@ extern const struct grpc_method kv_methods[], watch_methods[], lease_methods[], 
 void watch_progress_tick(void *server);  /* on the loop */
 void watch_close_all(void *server);      /* on the loop */
 void health_handler(struct http_request *req, void *server);
+
+/* The context of the client URLs; it reads its files again when they change. */
+int server_client_tls(const struct etcd_tls_files *files, struct tls_context **ret_tls, struct kp_error *error);
+/* What peer_start and peer_get are given; borrows the strings. */
+void server_peer_tls(const struct etcd_tls_files *files, struct peer_tls_files *ret_files);
 
 static inline struct etcd_server *server_of(const struct grpc_context *context) { return context->server_arg; }
 /* Ends a call with one of etcd's errors. */

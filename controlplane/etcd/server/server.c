@@ -16,9 +16,9 @@ static int check_urls(const char *flag, const char *urls, const struct etcd_tls_
     int rc = list.len ? 0 : kp_fail(error, KP_EUSAGE, "--%s names no URL", flag);
     for (size_t i = 0; rc == 0 && i < list.len; i++) {
         const char *url = list.items[i];
-        bool secure = kp_starts_with(url, "https://");
-        if (!secure && !kp_starts_with(url, "http://"))
-            rc = kp_fail(error, KP_EUSAGE, "--%s: URL scheme must be http or https: %s", flag, url);
+        bool secure = kp_starts_with(url, "https://") || kp_starts_with(url, "unixs://");
+        if (!secure && !kp_starts_with(url, "http://") && !kp_starts_with(url, "unix://"))
+            rc = kp_fail(error, KP_EUSAGE, "--%s: URL scheme must be http, https, unix, or unixs: %s", flag, url);
         else if (secure && tls && (kp_empty(tls->cert_file) || kp_empty(tls->key_file)))
             rc = kp_fail(error, KP_EUSAGE, "--%s: %s needs a certificate and a key file", flag, url);
     }

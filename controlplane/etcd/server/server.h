@@ -11,10 +11,19 @@
 #define ETCD_REQUEST_BYTES_LIMIT (INT64_C(32) << 20)
 #define ETCD_URLS_MAX 16
 
-struct etcd_tls_files {
+struct etcd_world;
+struct etcd_tls_files { /* each may be NULL or "" */
     const char *cert_file, *key_file, *trusted_ca_file;
     bool client_cert_auth;
+    const char *client_cert_file, *client_key_file; /* peers: shown when we call */
+    const char *allowed_cn, *allowed_hostname;      /* peers */
+    bool self_signed;                               /* made by etcd_self_signed: not verified when we call */
+    const char *cipher_suites, *version_min, *version_max; /* as the flags have them */
 };
+/* --auto-tls: makes a certificate for the hosts of urls in data_dir/fixtures/`which` ("client", "peer") unless one is there,
+   and puts its paths (never freed) into files. Does nothing when files names a certificate already. */
+int etcd_self_signed(const char *data_dir, const char *which, const char *urls, int64_t years, struct etcd_tls_files *files,
+                     struct kp_error *error) KP_NODISCARD;
 
 enum etcd_compaction_mode { ETCD_COMPACT_PERIODIC, ETCD_COMPACT_REVISION };
 
@@ -37,6 +46,7 @@ struct etcd_config {
     const char *auth_token;   /* "simple" (also NULL) or "jwt,..." */
     int64_t auth_token_ttl_s; /* of a simple token; 0: the default */
     int64_t bcrypt_cost;      /* 0: the default */
+    const struct etcd_world *world; /* step.h; NULL: the real one */
 };
 
 struct etcd_server;
