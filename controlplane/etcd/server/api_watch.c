@@ -161,7 +161,13 @@ static const char *denied(struct watch_stream *stream, struct kp_bytes key, stru
     enum etcd_err err = rpc_identity_now(grpc_stream_context(stream->grpc), &who, &ahead);
     if (err == ETCD_OK)
         err = etcd_err_of_auth(auth_check_range(server->auth, &who, key, range_end, AUTH_READ));
-    return err == ETCD_OK ? NULL : etcd_err_info(err)->text;
+    switch (err) { /* clients compare these, prefix and all, to know whether another token would help */
+    case ETCD_OK: return NULL;
+    case ETCD_AUTH_BAD_TOKEN: return "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token";
+    case ETCD_AUTH_OLD_REVISION: return "rpc error: code = InvalidArgument desc = etcdserver: revision of auth store is old";
+    case ETCD_USER_EMPTY: return "rpc error: code = InvalidArgument desc = etcdserver: user name is empty";
+    default: return "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
+    }
 }
 
 static void create(struct watch_stream *stream, const Etcdserverpb__WatchCreateRequest *request)

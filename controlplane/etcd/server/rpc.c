@@ -8,7 +8,7 @@
 
 static const struct grpc_method *const all_methods[] = {kv_methods,          watch_methods,   lease_methods,
                                                         maintenance_methods, cluster_methods, auth_methods,
-                                                        NULL};
+                                                        lock_methods,        election_methods, NULL};
 
 static int parse(const char *text, struct kp_arena *arena, struct http_url *url, const char **ret_host,
                  struct kp_error *error)
@@ -124,6 +124,7 @@ static void stop_timer(void *arg)
 int rpc_start(struct etcd_server *server, struct kp_error *error)
 {
     struct rpc_server *rpc = server->rpc = kp_calloc(1, sizeof *rpc);
+    pthread_mutex_init(&rpc->turns.mutex, NULL);
     rpc->loop = loop_new();
     rpc->pool = pool_new("etcd-rpc", RPC_POOL_THREADS, RPC_POOL_QUEUE);
     if (loop_start(rpc->loop, "etcd-net", error) < 0)
@@ -141,6 +142,7 @@ void rpc_stop(struct etcd_server *server)
     if (!rpc)
         return;
     loop_call(rpc->loop, watch_close_all, server);
+    turns_close_all(server);
     for (size_t i = 0; i < rpc->grpc_len; i++)
         grpc_server_shutdown(rpc->grpc[i], SHUTDOWN_MS);
     for (size_t i = 0; i < rpc->grpc_len; i++)
@@ -153,6 +155,7 @@ void rpc_stop(struct etcd_server *server)
     loop_join(rpc->loop);
     loop_free(rpc->loop);
     tls_context_unref(rpc->tls);
+    pthread_mutex_destroy(&rpc->turns.mutex);
     free(rpc);
     server->rpc = NULL;
 }

@@ -15,6 +15,12 @@
 #define WATCH_QUEUED_MAX ((size_t)4 << 20)        /* unsent bytes above which a stream's watchers wait */
 
 struct watch_stream;
+struct turn;
+struct turns { /* who waits for a lock or an election */
+    pthread_mutex_t mutex;
+    struct turn *first;
+    bool closed;
+};
 struct rpc_server {
     struct loop *loop;
     struct pool *pool;
@@ -23,15 +29,17 @@ struct rpc_server {
     size_t grpc_len;
     struct http_server *http[ETCD_URLS_MAX]; /* metrics only */
     size_t http_len;
+    struct turns turns;
     /* the loop's own */
     struct watch_stream *watch_streams;
     struct loop_timer *progress_timer;
 };
 
 extern const struct grpc_method kv_methods[], watch_methods[], lease_methods[], maintenance_methods[], cluster_methods[],
-    auth_methods[];
+    auth_methods[], lock_methods[], election_methods[];
 void watch_progress_tick(void *server);  /* on the loop */
 void watch_close_all(void *server);      /* on the loop */
+void turns_close_all(struct etcd_server *server);
 void health_handler(struct http_request *req, void *server);
 
 /* The context of the client URLs; it reads its files again when they change. */
