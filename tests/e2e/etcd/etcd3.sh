@@ -13,4 +13,4 @@ for i in 1 2 3; do
   member_command "$i" --initial-cluster "$INITIAL" --initial-cluster-state existing
   printf '%s\0' "${COMMAND[@]}" >"$DIR/m$i.command"
 done
-timeout 170 node tests/e2e/etcd/etcd3.js "$EP" "$DIR"
+NODE_NO_WARNINGS=1 timeout 170 node tests/e2e/etcd/etcd3.js "$EP" "$DIR"

@@ -1,0 +1,1 @@
+# Bad inputs that take processes and files.
