@@ -175,6 +175,11 @@ $(O)/check/%: $(O)/obj/tests/check/%.o $(CHECK_OBJS)
 checkers: $(CHECKERS)
 test-checkers: $(CHECKERS)
 	@BUILD=$(O) tests/check/run
+$(O)/sim-real/load: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/sim-real/*.c) tests/check/history.c) $(LIB_ARCHIVES)
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+sim-real: $(O)/bin/etcd $(CHECKERS) $(O)/sim-real/load
+	@BUILD=$(O) tests/sim-real/run
 
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
@@ -219,6 +224,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all sim-real checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
