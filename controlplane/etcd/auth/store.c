@@ -49,14 +49,14 @@ void auth_disable(struct auth *auth)
 
 /* ---- users ---- */
 
-static char *decode_hash(const char *hash_base64)
+/* *ret_hash is NULL for no hash at all: then nobody's password is right. */
+static bool decode_hash(const char *hash_base64, char **ret_hash)
 {
     struct kp_buf hash = {0};
-    if (kp_base64_decode(&hash, hash_base64, strlen(hash_base64)) < 0 || hash.len == 0 || hash.len >= AUTH_HASH_MAX) {
-        kp_buf_done(&hash);
-        return NULL;
-    }
-    return kp_buf_take(&hash);
+    bool fine = kp_base64_decode(&hash, hash_base64, strlen(hash_base64)) == 0 && hash.len < AUTH_HASH_MAX;
+    *ret_hash = fine && hash.len ? kp_buf_take(&hash) : NULL;
+    kp_buf_done(&hash);
+    return fine;
 }
 
 static enum auth_result user_add(struct auth *auth, const char *name, const char *hash_base64, bool no_password)
@@ -67,8 +67,8 @@ static enum auth_result user_add(struct auth *auth, const char *name, const char
         return AUTH_NAME_TOO_LONG;
     if (user_find(&auth->users, name))
         return AUTH_USER_EXISTS;
-    char *hash = no_password ? NULL : decode_hash(hash_base64);
-    if (!no_password && !hash)
+    char *hash = NULL;
+    if (!no_password && !decode_hash(hash_base64, &hash))
         return AUTH_NO_PASSWORD_USER;
     struct auth_user *user = user_insert(&auth->users, name);
     user->hash = hash;
@@ -98,8 +98,8 @@ static enum auth_result user_change_password(struct auth *auth, const char *name
     if (!user)
         return AUTH_USER_NOT_FOUND;
     if (!user->no_password) {
-        char *hash = decode_hash(hash_base64);
-        if (!hash)
+        char *hash;
+        if (!decode_hash(hash_base64, &hash))
             return AUTH_NO_PASSWORD_USER;
         free(user->hash);
         user->hash = hash;
