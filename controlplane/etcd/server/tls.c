@@ -55,8 +55,11 @@ static int hosts_of(const char *urls, struct kp_arena *arena, const char *names[
     for (size_t i = 0; rc == 0 && i < list.len && i < HOSTS_MAX; i++) {
         struct http_url url;
         struct sockaddr_storage address;
-        if (kp_starts_with(list.items[i], "unix"))
+        if (kp_starts_with(list.items[i], "unix")) { /* clients expect the name of the socket's file */
+            const char *slash = strrchr(list.items[i], '/');
+            names[names_len++] = kp_arena_strdup(arena, slash ? slash + 1 : "localhost");
             continue;
+        }
         rc = http_url_parse(list.items[i], arena, &url, error);
         if (rc == 0 && loop_sockaddr_parse(url.host, 0, (struct sockaddr *)&address) == 0)
             addresses[addresses_len++] = url.host;
