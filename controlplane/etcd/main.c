@@ -4,6 +4,7 @@
 
 #include "controlplane/etcd/auth/auth.h"
 #include "controlplane/etcd/server/server.h"
+#include "controlplane/etcd/tools/tools.h"
 
 struct options {
     struct etcd_config config;
@@ -254,6 +255,8 @@ static int serve(const struct options *o)
 
 int main(int argc, char **argv)
 {
+    if (tools_wanted(argc, argv))
+        return tools_main(argc, argv);
     bool help = false;
     enum kp_log_level level = KP_LOG_INFO;
     struct kp_error error = {0};
