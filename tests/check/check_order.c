@@ -56,7 +56,7 @@ static void check_get(const struct check_call *call, const struct check_op *op, 
                 violation(line, "%s is read at revision %" PRId64 " as %s (%" PRId64 "), the order has %s (%" PRId64 ")",
                           text_of(kv->key), revision, text_of(kv->value), kv->mod, text_of(now->value), now->rev);
         } else if (op->limit && present > op->limit) {
-            continue;
+            unsure += order_gaps(&order, now->rev, revision) > 0;
         } else if (order_gaps(&order, now->rev, revision) > 0) {
             unsure++;
         } else {

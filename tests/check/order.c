@@ -429,6 +429,8 @@ static void settle(struct builder *b, struct change *change)
         return;
     }
     int64_t create = there ? was->create : change->rev, version = there ? was->version + 1 : 1;
+    sure &= !(there && was->guessed);
+    change->guessed = !change->full && !sure;
     if (!change->full) {
         change->create = create;
         change->version = version;

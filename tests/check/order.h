@@ -15,6 +15,7 @@ struct change {
     int64_t rev, create, version, lease; /* the last three of a put */
     text_id key, value;
     bool del, full;   /* full: somebody saw create and version */
+    bool guessed;     /* create and version are concluded over a hole: another write may lie in it */
     bool watch_only;  /* only watchers tell of it */
     uint32_t line;    /* where it was first seen; UINT32_MAX: it is concluded, not seen */
     int64_t line_ns;
