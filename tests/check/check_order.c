@@ -34,7 +34,7 @@ static void check_get(const struct check_call *call, const struct check_op *op, 
                       int64_t revision, const struct check_op *earlier, uint32_t earlier_count)
 {
     uint32_t line = call->return_line;
-    int64_t present = 0, unsure = 0;
+    int64_t present = 0, unsure = 0, maybe = 0;
     uint32_t next = 0;
     size_t from, to;
     order_range(&order, op->key, op->end, &from, &to);
@@ -46,6 +46,8 @@ static void check_get(const struct check_call *call, const struct check_op *op, 
                 violation(line, "%s = %s is read at revision %" PRId64 ", but it was gone", text_of(order.keys[k]),
                           text_of(result->kvs[next].value), revision);
                 next++;
+            } else if (op->limit && present >= op->limit) { /* else it would have been listed */
+                maybe += order_gaps(&order, now ? now->rev : 1, revision) > 0;
             }
             continue;
         }
@@ -66,7 +68,7 @@ static void check_get(const struct check_call *call, const struct check_op *op, 
     }
     if (next < result->kv_count)
         violation(line, "%s is read out of order, twice or from outside of the range", text_of(result->kvs[next].key));
-    if (result->count > present || result->count < present - unsure)
+    if (result->count > present + maybe || result->count < present - unsure)
         violation(line, "a read counts %" PRId64 " keys at revision %" PRId64 ", there are %" PRId64, result->count, revision,
                   present);
     if (result->more != (result->count > (int64_t)result->kv_count))
@@ -89,15 +91,17 @@ static void check_previous(const struct check_call *call, const struct check_res
 static void check_deleted(const struct check_call *call, const struct check_op *op, const struct check_result *result,
                           int64_t revision)
 {
-    int64_t present = 0, unsure = 0;
+    int64_t present = 0, unsure = 0, maybe = 0;
     size_t from, to;
     order_range(&order, op->key, op->end, &from, &to);
     for (size_t k = from; k < to; k++) {
-        const struct change *was = order_present(&order, order.keys[k], revision);
-        present += was != NULL;
-        unsure += was && order_gaps(&order, was->rev, revision) > 0;
+        const struct change *was = order_at(&order, order.keys[k], revision);
+        bool there = was && !was->del, gap = order_gaps(&order, was ? was->rev : 1, revision) > 0;
+        present += there;
+        unsure += there && gap;
+        maybe += !there && gap; /* put and deleted, and nobody saw it */
     }
-    if (result->count > present || result->count < present - unsure)
+    if (result->count > present + maybe || result->count < present - unsure)
         violation(call->return_line, "operation %" PRIu64 " deleted %" PRId64 " keys, there were %" PRId64, call->number,
                   result->count, present);
     check_previous(call, result, revision);
