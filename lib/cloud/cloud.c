@@ -3,8 +3,8 @@
 
 #include "cloud/drivers_internal.h"
 
-static const struct cloud_driver *const drivers[] = {&cloud_driver_local};
-static const char *const driver_names[] = {"local", NULL};
+static const struct cloud_driver *const drivers[] = {&cloud_driver_local, &cloud_driver_libvirt};
+static const char *const driver_names[] = {"local", "libvirt", NULL};
 _Static_assert(KP_ARRAY_LEN(drivers) + 1 == KP_ARRAY_LEN(driver_names), "every driver has a name");
 
 struct cloud {

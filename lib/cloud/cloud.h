@@ -69,6 +69,7 @@ struct cloud_exec {
 struct cloud_options {
     const char *state_dir; /* of drivers that keep their machines on this host; NULL: /var/lib/kprov/clouds/<name> */
     const char *image_dir; /* NULL: /var/lib/kprov/images */
+    const char *uri;       /* libvirt: NULL: $LIBVIRT_DEFAULT_URI, or qemu:///system */
 };
 
 struct cloud; /* one opened driver; calls may come from several threads */
@@ -106,7 +107,7 @@ struct cloud_driver {
     int (*purge)(void *state, const char *cluster_uid, struct kp_error *error);
 };
 
-/* name: "local". KP_EINVALID with the list of drivers when there is none of that name. */
+/* name: "local" or "libvirt". KP_EINVALID with the list of drivers when there is none of that name. */
 int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
     KP_NODISCARD;
 void cloud_close(struct cloud *cloud); /* accepts NULL */

@@ -4,6 +4,7 @@
 
 #include "cloud/cloud.h"
 
-extern const struct cloud_driver cloud_driver_local; /* cloud/local */
+extern const struct cloud_driver cloud_driver_local;   /* cloud/local */
+extern const struct cloud_driver cloud_driver_libvirt; /* cloud/libvirt */
 
 #endif

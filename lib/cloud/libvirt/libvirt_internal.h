@@ -1,0 +1,92 @@
+/* What the files of the libvirt driver share. */
+#ifndef CLOUD_LIBVIRT_INTERNAL_H
+#define CLOUD_LIBVIRT_INTERNAL_H
+
+#include <libvirt/libvirt.h>
+#include <libxml/tree.h>
+
+#include "cloud/cloud.h"
+
+#define LV_URI_DEFAULT "qemu:///system"
+#define LV_NAMESPACE "https://kprov.dev/libvirt/1" /* of our element in a domain's metadata */
+#define LV_IMAGES_POOL "kprov-images"
+#define LV_POOLS_DIR "/var/lib/libvirt/kprov" /* on the machine that libvirt runs on */
+#define LV_FIRST_HOST 10
+#define LV_LAST_HOST 250
+#define LV_MACHINES_MAX CLOUD_MACHINES_MAX
+#define LV_STOP_MS 20000
+#define LV_DATA_DISK_BYTES ((uint64_t)16 << 30) /* sparse */
+
+/* A cluster's objects are found by its uid: network and storage pool have it as their UUID, domains in their metadata. */
+struct lv {
+    virConnectPtr conn;
+    char image_dir[4096 - 256];
+    bool test; /* test:///: no storage to upload to, no files */
+    int kvm;   /* -1: not tried yet */
+};
+
+/* ---- error.c */
+/* Fails with libvirt's last error of this thread; the code follows its kind. */
+int lv_fail(struct kp_error *error, const char *format, ...) KP_PRINTF(2, 3);
+void lv_silence(void); /* libvirt writes to standard error unless told not to */
+
+/* ---- xml.c: documents as libvirt gives them */
+struct lv_xml {
+    xmlDocPtr doc;
+};
+int lv_xml_parse(const char *text, xmlDocPtr *ret_doc, struct kp_error *error) KP_NODISCARD;
+void lv_xml_free(xmlDocPtr doc); /* accepts NULL */
+KP_DEFINE_AUTO(xmlDocPtr, lv_xml_free)
+xmlNodePtr lv_xml_child(xmlNodePtr node, const char *name); /* the first, by local name; NULL when there is none */
+xmlNodePtr lv_xml_next(xmlNodePtr node, const char *name);  /* the next sibling of that name */
+const char *lv_xml_attr(xmlNodePtr node, const char *name, struct kp_arena *arena); /* NULL when absent */
+/* Text in an attribute or element: & < > ' " are written as entities. */
+void lv_xml_text(struct kp_buf *out, const char *text);
+
+/* ---- connect.c */
+int lv_connect(const char *uri, virConnectPtr *ret_conn, struct kp_error *error) KP_NODISCARD;
+/* Whether hardware virtualisation works: a trial domain runs for a moment. Said once. */
+bool lv_has_kvm(struct lv *lv);
+
+/* ---- network.c */
+int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, struct kp_arena *arena,
+                      struct cloud_network *ret, struct kp_error *error);
+int lv_network_get(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int lv_network_delete(struct lv *lv, const char *uid, struct kp_error *error);
+int lv_address_reserve(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address,
+                       struct kp_error *error);
+int lv_address_release(struct lv *lv, const char *uid, const char *name, struct kp_error *error);
+const char *lv_network_name(const char *uid, struct kp_arena *arena);
+/* A locally administered address made of the IPv4 one, so that it needs no record of its own. */
+const char *lv_mac_of(const char *address, struct kp_arena *arena);
+
+/* ---- storage.c */
+struct lv_paths {
+    const char *kernel, *initrd, *root, *data, *bootstrap, *console; /* on libvirt's machine */
+};
+/* Uploads kernel, initrd and root of a node image unless they are there, by the digest of their content. */
+int lv_image_ensure(struct lv *lv, const char *image, struct kp_arena *arena, struct lv_paths *ret, struct kp_error *error);
+/* The machine's own files: data disk (kept when there), bootstrap config (written anew, 0600), console log. */
+int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
+                    struct kp_error *error);
+int lv_disks_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error);
+int lv_console(struct lv *lv, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
+int lv_pool_delete(struct lv *lv, const char *uid, struct kp_error *error); /* with all volumes; absent is fine */
+bool lv_pool_exists(struct lv *lv, const char *uid);
+
+/* ---- domain.c */
+int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+                      struct kp_error *error);
+int lv_machine_get(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
+                   struct kp_error *error);
+int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret,
+                    struct kp_error *error);
+int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
+int lv_machine_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error);
+/* The uids that domains, networks and pools carry. */
+int lv_clusters(struct lv *lv, struct kp_strings *ret_uids, struct kp_error *error);
+/* The document of a machine's domain; pure. */
+void lv_domain_xml(const struct cloud_machine_spec *spec, const struct lv_paths *paths, const char *type, const char *network,
+                   int64_t created_s, struct kp_arena *arena, struct kp_buf *out);
+
+#endif
