@@ -79,7 +79,7 @@ void backend_env_close(struct backend *backend)
     backend->env = NULL;
 }
 
-static int load_consistent_index(struct backend *backend, struct kp_error *error)
+int backend_load_index(struct backend *backend, struct kp_error *error)
 {
     KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
     struct kp_bytes value;
@@ -153,10 +153,10 @@ int backend_open(const char *path, const struct backend_options *options, struct
     /* Copy-on-write needs room beyond the live data; the map is address space only. */
     backend->map_size = ((size_t)quota + (size_t)quota / 2 + BACKEND_MAP_MIN) & ~(size_t)0xFFFFF;
     backend->pending = kp_calloc(1, sizeof *backend->pending);
-    if (backend_env_open(backend, error) < 0 || load_consistent_index(backend, error) < 0)
+    if (backend_env_open(backend, error) < 0 || backend_load_index(backend, error) < 0)
         return kp_wrap(error, "backend");
     backend_measure(backend);
-    if (start_committer(backend, error) < 0)
+    if (!backend->options.stepped && start_committer(backend, error) < 0)
         return kp_wrap(error, "backend");
     *ret_backend = KP_TAKE(backend);
     return 0;
@@ -172,6 +172,8 @@ void backend_close(struct backend *backend)
         pthread_cond_broadcast(&backend->wake);
         pthread_mutex_unlock(&backend->mutex);
         pthread_join(backend->thread, NULL);
+    } else if (backend->options.stepped && backend->env) {
+        backend_turn(backend);
     }
     if (backend->env)
         backend_drain_readers(backend);
@@ -207,6 +209,10 @@ void backend_write_unlock(struct backend *backend)
     pthread_rwlock_unlock(&backend->lock);
     if (!too_much)
         return;
+    if (backend->options.stepped) {
+        backend_turn(backend);
+        return;
+    }
     pthread_mutex_lock(&backend->mutex);
     while (backend->pending_bytes > BACKEND_PENDING_BYTES_MAX && !backend->stopping)
         pthread_cond_wait(&backend->done, &backend->mutex);

@@ -39,6 +39,7 @@ struct backend_options {
     /* Called by the committer when a batch cannot be written; it is kept and tried again after a second. Borrowed. */
     void (*on_error)(void *ctx, const struct kp_error *error);
     void *ctx;
+    bool stepped; /* no committer thread: the owner calls backend_turn, and whoever would wait commits itself */
 };
 
 /* Opens or makes the database file at path (mode 0600). */
@@ -66,6 +67,8 @@ void backend_set_consistent_index(struct backend *backend, uint64_t index, uint6
 void backend_committed_index(struct backend *backend, uint64_t *ret_index, uint64_t *ret_term);
 /* Commits everything pending now and waits for it. Without any lock held. Fails when the disk does. */
 int backend_commit(struct backend *backend, struct kp_error *error) KP_NODISCARD;
+/* Of a stepped backend: commits what is pending. A failure goes to on_error and is tried again by the next turn. */
+void backend_turn(struct backend *backend);
 
 /* ---- reading ---- */
 /* The record of a revision that is not committed yet, or NULL: then it is in any snapshot opened under the same hold of
@@ -105,6 +108,14 @@ bool backend_over_quota(struct backend *backend, int64_t extra_bytes);
 int backend_defragment(struct backend *backend, struct kp_error *error) KP_NODISCARD;
 /* Writes a compacted copy, after a commit, to path (made, mode 0600). */
 int backend_snapshot(struct backend *backend, const char *path, struct kp_error *error) KP_NODISCARD;
+/* The same with what it holds: the consistent index and the bytes of one meta record (KP_ENOTFOUND without it). */
+int backend_image(struct backend *backend, const char *path, const char *meta, uint64_t *ret_index, uint64_t *ret_term,
+                  struct kp_buf *ret_meta, struct kp_error *error) KP_NODISCARD;
+/* Puts the image of another member at `path` in the place of everything, with `mark` written to it first under the name
+   `meta`: durable when this returns. Pending changes are dropped, readers waited for. Returns holding the write lock, for
+   what was built from the database must be built anew; on failure without it and with nothing changed. */
+int backend_install(struct backend *backend, const char *path, const char *meta, uint64_t mark,
+                    struct kp_error *error) KP_NODISCARD;
 /* CRC-32C over all pairs of all buckets but meta, after a commit. */
 int backend_hash(struct backend *backend, uint32_t *ret_hash, struct kp_error *error) KP_NODISCARD;
 

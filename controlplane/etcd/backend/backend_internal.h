@@ -75,6 +75,7 @@ int backend_lmdb_fail(struct kp_error *error, int rc, const char *what, const ch
 void backend_revision_key(uint8_t out[BACKEND_REVISION_KEY_LEN], int64_t main, int32_t sub);
 int backend_env_open(struct backend *backend, struct kp_error *error);
 void backend_env_close(struct backend *backend);
+int backend_load_index(struct backend *backend, struct kp_error *error);
 /* Under the write lock: waits until no snapshot is open and drops the pooled ones. */
 void backend_drain_readers(struct backend *backend);
 void backend_measure(struct backend *backend);
@@ -82,5 +83,11 @@ void backend_measure(struct backend *backend);
 void backend_batch_free(struct backend_batch *batch);
 int backend_batch_write(struct backend *backend, const struct backend_batch *batch, struct kp_error *error);
 void *backend_committer(void *arg);
+
+/* maintenance.c */
+/* A compacted copy of what is committed, synced, at path. Under env_mutex. */
+int backend_copy_to(struct backend *backend, const char *path, struct kp_error *error);
+/* Under env_mutex and the write lock, with no snapshot open: the file at copy takes the database's place. */
+int backend_replace_file(struct backend *backend, const char *copy, struct kp_error *error);
 
 #endif

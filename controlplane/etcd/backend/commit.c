@@ -181,6 +181,13 @@ static void wait_for_work(struct backend *backend)
     }
 }
 
+void backend_turn(struct backend *backend)
+{
+    struct kp_error error = {0};
+    if (commit_pending(backend, &error) < 0 && backend->options.on_error)
+        backend->options.on_error(backend->options.ctx, &error);
+}
+
 void *backend_committer(void *arg)
 {
     struct backend *backend = arg;
@@ -206,6 +213,8 @@ void *backend_committer(void *arg)
 
 int backend_commit(struct backend *backend, struct kp_error *error)
 {
+    if (backend->options.stepped)
+        return commit_pending(backend, error);
     pthread_mutex_lock(&backend->mutex);
     uint64_t ticket = ++backend->commit_wanted;
     pthread_cond_signal(&backend->wake);

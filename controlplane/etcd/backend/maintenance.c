@@ -35,7 +35,7 @@ bool backend_over_quota(struct backend *backend, int64_t extra_bytes)
 }
 
 /* A compacted copy of what is committed, synced, at path. Under env_mutex. */
-static int copy_to(struct backend *backend, const char *path, struct kp_error *error)
+int backend_copy_to(struct backend *backend, const char *path, struct kp_error *error)
 {
     KP_AUTO_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -63,7 +63,7 @@ static int sync_parent(const char *path, struct kp_error *error)
 }
 
 /* Under env_mutex and the write lock, with no snapshot open. */
-static int replace_file(struct backend *backend, const char *copy, struct kp_error *error)
+int backend_replace_file(struct backend *backend, const char *copy, struct kp_error *error)
 {
     backend_env_close(backend);
     int result = 0;
@@ -86,11 +86,11 @@ int backend_defragment(struct backend *backend, struct kp_error *error)
         return kp_wrap(error, "defragment");
     KP_AUTO_FREE char *copy = kp_asprintf("%s.defrag", backend->path);
     pthread_mutex_lock(&backend->env_mutex);
-    int rc = copy_to(backend, copy, error);
+    int rc = backend_copy_to(backend, copy, error);
     if (rc == 0) {
         backend_write_lock(backend);
         backend_drain_readers(backend);
-        rc = replace_file(backend, copy, error);
+        rc = backend_replace_file(backend, copy, error);
         pthread_rwlock_unlock(&backend->lock);
         backend_measure(backend);
     }
@@ -103,7 +103,7 @@ int backend_snapshot(struct backend *backend, const char *path, struct kp_error 
     if (backend_commit(backend, error) < 0)
         return kp_wrap(error, "snapshot");
     pthread_mutex_lock(&backend->env_mutex);
-    int rc = copy_to(backend, path, error);
+    int rc = backend_copy_to(backend, path, error);
     pthread_mutex_unlock(&backend->env_mutex);
     return rc < 0 ? kp_wrap(error, "snapshot") : 0;
 }

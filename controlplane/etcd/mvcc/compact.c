@@ -1,4 +1,4 @@
-/* Compaction: forgetting what lies below a revision, a bounded part at a time; and the hash over what is left. */
+/* Compaction: forgetting what lies below a revision, a bounded part at a time. */
 #include "controlplane/etcd/mvcc/mvcc_internal.h"
 
 #define COMPACT_KEYS_STEP 512
@@ -83,75 +83,4 @@ bool mvcc_compact_step(struct mvcc *mvcc)
     bool more = mvcc->compact_finished < mvcc->compact_revision;
     backend_write_unlock(mvcc->backend);
     return more;
-}
-
-struct hash_entry {
-    struct mvcc_revision revision;
-    struct kp_blob *blob;
-};
-
-static struct hash_entry *hash_collect(struct mvcc *mvcc, int64_t upto, size_t *ret_len)
-{
-    struct hash_entry *list = NULL;
-    size_t len = 0, cap = 0;
-    struct index_position at = index_seek(&mvcc->index, (struct kp_bytes){0});
-    for (struct mvcc_key *key; (key = index_at(&mvcc->index, at)) != NULL; index_advance(&mvcc->index, &at)) {
-        for (uint32_t i = mvcc->compact_revision ? first_kept(key, mvcc->compact_revision) : 0;
-             i < key->count && key->revisions[i].main <= upto; i++) {
-            if (len == cap) {
-                cap = cap ? cap * 2 : 64;
-                list = kp_realloc(list, cap * sizeof *list);
-            }
-            const struct mvcc_revision *r = &key->revisions[i];
-            list[len++] = (struct hash_entry){.revision = *r,
-                                              .blob = backend_pending_revision(mvcc->backend, r->main, r->sub)};
-        }
-    }
-    *ret_len = len;
-    return list;
-}
-
-static int hash_list(struct backend_reader *reader, struct hash_entry *list, size_t len, uint32_t *ret_hash,
-                     struct kp_error *error)
-{
-    uint32_t crc = 0;
-    int rc = 0;
-    for (size_t i = 0; i < len; i++) {
-        struct kp_bytes record = {0};
-        if (list[i].blob)
-            record = (struct kp_bytes){list[i].blob->data, list[i].blob->len};
-        else if (rc == 0)
-            rc = backend_reader_revision(reader, list[i].revision.main, list[i].revision.sub, &record, error);
-        int64_t place[2] = {list[i].revision.main, list[i].revision.sub};
-        crc = kp_crc32c(crc, place, sizeof place);
-        crc = kp_crc32c(crc, record.data, record.len);
-        kp_blob_unref(list[i].blob);
-    }
-    *ret_hash = crc;
-    return rc;
-}
-
-enum mvcc_result mvcc_hash_kv(struct mvcc *mvcc, int64_t revision, uint32_t *ret_hash, int64_t *ret_compact_revision,
-                              int64_t *ret_revision, struct kp_error *error)
-{
-    KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
-    struct hash_entry *list = NULL;
-    size_t len = 0;
-    backend_read_lock(mvcc->backend);
-    enum mvcc_result result = revision > mvcc->revision                               ? MVCC_FUTURE_REVISION
-                              : revision > 0 && revision < mvcc->compact_revision ? MVCC_COMPACTED
-                                                                                    : MVCC_OK;
-    if (result == MVCC_OK) {
-        *ret_compact_revision = mvcc->compact_revision;
-        *ret_revision = revision > 0 ? revision : mvcc->revision;
-        if (backend_reader_begin(mvcc->backend, &reader, error) < 0)
-            result = MVCC_IO;
-        else
-            list = hash_collect(mvcc, *ret_revision, &len);
-    }
-    backend_read_unlock(mvcc->backend);
-    if (result == MVCC_OK && hash_list(reader, list, len, ret_hash, error) < 0)
-        result = MVCC_IO;
-    free(list);
-    return result;
 }

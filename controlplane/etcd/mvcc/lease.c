@@ -64,7 +64,7 @@ static void table_remove(struct lease_table *table, struct mvcc_lease *lease)
     free(lease);
 }
 
-void lease_table_done(struct lease_table *table)
+void lease_table_clear(struct lease_table *table)
 {
     for (size_t i = 0; i < table->bucket_count; i++)
         for (struct mvcc_lease *lease = table->buckets[i], *next; lease; lease = next) {
@@ -72,6 +72,14 @@ void lease_table_done(struct lease_table *table)
             free(lease);
         }
     free(table->buckets);
+    table->buckets = NULL;
+    table->bucket_count = table->count = 0;
+    table->earliest_ms = INT64_MAX;
+}
+
+void lease_table_done(struct lease_table *table)
+{
+    lease_table_clear(table);
     pthread_mutex_destroy(&table->mutex);
 }
 

@@ -41,6 +41,9 @@ bool mvcc_in_range(struct kp_bytes key, struct kp_bytes start, struct kp_bytes r
 int mvcc_open(struct backend *backend, int64_t now_ms, struct mvcc **ret_mvcc, struct kp_error *error) KP_NODISCARD;
 void mvcc_close(struct mvcc *mvcc); /* watchers must be gone; accepts NULL */
 KP_DEFINE_AUTO(struct mvcc *, mvcc_close)
+/* Another database took the place of the backend's (backend_install, whose write lock is held): reads it all anew. Watchers
+   stay and go on from their next revision. On failure the store is of no use any more. */
+int mvcc_reload(struct mvcc *mvcc, int64_t now_ms, struct kp_error *error) KP_NODISCARD;
 int64_t mvcc_revision(struct mvcc *mvcc);           /* the newest; 1 when nothing was written */
 int64_t mvcc_compact_revision(struct mvcc *mvcc);   /* 0: never compacted */
 size_t mvcc_key_count(struct mvcc *mvcc);           /* keys in the index, deleted but not compacted ones too */

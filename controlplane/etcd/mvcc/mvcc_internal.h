@@ -78,6 +78,7 @@ struct mvcc_lease *lease_find(const struct lease_table *table, int64_t id);
 void lease_attach(struct mvcc_lease *lease, struct mvcc_key *key);
 void lease_detach(struct mvcc_key *key);
 int lease_load(struct mvcc *mvcc, struct backend_reader *reader, int64_t now_ms, struct kp_error *error);
+void lease_table_clear(struct lease_table *table); /* keys must be detached or gone */
 void lease_table_done(struct lease_table *table);
 
 /* ---- watchers ---- */
@@ -114,6 +115,8 @@ void watch_hub_done(struct watch_hub *hub);
 /* Under the store's write lock: the events of one revision. */
 void watch_notify(struct mvcc *mvcc, struct mvcc_event *events, size_t len);
 void watch_set_state(struct watch_hub *hub, struct mvcc_watcher *watcher, enum watcher_state state);
+/* Under the store's write lock, after its content was replaced: old_revision is how far synced watchers had got. */
+void watch_rebase(struct mvcc *mvcc, int64_t old_revision);
 bool watch_wants(const struct mvcc_watcher *watcher, const struct mvcc_event *event);
 void watch_find_previous(struct mvcc *mvcc, struct mvcc_event *event);
 

@@ -44,12 +44,11 @@ static int load_mark(struct backend_reader *reader, const char *name, int64_t *r
     return 0;
 }
 
+/* Under either lock, or alone. */
 static int restore_all(struct mvcc *mvcc, int64_t now_ms, struct kp_error *error)
 {
     KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
-    backend_read_lock(mvcc->backend);
     int rc = backend_reader_begin(mvcc->backend, &reader, error);
-    backend_read_unlock(mvcc->backend);
     if (rc < 0)
         return rc;
     if ((rc = load_mark(reader, META_COMPACT_SCHEDULED, &mvcc->compact_revision, error)) < 0 ||
@@ -76,6 +75,25 @@ int mvcc_open(struct backend *backend, int64_t now_ms, struct mvcc **ret_mvcc, s
     if (restore_all(mvcc, now_ms, error) < 0)
         return kp_wrap(error, "open the store");
     *ret_mvcc = KP_TAKE(mvcc);
+    return 0;
+}
+
+int mvcc_reload(struct mvcc *mvcc, int64_t now_ms, struct kp_error *error)
+{
+    KP_ASSERT(!mvcc->in_txn);
+    int64_t old_revision = mvcc->revision;
+    index_done(&mvcc->index);
+    mvcc->index = (struct mvcc_index){0};
+    pthread_mutex_lock(&mvcc->leases.mutex);
+    lease_table_clear(&mvcc->leases);
+    pthread_mutex_unlock(&mvcc->leases.mutex);
+    kp_blob_unref(mvcc->compact_cursor);
+    mvcc->compact_cursor = NULL;
+    mvcc->revision = 1;
+    mvcc->compact_revision = mvcc->compact_finished = mvcc->compact_target = 0;
+    if (restore_all(mvcc, now_ms, error) < 0)
+        return kp_wrap(error, "reload the store");
+    watch_rebase(mvcc, old_revision);
     return 0;
 }
 

@@ -56,6 +56,22 @@ void watch_set_state(struct watch_hub *hub, struct mvcc_watcher *w, enum watcher
         hub->on_lag(hub->on_lag_ctx);
 }
 
+void watch_rebase(struct mvcc *mvcc, int64_t old_revision)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    pthread_mutex_lock(&hub->mutex);
+    for (size_t i = 0; i <= WATCH_KEY_BUCKETS; i++) {
+        struct watch_group *group = i < WATCH_KEY_BUCKETS ? &hub->by_key[i] : &hub->ranges;
+        for (struct mvcc_watcher *w = group->head, *next; w; w = next) {
+            next = w->next;
+            w->next_revision = KP_MAX(w->next_revision, old_revision + 1);
+            if (w->next_revision <= mvcc->revision)
+                watch_set_state(hub, w, WATCHER_UNSYNCED);
+        }
+    }
+    pthread_mutex_unlock(&hub->mutex);
+}
+
 bool watch_wants(const struct mvcc_watcher *w, const struct mvcc_event *event)
 {
     if (event->revision < w->next_revision || (event->is_delete ? w->no_delete : w->no_put))

@@ -41,6 +41,16 @@ void raft_message_done(struct raft_message *message)
     *message = (struct raft_message){0};
 }
 
+struct raft_message raft_message_take(const struct raft_message *ready_message)
+{
+    struct raft_message *own = (struct raft_message *)(uintptr_t)ready_message; /* the ready's messages are the core's to free */
+    struct raft_message taken = *own;
+    own->entries = NULL;
+    own->entries_len = 0;
+    own->snapshot = NULL;
+    return taken;
+}
+
 void raft_message_copy(struct raft_message *out, const struct raft_message *message)
 {
     *out = *message;

@@ -142,6 +142,8 @@ struct raft_message {
     struct raft_snapshot *snapshot; /* owned by the message; NULL but for RAFT_MSG_SNAPSHOT */
 };
 void raft_message_done(struct raft_message *message); /* frees what it owns and zeroes it */
+/* Takes over what a message of a ready holds, instead of copying it; what is left there holds nothing. */
+struct raft_message raft_message_take(const struct raft_message *ready_message);
 void raft_message_copy(struct raft_message *out, const struct raft_message *message); /* shares data by reference */
 /* Bytes for the wire; appends to out. Little-endian, versioned, with a CRC-32C over it all. */
 void raft_message_encode(struct kp_buf *out, const struct raft_message *message);

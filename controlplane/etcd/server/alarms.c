@@ -39,12 +39,20 @@ static bool load_one(void *ctx, struct kp_bytes key, struct kp_bytes value)
 int alarms_load(struct backend *backend, struct alarms *alarms, struct kp_error *error)
 {
     pthread_mutex_init(&alarms->mutex, NULL);
+    return alarms_reload(backend, alarms, error);
+}
+
+int alarms_reload(struct backend *backend, struct alarms *alarms, struct kp_error *error)
+{
     KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
-    if (backend_reader_begin(backend, &reader, error) < 0 ||
-        backend_reader_each(reader, BACKEND_ALARM, load_one, alarms, error) < 0)
+    if (backend_reader_begin(backend, &reader, error) < 0)
         return kp_wrap(error, "alarms");
+    pthread_mutex_lock(&alarms->mutex);
+    alarms->len = 0;
+    int rc = backend_reader_each(reader, BACKEND_ALARM, load_one, alarms, error);
     refresh(alarms);
-    return 0;
+    pthread_mutex_unlock(&alarms->mutex);
+    return rc < 0 ? kp_wrap(error, "alarms") : 0;
 }
 
 bool alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise)

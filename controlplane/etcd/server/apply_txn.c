@@ -198,6 +198,6 @@ enum etcd_err apply_txn(struct etcd_server *server, const Etcdserverpb__TxnReque
     at = path.data;
     err = run(server, txn, &at, out, error);
     if (err) /* half done and not to be undone: only a failing disk gets here */
-        server_die("apply a transaction", error);
+        server_die(server, "apply a transaction", error);
     return ETCD_OK;
 }

@@ -87,11 +87,16 @@ static void metrics(struct http_request *req, struct etcd_server *server)
     answer(req, 200, "text/plain; version=0.0.4; charset=utf-8", body.data, body.len);
 }
 
+void health_version(struct etcd_server *server, struct kp_buf *out)
+{
+    kp_buf_puts(out, "{\"etcdserver\":\"" ETCD_VERSION "\",\"etcdcluster\":\"" ETCD_VERSION "\",\"storage\":\"3.6.0\"}");
+}
+
 static void version(struct http_request *req, struct etcd_server *server)
 {
-    static const char body[] =
-        "{\"etcdserver\":\"" ETCD_VERSION "\",\"etcdcluster\":\"" ETCD_VERSION "\",\"storage\":\"3.6.0\"}";
-    answer(req, 200, "application/json", body, sizeof body - 1);
+    KP_AUTO_BUF struct kp_buf body = {0};
+    health_version(server, &body);
+    answer(req, 200, "application/json", body.data, body.len);
 }
 
 void health_handler(struct http_request *req, void *arg)

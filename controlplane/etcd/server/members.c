@@ -215,6 +215,24 @@ void members_encode(struct members *members, struct kp_buf *out, unsigned field)
     pthread_mutex_unlock(&members->mutex);
 }
 
+const struct member *members_find(const struct members *members, uint64_t id)
+{
+    for (size_t i = 0; i < members->len; i++)
+        if (members->items[i].id == id)
+            return &members->items[i];
+    return NULL;
+}
+
+void members_replace(struct members *members, struct members *by)
+{
+    pthread_mutex_lock(&members->mutex);
+    members_done(members);
+    members->items = KP_TAKE(by->items);
+    members->len = by->len;
+    by->len = 0;
+    pthread_mutex_unlock(&members->mutex);
+}
+
 void members_done(struct members *members)
 {
     for (size_t i = 0; i < members->len; i++)

@@ -2,96 +2,18 @@
 #include "controlplane/etcd/server/node_internal.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define SOLE_LOG_BYTES_MAX ((size_t)1 << 20) /* entries a sole member keeps in memory */
 #define TICKS_BEHIND_MAX 3 /* after a stall, time passes no faster than this */
+#define READ_AGAIN_MS 500  /* a question to the quorum that is lost on its way is asked again */
 
 struct read_batch {
     uint64_t id, index;
     bool asked, confirmed;
+    int64_t asked_ms;
     struct read_wait *waits;
     struct read_batch *next;
 };
-
-/* ---- queues: any thread ---- */
-
-static bool take_slot(struct node *node)
-{
-    if (atomic_fetch_add(&node->waiting, 1) < ETCD_OPS_WAITING_MAX)
-        return true;
-    atomic_fetch_sub(&node->waiting, 1);
-    return false;
-}
-
-void op_propose(struct etcd_server *server, struct op *op)
-{
-    struct node *node = &server->node;
-    op->next = NULL;
-    if (!take_slot(node)) {
-        op->err = ETCD_TOO_MANY_REQUESTS;
-        op->done(op);
-        return;
-    }
-    pthread_mutex_lock(&node->mutex);
-    bool stopping = node->stopping;
-    if (!stopping) {
-        *node->ops_tail = op;
-        node->ops_tail = &op->next;
-        pthread_cond_signal(&node->wake);
-    }
-    pthread_mutex_unlock(&node->mutex);
-    if (stopping)
-        node_finish_op(server, op, ETCD_STOPPED);
-}
-
-void node_finish_op(struct etcd_server *server, struct op *op, enum etcd_err err)
-{
-    op->err = err;
-    atomic_fetch_sub(&server->node.waiting, 1);
-    if (err == ETCD_TIMEOUT || err == ETCD_TOO_MANY_REQUESTS)
-        atomic_fetch_add(&server->node.proposals_failed, 1);
-    op->done(op);
-}
-
-static void finish_read(struct etcd_server *server, struct read_wait *wait, enum etcd_err err)
-{
-    wait->err = err;
-    atomic_fetch_sub(&server->node.waiting, 1);
-    wait->done(wait);
-}
-
-void node_read(struct etcd_server *server, struct read_wait *wait)
-{
-    struct node *node = &server->node;
-    wait->next = NULL;
-    if (!take_slot(node)) {
-        wait->err = ETCD_TOO_MANY_REQUESTS;
-        wait->done(wait);
-        return;
-    }
-    pthread_mutex_lock(&node->mutex);
-    bool stopping = node->stopping;
-    if (!stopping) {
-        *node->reads_tail = wait;
-        node->reads_tail = &wait->next;
-        pthread_cond_signal(&node->wake);
-    }
-    pthread_mutex_unlock(&node->mutex);
-    if (stopping)
-        finish_read(server, wait, ETCD_STOPPED);
-}
-
-void node_run(struct etcd_server *server, struct node_call *call)
-{
-    struct node *node = &server->node;
-    call->next = NULL;
-    pthread_mutex_lock(&node->mutex);
-    *node->calls_tail = call;
-    node->calls_tail = &call->next;
-    pthread_cond_signal(&node->wake);
-    pthread_mutex_unlock(&node->mutex);
-}
 
 /* ---- reads: one question to the quorum for all that wait ---- */
 
@@ -106,14 +28,16 @@ static void add_reads(struct node *node, struct read_wait *waits)
     node->read_batches = batch;
 }
 
-/* Asks again after a change of leader, which loses the questions under way. */
+/* Asks again after a change of leader, which loses the questions under way, and after a while. */
 static void ask_reads(struct node *node, bool again)
 {
+    int64_t now_ms = kp_mono_ms();
     for (struct read_batch *batch = node->read_batches; batch; batch = batch->next) {
-        if (batch->confirmed || (batch->asked && !again))
+        if (batch->confirmed || (batch->asked && !again && now_ms - batch->asked_ms < READ_AGAIN_MS))
             continue;
         struct kp_error error = {0};
         batch->id = ++node->next_read_id;
+        batch->asked_ms = now_ms;
         batch->asked = raft_read_index(node->raft, batch->id, &error) == 0;
     }
 }
@@ -133,7 +57,7 @@ static void serve_reads(struct etcd_server *server, bool stopping)
                 continue;
             }
             *w = wait->next;
-            finish_read(server, wait, ready ? ETCD_OK : stopping ? ETCD_STOPPED : ETCD_TIMEOUT);
+            node_finish_read(server, wait, ready ? ETCD_OK : stopping ? ETCD_STOPPED : ETCD_TIMEOUT);
         }
         if (batch->waits) {
             at = &batch->next;
@@ -177,11 +101,40 @@ struct op *node_take_op(struct node *node, uint64_t id)
     return NULL;
 }
 
+static enum etcd_err refusal(int rc)
+{
+    return rc == KP_ETOOMANY ? ETCD_TOO_MANY_REQUESTS : rc == KP_ETOOLARGE ? ETCD_REQUEST_TOO_LARGE : ETCD_INTERNAL;
+}
+
+/* One change of the membership at a time: the next waits for the one before it to be applied. */
+static void propose_change(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    struct op *op = node->changes;
+    if (!op)
+        return;
+    struct raft_conf_change change = {.len = 1, .context = {op->entry->data, op->entry->len}};
+    change.changes[0].type = op->change;
+    change.changes[0].id = op->change_id;
+    struct kp_error error = {0};
+    int rc = raft_propose_conf_change(node->raft, &change, &error);
+    if (rc == KP_EUNAVAILABLE || rc == KP_ECONFLICT)
+        return;
+    node->changes = op->next;
+    if (!node->changes)
+        node->changes_tail = &node->changes;
+    if (rc == 0)
+        table_add(node, op);
+    else
+        node_finish_op(server, op, refusal(rc));
+}
+
 /* Proposes all that wait in one batch; without a leader they go on waiting. */
 static void propose(struct etcd_server *server)
 {
     struct node *node = &server->node;
     struct kp_blob *entries[256];
+    propose_change(server);
     while (node->blocked) {
         size_t len = 0;
         struct op *first = node->blocked, *end = first;
@@ -199,11 +152,17 @@ static void propose(struct etcd_server *server)
             if (rc == 0)
                 table_add(node, op);
             else
-                node_finish_op(server, op, rc == KP_ETOOMANY    ? ETCD_TOO_MANY_REQUESTS
-                                           : rc == KP_ETOOLARGE ? ETCD_REQUEST_TOO_LARGE
-                                                                : ETCD_INTERNAL);
+                node_finish_op(server, op, refusal(rc));
         }
     }
+}
+
+/* What is late, as etcd says it: asked while the last leader was failing, or for another reason. */
+static enum etcd_err lateness(struct etcd_server *server, int64_t deadline_ms)
+{
+    int64_t asked_ms = deadline_ms - request_timeout_ms(server), elected_ms = atomic_load(&server->node.elected_ms);
+    bool failing = asked_ms > elected_ms - 2 * server->config.election_ms && asked_ms < elected_ms;
+    return failing ? ETCD_TIMEOUT_LEADER_FAILED : ETCD_TIMEOUT;
 }
 
 /* Finishes the operations of a list that are late (or all of them). */
@@ -216,7 +175,7 @@ static struct op **expire_list(struct etcd_server *server, struct op **at, int64
             continue;
         }
         *at = op->next;
-        node_finish_op(server, op, stopping ? ETCD_STOPPED : ETCD_TIMEOUT);
+        node_finish_op(server, op, stopping ? ETCD_STOPPED : lateness(server, op->deadline_ms));
     }
     return at;
 }
@@ -229,40 +188,12 @@ static void expire(struct etcd_server *server, bool stopping)
         return;
     node->next_expiry_ms = now_ms + 500;
     node->blocked_tail = expire_list(server, &node->blocked, now_ms, stopping);
+    node->changes_tail = expire_list(server, &node->changes, now_ms, stopping);
     for (size_t i = 0; node->table_len && i < OP_TABLE_BUCKETS; i++)
         expire_list(server, &node->table[i], now_ms, stopping);
 }
 
 /* ---- the loop ---- */
-
-struct work {
-    struct op *ops, **ops_tail;
-    struct read_wait *reads;
-    struct node_call *calls;
-    bool stopping;
-};
-
-static void wait_for_work(struct node *node, struct work *work)
-{
-    pthread_mutex_lock(&node->mutex);
-    while (!node->ops && !node->reads && !node->calls && !node->stopping && kp_mono_ms() < node->next_tick_ms) {
-        struct timespec until = {.tv_sec = node->next_tick_ms / 1000,
-                                 .tv_nsec = (node->next_tick_ms % 1000) * 1000000};
-        pthread_cond_timedwait(&node->wake, &node->mutex, &until);
-    }
-    *work = (struct work){.ops = node->ops,
-                          .ops_tail = node->ops_tail,
-                          .reads = node->reads,
-                          .calls = node->calls,
-                          .stopping = node->stopping};
-    node->ops = NULL;
-    node->ops_tail = &node->ops;
-    node->reads = NULL;
-    node->reads_tail = &node->reads;
-    node->calls = NULL;
-    node->calls_tail = &node->calls;
-    pthread_mutex_unlock(&node->mutex);
-}
 
 static void pass_time(struct etcd_server *server)
 {
@@ -281,12 +212,45 @@ static void note_leadership(struct etcd_server *server, const struct raft_ready 
     if (atomic_load(&node->term) != ready->term)
         node->term_applied = false;
     atomic_store(&node->term, ready->term);
-    if (atomic_exchange(&node->leader, ready->leader) != ready->leader && ready->leader)
+    if (atomic_exchange(&node->leader, ready->leader) != ready->leader && ready->leader) {
         atomic_fetch_add(&node->leader_changes, 1);
+        atomic_store(&node->elected_ms, kp_mono_ms());
+    }
     if (leads && !atomic_load(&node->is_leader))
         mvcc_lease_promote(server->mvcc, kp_mono_ms(), server->config.election_ms);
     atomic_store(&node->is_leader, leads);
     ask_reads(node, true);
+}
+
+static bool has_conf_change(const struct raft_ready *ready)
+{
+    for (size_t i = 0; i < ready->committed_len; i++)
+        if (ready->committed[i].type == RAFT_ENTRY_CONF_CHANGE)
+            return true;
+    return false;
+}
+
+/* A leader answers what is committed before it writes what is new; a follower acknowledges first. */
+static void handle_ready(struct etcd_server *server, const struct raft_ready *ready)
+{
+    struct node *node = &server->node;
+    bool apply_first = ready->role == RAFT_LEADER && !ready->snapshot && !has_conf_change(ready);
+    if (ready->soft_changed)
+        note_leadership(server, ready);
+    node_send(server, ready->messages, ready->messages_len);
+    confirm_reads(node, ready);
+    if (apply_first) {
+        node_apply(server, ready);
+        serve_reads(server, false);
+    }
+    if (ready->snapshot) {
+        KP_ASSERT(node->image);
+        images_install(server, ready->snapshot, node->image);
+    }
+    node_persist(server, ready);
+    node_send(server, ready->messages_after_sync, ready->messages_after_sync_len);
+    if (!apply_first)
+        node_apply(server, ready);
 }
 
 static void drain(struct etcd_server *server)
@@ -294,19 +258,16 @@ static void drain(struct etcd_server *server)
     struct node *node = &server->node;
     while (raft_has_ready(node->raft)) {
         const struct raft_ready *ready = raft_ready(node->raft);
-        if (ready->soft_changed)
-            note_leadership(server, ready);
-        node_persist(server, ready);
-        confirm_reads(node, ready);
-        node_apply(server, ready);
+        handle_ready(server, ready);
         bool sole = ready->role == RAFT_LEADER && node->term_applied && node->conf.voters.len == 1 &&
                     !raft_conf_is_joint(&node->conf);
         uint64_t applied = atomic_load(&node->applied), commit = ready->hard_state.commit;
         raft_advance(node->raft);
         raft_applied(node->raft, applied);
-        if (sole && raft_log_bytes(node->raft) > SOLE_LOG_BYTES_MAX)
+        if (sole && !node->conf.learners.len && raft_log_bytes(node->raft) > SOLE_LOG_BYTES_MAX)
             raft_compact(node->raft, applied); /* no follower will ask for it */
         atomic_store(&node->committed, commit);
+        atomic_store(&node->log_bytes, raft_log_bytes(node->raft));
         atomic_store_explicit(&node->sole_leader, sole, memory_order_release);
         serve_reads(server, false);
     }
@@ -320,47 +281,81 @@ static void run_calls(struct etcd_server *server, struct node_call *calls)
     }
 }
 
-static void *node_main(void *arg)
+static void step(struct etcd_server *server, const struct raft_message *message)
 {
-    struct etcd_server *server = arg;
-    struct node *node = &server->node;
-    node->next_tick_ms = kp_mono_ms();
-    for (;;) {
+    struct kp_error error = {0};
+    int rc = raft_step(server->node.raft, message, &error);
+    if (rc == KP_ECORRUPT)
+        server_die(server, "follow the leader", &error);
+    if (rc < 0)
+        kp_warn("a message of a peer is ignored", "type", raft_message_name(message->type), "err", error.message, NULL);
+}
+
+static void step_messages(struct etcd_server *server, struct raft_message *messages, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        step(server, &messages[i]);
+        raft_message_done(&messages[i]);
+    }
+}
+
+/* One image at a time, so that the ready that follows is about this one. */
+static void step_snapshots(struct etcd_server *server, struct incoming *incoming)
+{
+    for (struct incoming *next; incoming; incoming = next) {
+        next = incoming->next;
         drain(server);
-        struct work work;
-        wait_for_work(node, &work);
-        if (work.ops) {
-            *node->blocked_tail = work.ops;
-            node->blocked_tail = work.ops_tail;
-        }
-        add_reads(node, work.reads);
-        pass_time(server);
-        run_calls(server, work.calls);
-        if (work.stopping)
-            break;
+        server->node.image = incoming->path;
+        step(server, &incoming->message);
+        drain(server);
+        server->node.image = NULL;
+        incoming_free(incoming);
+    }
+}
+
+static void sort_ops(struct node *node, struct op *ops)
+{
+    for (struct op *op = ops, *next; op; op = next) {
+        next = op->next;
+        op->next = NULL;
+        struct op ***tail = op->change_id ? &node->changes_tail : &node->blocked_tail;
+        **tail = op;
+        *tail = &op->next;
+    }
+}
+
+void node_turn(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    struct work work;
+    node_take_work(node, &work);
+    sort_ops(node, work.ops);
+    add_reads(node, work.reads);
+    step_messages(server, work.inbox, work.inbox_len);
+    step_snapshots(server, work.incoming);
+    pass_time(server);
+    run_calls(server, work.calls);
+    if (!work.stopping) {
         propose(server);
         ask_reads(node, false);
         drain(server);
-        expire(server, false);
-        serve_reads(server, false);
     }
-    expire(server, true);
-    serve_reads(server, true);
-    return NULL;
+    expire(server, work.stopping);
+    serve_reads(server, work.stopping);
 }
 
-void node_init(struct node *node)
+static void *node_main(void *arg)
 {
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&node->wake, &attr);
-    pthread_condattr_destroy(&attr);
-    pthread_mutex_init(&node->mutex, NULL);
-    node->ops_tail = &node->ops;
-    node->reads_tail = &node->reads;
-    node->calls_tail = &node->calls;
-    node->blocked_tail = &node->blocked;
+    struct etcd_server *server = arg;
+    for (bool stopping = false; !stopping;) {
+        node_turn(server);
+        node_wait(&server->node);
+        pthread_mutex_lock(&server->node.mutex);
+        stopping = server->node.stopping;
+        pthread_mutex_unlock(&server->node.mutex);
+    }
+    node_turn(server); /* everything that waits is told */
+    return NULL;
 }
 
 int node_start(struct etcd_server *server, struct kp_error *error)
@@ -381,12 +376,24 @@ int node_start(struct etcd_server *server, struct kp_error *error)
 void node_stop(struct etcd_server *server)
 {
     struct node *node = &server->node;
-    if (!node->started)
+    if (!node->raft)
         return;
     pthread_mutex_lock(&node->mutex);
     node->stopping = true;
     pthread_cond_signal(&node->wake);
     pthread_mutex_unlock(&node->mutex);
-    pthread_join(node->thread, NULL);
+    if (node->started)
+        pthread_join(node->thread, NULL);
+    else
+        node_turn(server);
     node->started = false;
+}
+
+void node_done(struct node *node)
+{
+    KP_ASSERT(!node->inbox_len && !node->incoming);
+    free(node->inbox);
+    free(node->received);
+    raft_free(node->raft);
+    wal_close(node->wal);
 }

@@ -1,7 +1,22 @@
 /* What the raft core asks for: writing the log and applying what is committed. */
+#include "controlplane/etcd/peer/peer.h"
 #include "controlplane/etcd/server/node_internal.h"
 
-#define META_CONF "conf_state"
+void node_send(struct etcd_server *server, const struct raft_message *messages, size_t len)
+{
+    const struct etcd_world *world = server->config.world;
+    for (size_t i = 0; i < len; i++) {
+        struct raft_message message = raft_message_take(&messages[i]);
+        if (message.type == RAFT_MSG_SNAPSHOT)
+            images_want(server, &message);
+        else if (world && world->send)
+            world->send(world->ctx, server, &message);
+        else if (server->transport)
+            peer_send(server->transport, &message);
+        else
+            raft_message_done(&message); /* on its own: nobody is there */
+    }
+}
 
 void node_persist(struct etcd_server *server, const struct raft_ready *ready)
 {
@@ -11,12 +26,12 @@ void node_persist(struct etcd_server *server, const struct raft_ready *ready)
         return;
     if (wal_append(node->wal, ready->entries, ready->entries_len,
                    ready->hard_state_changed ? &ready->hard_state : NULL, &error) < 0)
-        server_die("write the log", &error);
+        server_die(server, "write the log", &error);
     if (!ready->must_sync)
         return; /* a new commit index alone goes out with the next sync */
     int64_t start_ns = kp_mono_ns();
     if (wal_sync(node->wal, &error) < 0)
-        server_die("sync the log", &error);
+        server_die(server, "sync the log", &error);
     metric_wal_sync((double)(kp_mono_ns() - start_ns) / 1e9);
 }
 
@@ -33,7 +48,7 @@ static void apply_normal(struct etcd_server *server, const struct raft_entry *en
     if (!entry_parse(entry->data, &kind, &id, &who, &bytes)) {
         struct kp_error error = {0};
         kp_fail(&error, KP_ECORRUPT, "entry %llu is not one of ours", (unsigned long long)entry->index);
-        server_die("apply the log", &error);
+        server_die(server, "apply the log", &error);
     }
     struct op *op = node_take_op(&server->node, id);
     ProtobufCMessage *decoded = op && op->request ? NULL : request_decode(kind, bytes.data, bytes.len);
@@ -41,7 +56,7 @@ static void apply_normal(struct etcd_server *server, const struct raft_entry *en
     if (!request) {
         struct kp_error error = {0};
         kp_fail(&error, KP_ECORRUPT, "entry %llu does not decode", (unsigned long long)entry->index);
-        server_die("apply the log", &error);
+        server_die(server, "apply the log", &error);
     }
     struct kp_blob *response = NULL;
     enum etcd_err err =

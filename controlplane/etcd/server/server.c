@@ -1,10 +1,13 @@
 /* One member: its parts started and stopped in order. */
-#include "controlplane/etcd/server/server_internal.h"
+#include "controlplane/etcd/server/node_internal.h"
 
 #include <unistd.h>
 
-void server_die(const char *what, const struct kp_error *error)
+void server_die(struct etcd_server *server, const char *what, const struct kp_error *error)
 {
+    const struct etcd_world *world = server->config.world;
+    if (world && world->die)
+        world->die(world->ctx, server, what, error);
     kp_error_log("cannot go on", "action", what, "err", error ? error->message : "", NULL);
     _exit(1);
 }
@@ -31,7 +34,7 @@ int etcd_config_check(const struct etcd_config *config, struct kp_error *error)
     int rc;
     if ((rc = check_urls("listen-client-urls", config->listen_client_urls, &config->client_tls, error)) < 0 ||
         (rc = check_urls("advertise-client-urls", config->advertise_client_urls, NULL, error)) < 0 ||
-        (rc = check_urls("listen-peer-urls", config->listen_peer_urls, NULL, error)) < 0 ||
+        (rc = check_urls("listen-peer-urls", config->listen_peer_urls, &config->peer_tls, error)) < 0 ||
         (rc = check_urls("initial-advertise-peer-urls", config->initial_advertise_peer_urls, NULL, error)) < 0)
         return rc;
     if (!kp_empty(config->listen_metrics_urls) &&
@@ -57,29 +60,14 @@ int etcd_config_check(const struct etcd_config *config, struct kp_error *error)
     struct members members = {0};
     uint64_t cluster_id, member_id;
     rc = members_from_config(config, &members, &cluster_id, &member_id, error);
-    if (rc == 0 && members.len > 1)
-        rc = kp_fail(error, KP_ENOTSUPPORTED,
-                     "--initial-cluster names %zu members; this version runs clusters of one member", members.len);
+    if (rc == 0 && members.len > RAFT_MEMBERS_MAX)
+        rc = kp_fail(error, KP_EUSAGE, "--initial-cluster names %zu members, at most %d are allowed", members.len,
+                     RAFT_MEMBERS_MAX);
     members_done(&members);
     return rc;
 }
 
-/* Tells the cluster our name and where clients reach us. */
-static int publish(struct etcd_server *server, struct kp_error *error)
-{
-    struct kp_strings urls = {0};
-    split_urls(server->config.advertise_client_urls, &urls);
-    Etcdserverpb__Member member = ETCDSERVERPB__MEMBER__INIT;
-    member.id = server->member_id;
-    member.name = (char *)(uintptr_t)server->config.name;
-    member.n_clienturls = urls.len;
-    member.clienturls = urls.items;
-    enum etcd_err err = op_run(server, OP_MEMBER_ATTRIBUTES, &member.base, NULL);
-    kp_strings_done(&urls);
-    return err == ETCD_OK ? 0 : kp_fail(error, KP_EUNAVAILABLE, "publish the member: %s", etcd_err_info(err)->text);
-}
-
-int etcd_server_start(const struct etcd_config *config, struct etcd_server **ret_server, struct kp_error *error)
+int server_open(const struct etcd_config *config, struct etcd_server **ret_server, struct kp_error *error)
 {
     struct kp_error local = {0};
     if (!error)
@@ -87,12 +75,48 @@ int etcd_server_start(const struct etcd_config *config, struct etcd_server **ret
     int rc = etcd_config_check(config, error);
     if (rc < 0)
         return rc;
-    KP_AUTO(etcd_server_stop) struct etcd_server *server = kp_calloc(1, sizeof *server);
+    KP_AUTO(server_close) struct etcd_server *server = kp_calloc(1, sizeof *server);
     server->config = *config;
     atomic_store(&server->next_op_id, kp_random_u64());
+    node_init(&server->node);
+    upkeep_init(server);
+    pthread_mutex_init(&server->members.mutex, NULL);
     metrics_init();
-    if ((rc = storage_open(server, error)) < 0 || (rc = node_start(server, error)) < 0 ||
-        (rc = upkeep_start(server, error)) < 0 || (rc = publish(server, error)) < 0 || (rc = rpc_start(server, error)) < 0)
+    if ((rc = storage_open(server, error)) < 0)
+        return rc;
+    *ret_server = KP_TAKE(server);
+    return 0;
+}
+
+void server_close(struct etcd_server *server)
+{
+    if (!server)
+        return;
+    upkeep_stop(server);
+    node_stop(server);
+    storage_close(server);
+    free(server);
+}
+
+/* A member on its own has published its name before it serves; one of many cannot tell when the others are there. */
+static void wait_until_published(struct etcd_server *server)
+{
+    while (!atomic_load(&server->upkeep.published) && cluster_is_alone(server))
+        kp_sleep_ms(2);
+}
+
+int etcd_server_start(const struct etcd_config *config, struct etcd_server **ret_server, struct kp_error *error)
+{
+    struct kp_error local = {0};
+    if (!error)
+        error = &local;
+    KP_AUTO(etcd_server_stop) struct etcd_server *server = NULL;
+    int rc = server_open(config, &server, error);
+    if (rc < 0 || (rc = peers_start(server, error)) < 0 || (rc = node_start(server, error)) < 0 ||
+        (rc = upkeep_start(server, error)) < 0)
+        return rc;
+    wait_until_published(server);
+    if ((rc = rpc_start(server, error)) < 0)
         return rc;
     char member[24], cluster[24];
     snprintf(member, sizeof member, "%llx", (unsigned long long)server->member_id);
@@ -108,7 +132,6 @@ void etcd_server_stop(struct etcd_server *server)
         return;
     rpc_stop(server);
     upkeep_stop(server);
-    node_stop(server);
-    storage_close(server);
-    free(server);
+    peers_stop(server);
+    server_close(server);
 }

@@ -12,6 +12,7 @@
 #include "controlplane/etcd/server/encode_internal.h"
 #include "controlplane/etcd/server/errors_internal.h"
 #include "controlplane/etcd/server/server.h"
+#include "controlplane/etcd/server/step.h"
 #include "controlplane/etcd/wal/wal.h"
 #include "proto/etcd.pb-c.h"
 
@@ -54,6 +55,8 @@ struct op {
     uint64_t id;
     enum op_kind kind;
     const ProtobufCMessage *request; /* decoded; borrowed until done, or NULL to decode the entry */
+    enum raft_change_type change;    /* with change_id != 0: of the membership, for op_propose_change */
+    uint64_t change_id;
     struct kp_blob *entry;           /* owned: what is proposed */
     int64_t deadline_ms;
     enum etcd_err err;
@@ -140,9 +143,23 @@ int members_from_config(const struct etcd_config *config, struct members *member
 int members_load(struct backend *backend, struct members *members, struct kp_error *error) KP_NODISCARD;
 void members_store(struct backend *backend, struct members *members); /* under the write lock */
 void members_set_attributes(struct backend *backend, struct members *members, const Etcdserverpb__Member *attributes);
+const struct member *members_find(const struct members *members, uint64_t id); /* under the mutex; NULL */
 void members_encode(struct members *members, struct kp_buf *out, unsigned field);
+void members_replace(struct members *members, struct members *by); /* takes over what by holds */
 void members_done(struct members *members);
 void split_urls(const char *list, struct kp_strings *out);
+
+/* ---- cluster.c: who the other members are, and changes of that ---- */
+bool cluster_is_alone(struct etcd_server *server); /* this member is the whole configuration */
+void cluster_done(struct etcd_server *server);
+void cluster_know_peers(struct etcd_server *server); /* the transport sends to those in the table, and nobody else */
+
+/* ---- peers.c: the transport of a member that is no stepped one ---- */
+int peers_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void peers_stop(struct etcd_server *server);
+struct peer_tls_files peers_tls(const struct etcd_config *config);
+int peers_ask(struct etcd_server *server, uint64_t id, const char *what, struct kp_bytes question, int64_t timeout_ms,
+              struct kp_buf *ret_answer, struct kp_error *error) KP_NODISCARD;
 
 /* ---- alarms.c ---- */
 struct alarms {
@@ -155,6 +172,7 @@ struct alarms {
     _Atomic bool no_space, corrupt; /* raised by any member */
 };
 int alarms_load(struct backend *backend, struct alarms *alarms, struct kp_error *error) KP_NODISCARD;
+int alarms_reload(struct backend *backend, struct alarms *alarms, struct kp_error *error) KP_NODISCARD;
 /* True when the alarm is raised now, or was and is cleared. */
 bool alarms_change(struct backend *backend, struct alarms *alarms, uint64_t member_id, int type, bool raise);
 void alarms_encode(struct alarms *alarms, struct kp_buf *out, unsigned field, int type); /* type 0: all */
@@ -173,7 +191,15 @@ struct node_call {
     void (*fn)(struct etcd_server *server, struct node_call *call); /* on the raft thread */
     struct node_call *next;
 };
+/* An image that came, to be installed. */
+struct incoming {
+    struct raft_message message;
+    char *path;
+    struct incoming *next;
+};
 #define OP_TABLE_BUCKETS 4096
+#define ETCD_INBOX_MAX 16384 /* messages not looked at yet; more are dropped, as a network may */
+#define ETCD_LOG_BYTES_MAX ((size_t)256 << 20) /* entries in memory above which the log is cut early */
 struct node {
     pthread_t thread;
     bool started;
@@ -182,12 +208,19 @@ struct node {
     struct op *ops, **ops_tail;
     struct read_wait *reads, **reads_tail;
     struct node_call *calls, **calls_tail;
+    struct raft_message *inbox;
+    size_t inbox_len, inbox_cap;
+    struct incoming *incoming, **incoming_tail;
     bool stopping;
 
     /* the raft thread's own */
     struct raft *raft;
     struct wal *wal;
     struct op *blocked, **blocked_tail;    /* no leader yet */
+    struct op *changes, **changes_tail;    /* of the membership: one at a time */
+    struct raft_message *received;         /* the inbox of the turn before, to be used again */
+    size_t received_cap;
+    const char *image;                     /* of the snapshot that is being stepped */
     struct op *table[OP_TABLE_BUCKETS];    /* proposed, by id */
     size_t table_len;
     struct read_batch *read_batches;
@@ -198,28 +231,51 @@ struct node {
     bool term_applied;   /* an entry of the current term is applied, so all before it are */
 
     _Atomic size_t waiting; /* proposals and reads */
-    _Atomic uint64_t term, leader, applied, committed, first_index;
+    _Atomic uint64_t term, leader, applied, committed;
+    _Atomic size_t log_bytes;
+    _Atomic int64_t elected_ms; /* when the newest leader became known */
     _Atomic bool is_leader, sole_leader; /* sole: the only voter, so its applied state is the newest there is */
     _Atomic uint64_t leader_changes, proposals_failed;
 };
 int node_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void node_turn(struct etcd_server *server); /* one round of the raft thread, or of a stepped member's owner */
 void node_stop(struct etcd_server *server); /* everything waiting gets ETCD_STOPPED */
 void node_read(struct etcd_server *server, struct read_wait *wait); /* wait->done always follows */
-void node_run(struct etcd_server *server, struct node_call *call);
+bool node_run(struct etcd_server *server, struct node_call *call); /* false: stopping, and it will not run */
 /* Waits until a linearizable read may be served. Not on a loop's thread. */
 enum etcd_err node_wait_read(struct etcd_server *server);
 int64_t request_timeout_ms(const struct etcd_server *server);
 
 /* ---- storage.c ---- */
+#define META_CONF "conf_state"
+#define META_INSTALLED "installed_index" /* of the image that the database came as */
 int storage_open(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
 void storage_close(struct etcd_server *server);
+static inline bool server_is_stepped(const struct etcd_server *server);
+
+/* ---- images.c: snapshots to members that are too far behind, and from them ---- */
+/* On the raft thread: an image is to be made and sent; takes over what the message holds. */
+void images_want(struct etcd_server *server, struct raft_message *message);
+bool images_make_one(struct etcd_server *server); /* false: nothing was waiting */
+void images_forget(struct etcd_server *server);   /* those waiting */
+/* On the raft thread: replaces database and state by the image at path, and the log by its marker. */
+void images_install(struct etcd_server *server, const struct raft_snapshot *snapshot, const char *path);
+char *images_new_path(struct etcd_server *server, const char *what); /* malloc'd */
 
 /* ---- upkeep.c: threads for catching up watchers, leases, compaction, snapshots ---- */
+struct image_request {
+    struct raft_message message;
+    struct image_request *next;
+};
 struct upkeep {
-    pthread_t watch_thread, thread;
-    bool watch_started, started;
+    pthread_t watch_thread, thread, image_thread;
+    bool watch_started, started, image_started;
     pthread_mutex_t mutex;
-    pthread_cond_t wake_watch, wake, compacted;
+    pthread_cond_t wake_watch, wake, wake_image, compacted;
+    struct image_request *images; /* to be made */
+    int64_t next_publish_ms;
+    _Atomic bool publishing, published;
+    _Atomic bool compaction_proposed; /* and not applied yet */
     bool lag, compact, compacting, stopping;
     _Atomic int revokes; /* under way */
     _Atomic uint64_t last_snapshot; /* index the log is cut behind */
@@ -227,8 +283,9 @@ struct upkeep {
     struct revision_at *revisions; /* history for periodic compaction */
     size_t revisions_len;
 };
+void upkeep_init(struct etcd_server *server);
 int upkeep_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
-void upkeep_stop(struct etcd_server *server);
+void upkeep_stop(struct etcd_server *server); /* accepts what was only initialised */
 void upkeep_compact(struct etcd_server *server, bool wait); /* a compaction was marked */
 
 /* ---- the member ---- */
@@ -245,10 +302,25 @@ struct etcd_server {
     struct node node;
     struct upkeep upkeep;
     struct rpc_server *rpc;
+    struct peer_transport *transport; /* NULL for a stepped member */
+    struct known_peer {
+        uint64_t id;
+        char *urls;
+    } *known; /* to the transport */
+    size_t known_len;
+    _Atomic bool removed; /* from the cluster */
     _Atomic uint64_t next_op_id;
 };
 /* The disk or the log is beyond use: says so and ends the process, which is started again from what is on disk. */
-_Noreturn void server_die(const char *what, const struct kp_error *error);
+_Noreturn void server_die(struct etcd_server *server, const char *what, const struct kp_error *error);
+
+static inline bool server_is_stepped(const struct etcd_server *server)
+{
+    return server->config.world && server->config.world->stepped;
+}
+
+/* ---- health.c ---- */
+void health_version(struct etcd_server *server, struct kp_buf *out);
 
 /* ---- metrics.c ---- */
 void metrics_init(void);

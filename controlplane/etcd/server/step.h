@@ -16,11 +16,20 @@ struct etcd_world {
     void (*send)(void *ctx, struct etcd_server *server, struct raft_message *message);
     /* The image is a file; owns it and the message. server_snapshot_sent follows some time. */
     void (*send_snapshot)(void *ctx, struct etcd_server *server, struct raft_message *message, const char *path);
+    /* The rest may be NULL. */
+    /* Disk or log are beyond use: the member must not go on. Does not return; NULL ends the process. */
+    void (*die)(void *ctx, struct etcd_server *server, const char *what, const struct kp_error *error);
+    /* What peer_get and peer_ask do: a joining member learns the cluster, a follower asks its leader. */
+    int (*get)(void *ctx, const char *urls, const char *path, struct kp_buf *ret_body, uint64_t *ret_cluster_id,
+               struct kp_error *error);
+    int (*ask)(void *ctx, struct etcd_server *server, uint64_t to, const char *what, struct kp_bytes question,
+               struct kp_buf *ret_answer, struct kp_error *error);
 };
 
 /* Storage, state and raft; no sockets. A stepped member does nothing until its turns are called. */
 int server_open(const struct etcd_config *config, struct etcd_server **ret_server, struct kp_error *error) KP_NODISCARD;
-void server_close(struct etcd_server *server); /* as a clean stop: commits the database */
+void server_close(struct etcd_server *server); /* as a clean stop: commits the database; accepts NULL */
+KP_DEFINE_AUTO(struct etcd_server *, server_close)
 
 /* ---- turns of a stepped member, one thread ---- */
 void server_turn(struct etcd_server *server);         /* raft: everything queued, ticks due, readies until none */
@@ -35,5 +44,11 @@ void server_receive(struct etcd_server *server, struct raft_message *message); /
 void server_receive_snapshot(struct etcd_server *server, struct raft_message *message, const char *path);
 void server_snapshot_sent(struct etcd_server *server, uint64_t to, bool ok);
 void server_unreachable(struct etcd_server *server, uint64_t to);
+/* What others' `get` and `ask` are answered with. */
+int server_get(struct etcd_server *server, const char *path, const char **ret_content_type, struct kp_buf *out,
+               struct kp_error *error);
+int server_question(struct etcd_server *server, const char *what, struct kp_bytes question, struct kp_buf *out,
+                    struct kp_error *error);
+bool server_is_removed(const struct etcd_server *server); /* from the cluster: it has nothing left to do but stop */
 
 #endif

@@ -5,8 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define META_CONF "conf_state"
-
 static uint64_t random_below(void *ctx, uint64_t bound) { return kp_random_u64() % bound; }
 
 static void on_backend_error(void *ctx, const struct kp_error *error)
@@ -32,7 +30,8 @@ static int open_backend(struct etcd_server *server, struct kp_error *error)
     struct backend_options options = {.quota_bytes = config->quota_backend_bytes,
                                       .batch_interval_ms = config->backend_batch_interval_ms,
                                       .batch_limit = config->backend_batch_limit,
-                                      .on_error = on_backend_error};
+                                      .on_error = on_backend_error,
+                                      .stepped = server_is_stepped(server)};
     struct auth_options auth = {
         .token = config->auth_token, .token_ttl_s = config->auth_token_ttl_s, .bcrypt_cost = config->bcrypt_cost};
     int rc = backend_open(server->db_path, &options, &server->backend, error);
@@ -81,6 +80,39 @@ static int first_start(struct etcd_server *server, const struct wal_config *wal_
     return wal_create(wal_config, &metadata, &first, &server->node.wal, error);
 }
 
+/* The index of the image that the database came as; 0: it grew here. */
+static int load_installed(struct etcd_server *server, uint64_t *ret_index, struct kp_error *error)
+{
+    KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
+    struct kp_bytes value;
+    struct kp_error missing = {0};
+    *ret_index = 0;
+    if (backend_reader_begin(server->backend, &reader, error) < 0)
+        return error->code;
+    int rc = backend_reader_get(reader, BACKEND_META, META_INSTALLED, strlen(META_INSTALLED), &value, &missing);
+    if (rc == KP_ENOTFOUND)
+        return 0;
+    if (rc < 0 || value.len != sizeof *ret_index)
+        return kp_fail(error, KP_ECORRUPT, "%s: %s is unreadable", server->db_path, META_INSTALLED);
+    memcpy(ret_index, value.data, sizeof *ret_index);
+    return 0;
+}
+
+/* An image was installed, and the crash came before its marker was durable: the log begins anew behind it. */
+static int mark_installed(struct etcd_server *server, struct wal_replay *replay, uint64_t applied, uint64_t term,
+                          const struct raft_conf_state *conf, struct kp_error *error)
+{
+    struct wal_snapshot marker = {.index = applied, .term = term, .conf = *conf};
+    int rc = wal_append_snapshot(server->node.wal, &marker, error);
+    if (rc == 0)
+        rc = wal_sync(server->node.wal, error);
+    raft_entries_free(replay->entries, replay->entries_len);
+    replay->entries = NULL;
+    replay->entries_len = 0;
+    replay->snapshot = marker;
+    return rc;
+}
+
 /* What replay gave must reach from the database's state on. */
 static int check_agreement(struct etcd_server *server, const struct wal_replay *replay, uint64_t applied,
                            struct kp_error *error)
@@ -115,7 +147,13 @@ static int restart(struct etcd_server *server, const struct wal_config *wal_conf
     backend_committed_index(server->backend, &applied, &applied_term);
     if (applied == 0)
         applied = RAFT_INITIAL_INDEX; /* a crash before the first commit: the initial configuration is all there is */
-    if ((rc = check_agreement(server, replay, applied, error)) < 0 || (rc = load_conf(server, &raft->conf, error)) < 0)
+    uint64_t installed;
+    if ((rc = load_installed(server, &installed, error)) < 0 || (rc = load_conf(server, &raft->conf, error)) < 0)
+        return rc;
+    if (installed == applied && applied > replay->snapshot.index &&
+        (rc = mark_installed(server, replay, applied, applied_term, &raft->conf, error)) < 0)
+        return rc;
+    if ((rc = check_agreement(server, replay, applied, error)) < 0)
         return rc;
     raft->hard_state = replay->hard_state;
     raft->hard_state.commit = KP_MAX(raft->hard_state.commit, applied);
@@ -131,8 +169,7 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
 {
     struct node *node = &server->node;
     const struct etcd_config *config = &server->config;
-    node_init(node);
-    pthread_mutex_init(&server->members.mutex, NULL);
+    node->next_tick_ms = kp_mono_ms();
     struct raft_config raft = {.election_ticks = (unsigned)(config->election_ms / config->heartbeat_ms),
                                .heartbeat_ticks = 1,
                                .pre_vote = true,
@@ -140,7 +177,7 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
                                .random = random_below};
     if (make_folders(server, error) < 0 || open_backend(server, error) < 0)
         return error->code;
-    struct wal_config wal_config = {.path = server->wal_dir};
+    struct wal_config wal_config = {.path = server->wal_dir, .io = config->world ? config->world->wal_io : NULL};
     struct wal_replay replay = {0};
     int rc;
     if (wal_exists(&wal_config)) {
@@ -158,7 +195,7 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
         node->conf_index = raft.applied; /* at most: where it really changed is not kept */
         atomic_store(&node->applied, raft.applied);
         atomic_store(&node->term, raft.hard_state.term);
-        server->upkeep.last_snapshot = raft.snapshot_index;
+        atomic_store(&server->upkeep.last_snapshot, raft.snapshot_index);
         rc = raft_new(&raft, &node->raft, error);
     }
     wal_replay_done(&replay);
@@ -167,8 +204,9 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
 
 void storage_close(struct etcd_server *server)
 {
-    raft_free(server->node.raft);
-    wal_close(server->node.wal);
+    node_done(&server->node);
+    images_forget(server);
+    cluster_done(server);
     mvcc_close(server->mvcc);
     auth_close(server->auth);
     backend_close(server->backend);

@@ -1,5 +1,5 @@
-/* Two threads for what must not hold up requests: one catches up watchers; the other expires leases, compacts, and cuts
-   the log behind what the database holds. */
+/* Threads for what must not hold up requests: one catches up watchers, one makes images for other members; the third
+   expires leases, compacts, and cuts the log behind what the database holds. A stepped member's owner calls their turns. */
 #include "controlplane/etcd/server/server_internal.h"
 
 #include <errno.h>
@@ -8,6 +8,8 @@
 #define COMPACT_PAUSE_MS 1          /* between parts, so that writers get in */
 #define AUTO_COMPACT_SAMPLES 10     /* of the revision, over the retention */
 #define AUTO_COMPACT_REVISION_MS (5 * 60 * 1000)
+#define PUBLISH_AGAIN_MS 1000       /* after it failed */
+#define PUBLISH_LOOK_MS 50          /* for a leader, until it is done */
 
 struct revision_at {
     int64_t time_ms, revision;
@@ -91,23 +93,31 @@ static void finish_cut(struct cut *cut)
     pthread_mutex_unlock(&upkeep->mutex);
 }
 
+/* How far the log in memory is forgotten: followers that are a little behind shall not need an image. */
+static void compact_log(struct node *node, uint64_t index)
+{
+    bool alone = node->conf.voters.len == 1 && node->conf.learners.len == 0;
+    uint64_t keep = alone || raft_log_bytes(node->raft) > ETCD_LOG_BYTES_MAX ? 0 : ETCD_CATCH_UP_ENTRIES;
+    if (index > keep)
+        raft_compact(node->raft, index - keep);
+    atomic_store(&node->log_bytes, raft_log_bytes(node->raft));
+}
+
 /* On the raft thread: the database is the snapshot; the log records that, and forgets what came before. */
 static void cut_log(struct etcd_server *server, struct node_call *call)
 {
     struct cut *cut = KP_CONTAINER_OF(call, struct cut, call);
     struct node *node = &server->node;
     struct kp_error error = {0};
-    if (cut->index >= node->conf_index) { /* else the configuration at that entry is not known any more */
+    /* Else the configuration at that entry is not known any more, or an image was installed meanwhile. */
+    if (cut->index >= node->conf_index && cut->index > atomic_load(&server->upkeep.last_snapshot)) {
         struct wal_snapshot marker = {.index = cut->index, .term = cut->term, .conf = node->conf};
         if (wal_append_snapshot(node->wal, &marker, &error) < 0 || wal_sync(node->wal, &error) < 0)
-            server_die("mark a snapshot in the log", &error);
+            server_die(server, "mark a snapshot in the log", &error);
         if (wal_release(node->wal, cut->index, &error) < 0)
             kp_warn("old log segments stay", "err", error.message, NULL);
-        bool alone = node->conf.voters.len == 1 && node->conf.learners.len == 0;
-        uint64_t keep = alone ? 0 : ETCD_CATCH_UP_ENTRIES;
-        if (cut->index > keep)
-            raft_compact(node->raft, cut->index - keep);
-        server->upkeep.last_snapshot = cut->index;
+        compact_log(node, cut->index);
+        atomic_store(&server->upkeep.last_snapshot, cut->index);
     }
     finish_cut(cut);
 }
@@ -115,7 +125,10 @@ static void cut_log(struct etcd_server *server, struct node_call *call)
 static void snapshot_if_due(struct etcd_server *server)
 {
     struct upkeep *upkeep = &server->upkeep;
-    if (atomic_load(&server->node.applied) - upkeep->last_snapshot < (uint64_t)server->config.snapshot_count)
+    uint64_t applied = atomic_load(&server->node.applied), last = atomic_load(&upkeep->last_snapshot);
+    bool many = applied > last && applied - last >= (uint64_t)server->config.snapshot_count;
+    bool large = applied > last && atomic_load(&server->node.log_bytes) > ETCD_LOG_BYTES_MAX;
+    if (!many && !large)
         return;
     struct kp_error error = {0};
     if (backend_commit(server->backend, &error) < 0) {
@@ -124,7 +137,12 @@ static void snapshot_if_due(struct etcd_server *server)
     }
     struct cut cut = {.call = {.fn = cut_log}, .upkeep = upkeep};
     backend_committed_index(server->backend, &cut.index, &cut.term);
-    node_run(server, &cut.call);
+    if (server_is_stepped(server)) {
+        cut_log(server, &cut.call);
+        return;
+    }
+    if (!node_run(server, &cut.call))
+        return;
     pthread_mutex_lock(&upkeep->mutex);
     while (!cut.done)
         pthread_cond_wait(&upkeep->wake, &upkeep->mutex);
@@ -155,7 +173,8 @@ static void compact_all(struct etcd_server *server)
     upkeep->compacting = true;
     pthread_mutex_unlock(&upkeep->mutex);
     while (!stopping && mvcc_compact_step(server->mvcc)) {
-        kp_sleep_ms(COMPACT_PAUSE_MS);
+        if (!server_is_stepped(server))
+            kp_sleep_ms(COMPACT_PAUSE_MS);
         pthread_mutex_lock(&upkeep->mutex);
         stopping = upkeep->stopping;
         pthread_mutex_unlock(&upkeep->mutex);
@@ -166,13 +185,28 @@ static void compact_all(struct etcd_server *server)
     pthread_mutex_unlock(&upkeep->mutex);
 }
 
+static void compaction_done(struct op *op)
+{
+    struct etcd_server *server = op->ctx;
+    if (op->err != ETCD_OK && op->err != ETCD_COMPACTED)
+        kp_warn("automatic compaction failed", "err", etcd_err_info(op->err)->text, NULL);
+    atomic_store(&server->upkeep.compaction_proposed, false);
+    op_done(op);
+    free(op);
+}
+
 static void propose_compaction(struct etcd_server *server, int64_t revision)
 {
+    if (atomic_exchange(&server->upkeep.compaction_proposed, true))
+        return;
     Etcdserverpb__CompactionRequest request = ETCDSERVERPB__COMPACTION_REQUEST__INIT;
     request.revision = revision;
-    enum etcd_err err = op_run(server, OP_COMPACT, &request.base, NULL);
-    if (err != ETCD_OK && err != ETCD_COMPACTED)
-        kp_warn("automatic compaction failed", "err", etcd_err_info(err)->text, NULL);
+    struct op *op = kp_malloc(sizeof *op);
+    op_init(server, op, OP_COMPACT, &request.base);
+    op->request = NULL;
+    op->done = compaction_done;
+    op->ctx = server;
+    op_propose(server, op);
 }
 
 /* Keeps the revisions of the last retention period; older history goes. */
@@ -212,11 +246,68 @@ static void auto_compact(struct etcd_server *server)
         propose_compaction(server, revision);
 }
 
-static bool wait_for_turn(struct upkeep *upkeep, bool *ret_compact)
+/* ---- publishing: the cluster is told our name and where clients reach us ---- */
+
+static void publish_done(struct op *op)
+{
+    struct etcd_server *server = op->ctx;
+    atomic_store(&server->upkeep.published, op->err == ETCD_OK);
+    atomic_store(&server->upkeep.publishing, false);
+    op_done(op);
+    free(op);
+}
+
+static void publish_if_due(struct etcd_server *server)
+{
+    struct upkeep *upkeep = &server->upkeep;
+    int64_t now_ms = kp_mono_ms();
+    if (atomic_load(&upkeep->published) || atomic_load(&upkeep->publishing) || now_ms < upkeep->next_publish_ms ||
+        !atomic_load(&server->node.leader))
+        return;
+    upkeep->next_publish_ms = now_ms + PUBLISH_AGAIN_MS;
+    atomic_store(&upkeep->publishing, true);
+    struct kp_strings urls = {0};
+    split_urls(server->config.advertise_client_urls, &urls);
+    Etcdserverpb__Member member = ETCDSERVERPB__MEMBER__INIT;
+    member.id = server->member_id;
+    member.name = (char *)(uintptr_t)server->config.name;
+    member.n_clienturls = urls.len;
+    member.clienturls = urls.items;
+    struct op *op = kp_malloc(sizeof *op);
+    op_init(server, op, OP_MEMBER_ATTRIBUTES, &member.base);
+    op->request = NULL;
+    op->done = publish_done;
+    op->ctx = server;
+    kp_strings_done(&urls);
+    op_propose(server, op);
+}
+
+/* ---- the threads ---- */
+
+void server_upkeep_turn(struct etcd_server *server)
+{
+    struct upkeep *upkeep = &server->upkeep;
+    pthread_mutex_lock(&upkeep->mutex);
+    bool compact = upkeep->compact;
+    pthread_mutex_unlock(&upkeep->mutex);
+    if (compact)
+        compact_all(server);
+    publish_if_due(server);
+    expire_leases(server);
+    snapshot_if_due(server);
+    auto_compact(server);
+    if (server_is_stepped(server))
+        while (images_make_one(server))
+            ;
+}
+
+bool server_watch_turn(struct etcd_server *server) { return mvcc_watch_sync(server->mvcc); }
+
+static bool wait_for_turn(struct upkeep *upkeep)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ETCD_LEASE_SCAN_MS * 1000000L;
+    until.tv_nsec += (atomic_load(&upkeep->published) ? ETCD_LEASE_SCAN_MS : PUBLISH_LOOK_MS) * 1000000L;
     if (until.tv_nsec >= 1000000000L) {
         until.tv_sec++;
         until.tv_nsec -= 1000000000L;
@@ -225,7 +316,6 @@ static bool wait_for_turn(struct upkeep *upkeep, bool *ret_compact)
     if (!upkeep->stopping && !upkeep->compact)
         pthread_cond_timedwait(&upkeep->wake, &upkeep->mutex, &until);
     bool go_on = !upkeep->stopping;
-    *ret_compact = upkeep->compact;
     pthread_mutex_unlock(&upkeep->mutex);
     return go_on;
 }
@@ -233,18 +323,31 @@ static bool wait_for_turn(struct upkeep *upkeep, bool *ret_compact)
 static void *upkeep_main(void *arg)
 {
     struct etcd_server *server = arg;
-    bool compact = true; /* one that a stop cut short goes on */
-    do {
-        if (compact)
-            compact_all(server);
-        expire_leases(server);
-        snapshot_if_due(server);
-        auto_compact(server);
-    } while (wait_for_turn(&server->upkeep, &compact));
+    do
+        server_upkeep_turn(server);
+    while (wait_for_turn(&server->upkeep));
     return NULL;
 }
 
-int upkeep_start(struct etcd_server *server, struct kp_error *error)
+static void *image_main(void *arg)
+{
+    struct etcd_server *server = arg;
+    struct upkeep *upkeep = &server->upkeep;
+    pthread_mutex_lock(&upkeep->mutex);
+    while (!upkeep->stopping) {
+        if (!upkeep->images) {
+            pthread_cond_wait(&upkeep->wake_image, &upkeep->mutex);
+            continue;
+        }
+        pthread_mutex_unlock(&upkeep->mutex);
+        images_make_one(server);
+        pthread_mutex_lock(&upkeep->mutex);
+    }
+    pthread_mutex_unlock(&upkeep->mutex);
+    return NULL;
+}
+
+void upkeep_init(struct etcd_server *server)
 {
     struct upkeep *upkeep = &server->upkeep;
     pthread_condattr_t cond_attr;
@@ -252,9 +355,15 @@ int upkeep_start(struct etcd_server *server, struct kp_error *error)
     pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&upkeep->mutex, NULL);
     pthread_cond_init(&upkeep->wake_watch, NULL);
+    pthread_cond_init(&upkeep->wake_image, NULL);
     pthread_cond_init(&upkeep->compacted, NULL);
     pthread_cond_init(&upkeep->wake, &cond_attr);
     pthread_condattr_destroy(&cond_attr);
+}
+
+int upkeep_start(struct etcd_server *server, struct kp_error *error)
+{
+    struct upkeep *upkeep = &server->upkeep;
     mvcc_watch_on_lag(server->mvcc, on_lag, server);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
@@ -264,6 +373,9 @@ int upkeep_start(struct etcd_server *server, struct kp_error *error)
     if (rc == 0)
         rc = pthread_create(&upkeep->thread, &attr, upkeep_main, server);
     upkeep->started = rc == 0;
+    if (rc == 0)
+        rc = pthread_create(&upkeep->image_thread, &attr, image_main, server);
+    upkeep->image_started = rc == 0;
     pthread_attr_destroy(&attr);
     if (rc) {
         errno = rc;
@@ -276,19 +388,23 @@ int upkeep_start(struct etcd_server *server, struct kp_error *error)
 void upkeep_stop(struct etcd_server *server)
 {
     struct upkeep *upkeep = &server->upkeep;
-    if (!upkeep->watch_started)
-        return;
-    mvcc_watch_on_lag(server->mvcc, NULL, NULL);
+    if (server->mvcc && upkeep->watch_started)
+        mvcc_watch_on_lag(server->mvcc, NULL, NULL);
     pthread_mutex_lock(&upkeep->mutex);
     upkeep->stopping = true;
     pthread_cond_broadcast(&upkeep->wake_watch);
+    pthread_cond_broadcast(&upkeep->wake_image);
     pthread_cond_broadcast(&upkeep->wake);
     pthread_cond_broadcast(&upkeep->compacted);
     pthread_mutex_unlock(&upkeep->mutex);
-    pthread_join(upkeep->watch_thread, NULL);
+    if (upkeep->watch_started)
+        pthread_join(upkeep->watch_thread, NULL);
     if (upkeep->started)
         pthread_join(upkeep->thread, NULL);
-    upkeep->watch_started = upkeep->started = false;
+    if (upkeep->image_started)
+        pthread_join(upkeep->image_thread, NULL);
+    upkeep->watch_started = upkeep->started = upkeep->image_started = false;
     free(upkeep->revisions);
     upkeep->revisions = NULL;
+    upkeep->revisions_len = 0;
 }

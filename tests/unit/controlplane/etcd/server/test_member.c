@@ -20,20 +20,17 @@ struct fixture {
 static void start(struct fixture *f)
 {
     struct kp_error error = {0};
-    struct etcd_server *server = f->server = kp_calloc(1, sizeof *server);
-    server->config = f->config;
-    metrics_init();
-    assert_int_equal(storage_open(server, &error), 0);
-    assert_int_equal(node_start(server, &error), 0);
-    assert_int_equal(upkeep_start(server, &error), 0);
+    if (server_open(&f->config, &f->server, &error) < 0)
+        fail_msg("%s", error.message);
+    assert_int_equal(node_start(f->server, &error), 0);
+    assert_int_equal(upkeep_start(f->server, &error), 0);
+    while (!atomic_load(&f->server->upkeep.published))
+        kp_sleep_ms(1);
 }
 
 static void stop(struct fixture *f)
 {
-    upkeep_stop(f->server);
-    node_stop(f->server);
-    storage_close(f->server);
-    free(f->server);
+    server_close(f->server);
     f->server = NULL;
 }
 
@@ -44,6 +41,10 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     f->config = (struct etcd_config){.name = "one",
                                      .data_dir = f->dir,
+                                     .listen_client_urls = "http://127.0.0.1:2379",
+                                     .advertise_client_urls = "http://127.0.0.1:2379",
+                                     .listen_peer_urls = "http://127.0.0.1:2380",
+                                     .initial_advertise_peer_urls = "http://127.0.0.1:2380",
                                      .initial_cluster = "one=http://127.0.0.1:2380",
                                      .initial_cluster_token = "t",
                                      .initial_cluster_state = "new",
@@ -260,12 +261,9 @@ static void a_missing_log_is_noticed(void **state)
     snprintf(wal, sizeof wal, "%s/member/wal", f->dir);
     assert_int_equal(kp_remove_tree(wal, NULL), 0);
     struct kp_error error = {0};
-    struct etcd_server *server = kp_calloc(1, sizeof *server);
-    server->config = f->config;
-    assert_int_equal(storage_open(server, &error), KP_ECORRUPT);
+    struct etcd_server *server = NULL;
+    assert_int_equal(server_open(&f->config, &server, &error), KP_ECORRUPT);
     assert_non_null(strstr(error.message, "there is no log"));
-    storage_close(server);
-    free(server);
 }
 
 /* In a child: numbered puts, each number written to the pipe once it is acknowledged. */

@@ -1,0 +1,73 @@
+/* What other members ask of this one. */
+#include "controlplane/etcd/server/node_internal.h"
+
+static void json_string(struct kp_buf *out, const char *text)
+{
+    kp_buf_putc(out, '"');
+    for (const char *p = text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            kp_buf_putc(out, '\\');
+        if ((unsigned char)*p < 0x20)
+            kp_buf_printf(out, "\\u%04x", *p);
+        else
+            kp_buf_putc(out, *p);
+    }
+    kp_buf_putc(out, '"');
+}
+
+static void json_strings(struct kp_buf *out, const struct kp_strings *list)
+{
+    kp_buf_putc(out, '[');
+    for (size_t i = 0; i < list->len; i++) {
+        if (i)
+            kp_buf_putc(out, ',');
+        json_string(out, list->items[i]);
+    }
+    kp_buf_putc(out, ']');
+}
+
+/* As etcd's peers tell it, so that its members and ours read each other. */
+static void write_members(struct etcd_server *server, struct kp_buf *out)
+{
+    pthread_mutex_lock(&server->members.mutex);
+    kp_buf_putc(out, '[');
+    for (size_t i = 0; i < server->members.len; i++) {
+        const struct member *member = &server->members.items[i];
+        kp_buf_printf(out, "%s{\"id\":%llu,\"peerURLs\":", i ? "," : "", (unsigned long long)member->id);
+        json_strings(out, &member->peer_urls);
+        if (member->learner)
+            kp_buf_puts(out, ",\"isLearner\":true");
+        if (!kp_empty(member->name)) {
+            kp_buf_puts(out, ",\"name\":");
+            json_string(out, member->name);
+        }
+        if (member->client_urls.len) {
+            kp_buf_puts(out, ",\"clientURLs\":");
+            json_strings(out, &member->client_urls);
+        }
+        kp_buf_putc(out, '}');
+    }
+    kp_buf_puts(out, "]\n");
+    pthread_mutex_unlock(&server->members.mutex);
+}
+
+int server_get(struct etcd_server *server, const char *path, const char **ret_content_type, struct kp_buf *out,
+               struct kp_error *error)
+{
+    *ret_content_type = "application/json";
+    if (kp_streq(path, "/members")) {
+        write_members(server, out);
+        return 0;
+    }
+    if (kp_streq(path, "/version")) {
+        health_version(server, out);
+        return 0;
+    }
+    return kp_fail(error, KP_ENOTFOUND, "404 page not found");
+}
+
+int server_question(struct etcd_server *server, const char *what, struct kp_bytes question, struct kp_buf *out,
+                    struct kp_error *error)
+{
+    return kp_fail(error, KP_ENOTFOUND, "no answer to \"%s\"", what);
+}
