@@ -93,7 +93,7 @@ static int begin(struct incoming *in, const struct chunk *chunk, struct kp_error
         return kp_wrap(error, "snapshot");
     in->opened = true;
     in->total = chunk->total;
-    if (in->message.type != RAFT_MSG_SNAPSHOT || in->message.from != in->from ||
+    if (in->message.type != RAFT_MSG_SNAPSHOT || !in->message.snapshot || in->message.from != in->from ||
         in->message.to != in->transport->config.member_id)
         return kp_fail(error, KP_EBADREQUEST, "snapshot: its message does not belong here");
     rc = events->snapshot_begin(events->ctx, &in->message, &in->path, error);

@@ -207,6 +207,7 @@ static void broken_transfers_are_refused(void **state)
         {.name = "too long", .total = 9, .text = "longer than its 9 bytes"},
         {.name = "corrupt", .total = 10, .wrong_crc = true, .text = "checksum mismatch"},
         {.name = "message twice", .total = 11, .twice = true, .text = "must hold the message"},
+        {.name = "without a snapshot", .message = {.type = RAFT_MSG_SNAPSHOT, .from = 1, .to = 2}, .total = 10, .text = "does not belong"},
         {.name = "of another type", .message = {.type = RAFT_MSG_HEARTBEAT, .from = 1, .to = 2}, .total = 10, .text = "does not belong"},
     };
     for (size_t i = 0; i < KP_ARRAY_LEN(cases); i++)
