@@ -1,8 +1,9 @@
 /* The Maintenance and Cluster services. */
 #include "controlplane/etcd/server/rpc_internal.h"
 
+#include "controlplane/etcd/snapshot/snapshot.h"
+
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define SNAPSHOT_CHUNK ((size_t)64 << 10)
@@ -116,7 +117,7 @@ static int maintenance_hash_kv(struct grpc_context *context, const void *message
     KP_AUTO_BUF struct kp_buf out = {0};
     begin_reply(server, &out);
     encode_number(&out, 2, hash);
-    encode_number(&out, 3, compact_revision);
+    encode_number(&out, 3, compact_revision ? compact_revision : -1); /* as etcd says: never compacted */
     encode_number(&out, 4, revision);
     return rpc_reply(stream, &out);
 }
@@ -133,46 +134,53 @@ static int send_chunk(struct etcd_server *server, struct grpc_stream *stream, co
     return rc < 0 ? rc : rpc_reply(stream, &out);
 }
 
-/* The file's bytes, then their SHA-256: clients check it. */
-static int send_snapshot(struct etcd_server *server, struct grpc_stream *stream, int fd, struct kp_error *error)
+/* The file's bytes, then their SHA-256: clients check it, and keep it behind the database. */
+static int send_snapshot(struct etcd_server *server, struct grpc_stream *stream, int fd, uint64_t bytes,
+                         struct kp_error *error)
 {
-    struct stat st;
-    if (fstat(fd, &st) < 0)
-        return kp_fail_errno(error, "snapshot file");
     KP_AUTO_FREE uint8_t *chunk = kp_malloc(SNAPSHOT_CHUNK);
     struct tls_sha256 *hash = tls_sha256_new();
-    int64_t remaining = st.st_size + TLS_SHA256_BYTES;
     uint8_t digest[TLS_SHA256_BYTES];
     int rc = 0;
-    for (ssize_t n; rc == 0 && (n = read(fd, chunk, SNAPSHOT_CHUNK)) != 0;) {
-        if (n < 0) {
-            rc = kp_fail_errno(error, "read the snapshot file");
+    for (uint64_t at = 0; rc == 0 && at < bytes;) {
+        ssize_t n = pread(fd, chunk, (size_t)KP_MIN((uint64_t)SNAPSHOT_CHUNK, bytes - at), (off_t)at);
+        if (n <= 0) {
+            rc = n < 0 ? kp_fail_errno(error, "read the snapshot file")
+                       : kp_fail(error, KP_EIO, "the snapshot file is shorter than it was written");
             break;
         }
         tls_sha256_update(hash, chunk, (size_t)n);
-        remaining -= n;
-        rc = send_chunk(server, stream, chunk, (size_t)n, remaining);
+        at += (uint64_t)n;
+        rc = send_chunk(server, stream, chunk, (size_t)n, (int64_t)(bytes - at));
     }
     tls_sha256_final(hash, digest);
     return rc < 0 ? rc : send_chunk(server, stream, digest, sizeof digest, 0);
 }
 
+/* A file without a name beside the database: gone with its last descriptor, whatever happens. */
+static int open_unnamed(const char *beside, struct kp_error *error)
+{
+    KP_AUTO_FREE char *path = kp_asprintf("%s.snapshot-%016llx", beside, (unsigned long long)kp_random_u64());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || unlink(path) < 0) {
+        int rc = kp_fail_errno(error, "make a file for the snapshot");
+        kp_close_fd(&fd);
+        return rc;
+    }
+    return fd;
+}
+
+/* In stock etcd's format. Written to a file first, so that the database's pages are not held for as long as a client takes. */
 static int maintenance_snapshot(struct grpc_context *context, const void *message, struct grpc_stream *stream,
                                 struct kp_error *error)
 {
-    int permitted = rpc_admin_only(context, error);
-    if (permitted)
-        return permitted;
     struct etcd_server *server = server_of(context);
-    KP_AUTO_FREE char *path = kp_asprintf("%s.snapshot-%016llx", server->db_path, (unsigned long long)kp_random_u64());
     struct kp_error failure = {0};
-    if (backend_snapshot(server->backend, path, &failure) < 0)
+    uint64_t bytes;
+    KP_AUTO_CLOSE int fd = open_unnamed(server->db_path, &failure);
+    if (fd < 0 || snapshot_export(server->backend, fd, &bytes, &failure) < 0)
         return storage_failed(error, &failure);
-    KP_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    unlink(path);
-    if (fd < 0)
-        return grpc_fail(error, GRPC_INTERNAL, "snapshot file cannot be opened");
-    return send_snapshot(server, stream, fd, error);
+    return send_snapshot(server, stream, fd, bytes, error);
 }
 
 /* ---- leadership: on the raft thread ---- */

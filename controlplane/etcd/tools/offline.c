@@ -14,6 +14,8 @@ static int hash_backend(struct backend *backend, int64_t revision, struct hash_r
         return rc;
     switch (mvcc_hash_kv(mvcc, revision, &ret->hash, &ret->compact_revision, &ret->hash_revision, error)) {
     case MVCC_OK:
+        if (ret->compact_revision == 0)
+            ret->compact_revision = -1; /* as etcd says: never compacted */
         return 0;
     case MVCC_COMPACTED:
         return kp_fail(error, KP_EEXPIRED, "mvcc: required revision has been compacted");
