@@ -153,8 +153,8 @@ static int64_t leader_before(int64_t ns)
     return low ? leaders_ns[low - 1] : INT64_MIN;
 }
 
-/* A key with this lease was really there after this line and time. */
-static void check_sight(text_id key, int64_t id, uint32_t line, uint32_t since_line, int64_t since_ns)
+/* A key with this lease was there at some time between since and seen. */
+static void check_sight(text_id key, int64_t id, uint32_t line, int64_t seen_ns, uint32_t since_line, int64_t since_ns)
 {
     const struct lease *lease = id ? lease_find(id) : NULL;
     if (!id)
@@ -169,9 +169,9 @@ static void check_sight(text_id key, int64_t id, uint32_t line, uint32_t since_l
                   lease->revoked_line);
         return;
     }
-    int64_t last = leader_before(since_ns);
+    int64_t last = leader_before(seen_ns);
     for (size_t i = 0; i < lease->len; i++)
-        if (lease->renewals[i].invoke_ns <= since_ns && lease->renewals[i].return_ns > last)
+        if (lease->renewals[i].invoke_ns <= seen_ns && lease->renewals[i].return_ns > last)
             last = lease->renewals[i].return_ns;
     if (last == INT64_MAX)
         return; /* a renewal under way then never got its answer */
@@ -188,13 +188,13 @@ static void check_sights(const struct check_history *history)
         if (call->outcome != OUTCOME_OK || call->op.kind != OP_GET || call->op.serializable || call->op.revision)
             continue;
         for (uint32_t k = 0; k < call->result.kv_count; k++)
-            check_sight(call->result.kvs[k].key, call->result.kvs[k].lease, call->return_line, call->invoke_line,
-                        call->invoke_ns);
+            check_sight(call->result.kvs[k].key, call->result.kvs[k].lease, call->return_line, call->return_ns,
+                        call->invoke_line, call->invoke_ns);
     }
     for (size_t i = 0; i < history->item_count; i++)
         if (history->items[i].kind == ITEM_FINAL_KV)
-            check_sight(history->items[i].key, history->items[i].kv->lease, history->items[i].line, history->items[i].line,
-                        history->items[i].ns);
+            check_sight(history->items[i].key, history->items[i].kv->lease, history->items[i].line, history->items[i].ns,
+                        history->items[i].line, history->items[i].ns);
 }
 
 static int64_t option_ms(const char *s)

@@ -389,30 +389,73 @@ static void expand_lease(struct builder *b, size_t first, int64_t lease, int64_t
     }
 }
 
+/* A delete of many keys as the cause of this one: how many more than those seen to go it would have taken along. */
+static size_t del_extras(struct builder *b, size_t first, const struct check_op *ops, uint32_t count, int64_t rev)
+{
+    size_t extras = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t from = 0, to = 0;
+        if (ops[i].kind == OP_DEL)
+            order_range(b->order, ops[i].key, ops[i].end, &from, &to);
+        for (size_t k = from; k < to; k++)
+            extras += present_before(b->order, b->order->keys[k], rev) && !change_find(b, first, b->order->keys[k]);
+        extras += ops[i].kind == OP_PUT && !change_find(b, first, ops[i].key);
+    }
+    return extras;
+}
+
+struct del_choice {
+    size_t found;      /* how many unanswered deletes it may have been */
+    uint32_t call;     /* the one that fits best */
+    size_t extras;     /* of that one */
+};
+
+static struct del_choice del_choose(struct builder *b, size_t first, const struct change *change)
+{
+    struct del_choice choice = {.extras = SIZE_MAX};
+    for (size_t i = 0; i < b->open_del_len; i++) {
+        uint32_t index = b->open_dels[i];
+        const struct check_call *call = &b->order->history->calls[index];
+        if (b->used[index] || call->invoke_line >= change->line || b->order->floors[index] >= change->rev)
+            continue;
+        const struct check_op *branches[] = {&call->op, call->op.then, call->op.otherwise};
+        const uint32_t counts[] = {call->op.kind == OP_DEL, call->op.then_count, call->op.otherwise_count};
+        bool covers = false;
+        for (size_t k = 0; k < 3; k++) {
+            if (!ops_have(branches[k], counts[k], change))
+                continue;
+            covers = true;
+            size_t extras = del_extras(b, first, branches[k], counts[k], change->rev);
+            if (extras < choice.extras) {
+                choice.extras = extras;
+                choice.call = index;
+            }
+        }
+        choice.found += covers;
+    }
+    return choice;
+}
+
 static void attribute_del(struct builder *b, size_t first, struct change *change)
 {
     const struct change *was = before(b->order, change->key, change->rev);
     int64_t lease = was && !was->del ? was->lease : 0;
-    size_t found = b->open_del_len;
-    for (size_t i = 0; i < b->open_del_len && found == b->open_del_len; i++) {
-        const struct check_call *call = &b->order->history->calls[b->open_dels[i]];
-        if (!b->used[b->open_dels[i]] && call->invoke_line < change->line &&
-            b->order->floors[b->open_dels[i]] < change->rev &&
-            (ops_have(&call->op, 1, change) || ops_have(call->op.then, call->op.then_count, change) ||
-             ops_have(call->op.otherwise, call->op.otherwise_count, change)))
-            found = i;
-    }
+    struct del_choice choice = del_choose(b, first, change);
     change->old_lease = lease;
-    if (lease && found < b->open_del_len)
+    if (lease && choice.found) {
         change->cause = CAUSE_UNSURE;
-    else if (lease)
+    } else if (lease) {
         expand_lease(b, first, lease, change->rev);
-    else if (found < b->open_del_len)
-        attribute(b, first, b->open_dels[found], change);
-    else if (order_gaps(b->order, was ? was->rev : 1, change->rev - 1) > 0)
+    } else if (choice.found == 1) {
+        attribute(b, first, choice.call, change);
+    } else if (choice.found) {
+        /* One of several: none of them is used up, and nothing is concluded. */
+        change->cause = CAUSE_UNSURE;
+    } else if (order_gaps(b->order, was ? was->rev : 1, change->rev - 1) > 0) {
         change->cause = CAUSE_UNSURE; /* what was deleted, with which lease, nobody saw */
-    else
+    } else {
         REPORT(b, change->line, "nobody deleted %s, yet it goes at revision %" PRId64, text_of(change->key), change->rev);
+    }
 }
 
 /* Versions and creations follow from what was before. */

@@ -6,9 +6,18 @@ declare -A done_count failed_count
 
 pick() { shift $((RANDOM % $#)); echo "$1"; }
 others() { for o in 1 2 3; do [ "$o" = "$1" ] || echo "$o"; done; }
+the_leader() { # patiently
+  local lead
+  for _ in 1 2 3 4 5 6 7 8; do
+    lead=$(leader)
+    [ -z "$lead" ] || { echo "$lead"; return 0; }
+    sleep 0.5
+  done
+  return 1
+}
 follower() { # a member that is not the leader
   local lead
-  lead=$(leader)
+  lead=$(the_leader)
   # shellcheck disable=SC2046
   [ -n "$lead" ] && pick $(others "$lead")
 }
@@ -49,14 +58,16 @@ fill() { dd if=/dev/zero of="$D/m$1/disk/ballast" bs=1M 2>/dev/null; dd if=/dev/
 unfill() { rm -f "$D/m$1/disk/ballast" "$D/m$1/disk/ballast2"; }
 # What an operator does on the NOSPACE alarm: forget history, give space back, put the alarm out.
 relieve() {
-  [ -n "$(ctl all alarm list)" ] || return 0
-  tell compact 300
-  sleep 1
-  local i
-  for i in 1 2 3; do CTL_TIMEOUT=15s ctl "$i" defrag >/dev/null || return 1; done
-  ctl all alarm disarm >/dev/null || return 1
-  sleep 0.5
-  [ -z "$(ctl all alarm list)" ] || { ctl all alarm disarm >/dev/null; [ -z "$(ctl all alarm list)" ]; }
+  local i round
+  for round in 1 2 3 4 5; do
+    [ -n "$(ctl all alarm list)" ] || return 0
+    tell compact 5
+    sleep 1
+    for i in 1 2 3; do CTL_TIMEOUT=15s ctl "$i" defrag >/dev/null; done
+    ctl all alarm disarm >/dev/null
+    sleep 1
+  done
+  return 1
 }
 
 heal_all() {
@@ -74,19 +85,19 @@ heal_all() {
 # ---- faults: each ends with the fault still there or over; heal_all follows ------------------------------------------------
 fault_kill-follower() { local f; f=$(follower) || return 1; signal KILL "$f"; nap 2 4; }
 fault_kill-leader() {
-  local l; l=$(leader); [ -n "$l" ] || return 1
+  local l; l=$(the_leader); [ -n "$l" ] || return 1
   [ $((RANDOM % 2)) -eq 0 ] || hold "$l"
   signal KILL "$l"; tell lost; nap 4 5
 }
-fault_kill-majority() { local l f; l=$(leader); f=$(follower) || return 1; hold "$l"; hold "$f"; signal KILL "$l"; signal KILL "$f"; nap 2 4; }
+fault_kill-majority() { local l f; l=$(the_leader); f=$(follower) || return 1; hold "$l"; hold "$f"; signal KILL "$l"; signal KILL "$f"; nap 2 4; }
 fault_kill-all() { local i; for i in 1 2 3; do hold $i; done; for i in 1 2 3; do signal KILL $i; done; nap 1 3; }
-fault_pause-leader() { local l; l=$(leader); [ -n "$l" ] || return 1; signal STOP "$l"; tell lost; nap 4 7; }
+fault_pause-leader() { local l; l=$(the_leader); [ -n "$l" ] || return 1; signal STOP "$l"; tell lost; nap 4 7; }
 fault_pause-follower() { local f; f=$(follower) || return 1; signal STOP "$f"; nap 3 6; }
-fault_isolate-leader() { local l; l=$(leader); [ -n "$l" ] || return 1; cut "$l" 'input output' && tell lost; nap 4 7; }
+fault_isolate-leader() { local l; l=$(the_leader); [ -n "$l" ] || return 1; cut "$l" 'input output' && tell lost; nap 4 7; }
 fault_isolate-follower() { local f; f=$(follower) || return 1; cut "$f" 'input output'; nap 4 7; }
-fault_cut-off-leader() { local l; l=$(leader); [ -n "$l" ] || return 1; unplug "$l"; tell lost; nap 4 7; }
-fault_one-way-out() { local l; l=$(leader); [ -n "$l" ] || return 1; cut "$(pick "$l" 1 2 3)" output; nap 4 7; }
-fault_one-way-in() { local l; l=$(leader); [ -n "$l" ] || return 1; cut "$(pick "$l" 1 2 3)" input; nap 4 7; }
+fault_cut-off-leader() { local l; l=$(the_leader); [ -n "$l" ] || return 1; unplug "$l"; tell lost; nap 4 7; }
+fault_one-way-out() { local l; l=$(the_leader); [ -n "$l" ] || return 1; cut "$(pick "$l" 1 2 3)" output; nap 4 7; }
+fault_one-way-in() { local l; l=$(the_leader); [ -n "$l" ] || return 1; cut "$(pick "$l" 1 2 3)" input; nap 4 7; }
 fault_slow() { slow "$(pick 1 2 3)"; nap 4 7; }
 disk_full() { # member
   fill "$1"
@@ -97,7 +108,7 @@ disk_full() { # member
   relieve
 }
 fault_disk-full-follower() { local f; f=$(follower) || return 1; disk_full "$f"; }
-fault_disk-full-leader() { local l; l=$(leader); [ -n "$l" ] || return 1; disk_full "$l"; }
+fault_disk-full-leader() { local l; l=$(the_leader); [ -n "$l" ] || return 1; disk_full "$l"; }
 fault_quota() {
   local i
   tell bloat
@@ -145,7 +156,7 @@ fault_replace() { replace ''; }
 fault_replace-by-learner() { replace --learner; }
 fault_move-leader() {
   local l f id
-  l=$(leader); f=$(follower) || return 1
+  l=$(the_leader); f=$(follower) || return 1
   read -r id _ < <(status_of "$f") || return 1
   ctl "$l" move-leader "$(printf '%x' "$id")" >/dev/null
 }
@@ -180,6 +191,7 @@ run_faults() { # seconds
     heal_all
     tell "note healed"
     wait_healthy 40 || problem "not healthy 40 s after $kind"
+    relieve || problem "the NOSPACE alarm does not go after $kind"
     tell compact 20000
     nap 1 3
   done

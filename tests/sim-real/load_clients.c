@@ -33,7 +33,7 @@ static int run(struct worker *w, const struct history_op *op, struct history_res
     /* Go elsewhere after trouble, and now and then without. */
     if (outcome < 0 || strstr(c->why, "efused") || load_random(&c->random) % 50 == 0)
         c->at = (c->at + 1) % c->load->endpoint_count;
-    if (outcome == 0)
+    if (outcome <= 0)
         kp_sleep_ms(20);
     return outcome;
 }

@@ -263,9 +263,13 @@ static const Etcdserverpb__ResponseHeader *read_answer(struct kp_arena *arena, c
 }
 
 /* ---- calling ---- */
-/* Codes that etcd gives only for what it did not do. */
+/* Codes that etcd gives only for what it did not do. But the put that crosses the quota is done and answered with an error. */
 bool load_surely_not(enum grpc_status status, const char *why)
 {
+    if (strstr(why, "database space exceeded"))
+        return false;
+    if (strstr(why, "rpc not supported for learner"))
+        return true;
     switch (status) {
     case GRPC_INVALID_ARGUMENT:
     case GRPC_NOT_FOUND:
