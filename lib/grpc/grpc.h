@@ -71,6 +71,7 @@ struct grpc_context {
     int64_t deadline_ms;                   /* of kp_mono_ms(); 0: none */
     const struct http_request *http;       /* headers (metadata) by http_request_header */
     void *server_arg;                      /* grpc_server_config.arg */
+    bool on_loop;                          /* a try on the loop's thread (grpc_method.inline_first): must not block */
 };
 bool grpc_cancelled(const struct grpc_context *context); /* the peer has gone or the deadline has passed */
 
@@ -87,6 +88,8 @@ struct grpc_stream; /* server side of one streaming call. Counted; functions fro
 /* Worker pool. Sends with grpc_stream_send; when it returns, the stream is finished with what it returned - unless that is
    GRPC_DETACHED: then it took a reference and grpc_stream_finish comes later. */
 #define GRPC_DETACHED 1000
+/* From a try on the loop's thread that has sent nothing and taken no reference: the handler is called again on the pool. */
+#define GRPC_TO_POOL 1001
 typedef int (*grpc_server_stream_fn)(struct grpc_context *context, const void *request, struct grpc_stream *stream,
                                      struct kp_error *error);
 /* Client-streaming and bidi. LOOP thread, must not block: sets callbacks, may take references. Non-zero finishes at once. */
@@ -123,6 +126,7 @@ struct grpc_method {
     grpc_unary_fn unary;                 /* GRPC_UNARY */
     grpc_server_stream_fn server_stream; /* GRPC_SERVER_STREAM */
     grpc_open_fn open;                   /* GRPC_CLIENT_STREAM, GRPC_BIDI */
+    bool inline_first; /* GRPC_SERVER_STREAM of one message, quickly made: tried on the loop's thread before the pool */
 };
 struct grpc_server_config {
     struct http_server_config http; /* address, TLS, pool, limits; its handler, wants_stream, body_max are the server's own,

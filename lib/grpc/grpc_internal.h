@@ -32,6 +32,7 @@ struct grpc_stream_setup {
     size_t message_bytes_max, queued_bytes_max;
     grpc_finish_fn on_finish;
     void *on_finish_arg;
+    bool lazy_head; /* the response headers go out with the first message or the end */
 };
 /* Sends the response headers. The caller gets one reference. */
 struct grpc_stream *grpc_stream_new(const struct grpc_stream_setup *setup);

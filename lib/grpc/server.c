@@ -154,20 +154,65 @@ static struct grpc_stream *open_stream(const struct grpc_server *server, const s
         .queued_bytes_max = server->queued_bytes_max,
         .on_finish = server->on_finish,
         .on_finish_arg = server->arg,
+        .lazy_head = method->inline_first,
     };
     return grpc_stream_new(&setup);
+}
+
+/* Runs the handler of a server-streaming call and finishes the stream as it says; false when it is to run on the pool. */
+static bool call_server_stream(const struct grpc_method *method, const ProtobufCMessage *request,
+                               struct grpc_stream *stream, bool on_loop)
+{
+    struct handler_context handler = {.context = *grpc_stream_context(stream)};
+    struct kp_error error = {0};
+    handler.context.on_loop = on_loop;
+    int rc = method->server_stream(&handler.context, request, stream, &error);
+    run_deferred(&handler);
+    if (rc == GRPC_TO_POOL) {
+        KP_ASSERT(on_loop);
+        return false;
+    }
+    if (rc != GRPC_DETACHED)
+        grpc_stream_finish(stream, rc, error.message);
+    return true;
 }
 
 static void run_server_stream(const struct grpc_server *server, const struct grpc_method *method,
                               struct http_request *req, const ProtobufCMessage *request, int64_t deadline_ms)
 {
     KP_AUTO(grpc_stream_unref) struct grpc_stream *stream = open_stream(server, method, req, deadline_ms);
-    struct handler_context handler = {.context = *grpc_stream_context(stream)};
-    struct kp_error error = {0};
-    int rc = method->server_stream(&handler.context, request, stream, &error);
-    run_deferred(&handler);
-    if (rc != GRPC_DETACHED)
-        grpc_stream_finish(stream, rc, error.message);
+    (void)call_server_stream(method, request, stream, false);
+}
+
+/* A call whose try on the loop's thread came to nothing. */
+struct second_try {
+    const struct grpc_method *method;
+    const ProtobufCMessage *request; /* in the arena of the stream's request */
+    struct grpc_stream *stream;      /* a reference */
+};
+
+static void run_second_try(void *arg)
+{
+    struct second_try *try = arg;
+    if (!grpc_stream_closed(try->stream))
+        (void)call_server_stream(try->method, try->request, try->stream, false);
+    grpc_stream_unref(try->stream);
+    free(try);
+}
+
+static void run_on_loop(const struct grpc_server *server, const struct grpc_method *method, struct http_request *req,
+                        const ProtobufCMessage *request, int64_t deadline_ms)
+{
+    KP_AUTO(grpc_stream_unref) struct grpc_stream *stream = open_stream(server, method, req, deadline_ms);
+    if (call_server_stream(method, request, stream, true))
+        return;
+    struct second_try *try = kp_malloc(sizeof(*try));
+    *try = (struct second_try){.method = method, .request = request, .stream = grpc_stream_ref(stream)};
+    if (http_request_submit(req, run_second_try, try) == 0)
+        return;
+    grpc_stream_finish(stream, GRPC_UNAVAILABLE, "the server is overloaded");
+    grpc_stream_unref(stream);
+    free(try);
 }
 
 /* Client-streaming and bidi calls; loop thread. */
@@ -292,6 +337,21 @@ static void on_request(struct http_request *req, void *arg)
     }
 }
 
+static bool try_inline(struct http_request *req, void *arg)
+{
+    const struct grpc_server *server = arg;
+    const struct grpc_method *method = is_grpc(req) ? method_of(server, req) : NULL;
+    int64_t deadline_ms;
+    if (!method || !method->inline_first || !kp_streq(req->method, "POST"))
+        return false;
+    if (check_call(server, req, &deadline_ms) < 0)
+        return true;
+    const ProtobufCMessage *request = decode_request(server, method, req);
+    if (request)
+        run_on_loop(server, method, req, request, deadline_ms);
+    return true;
+}
+
 static bool wants_stream(struct http_request *req, void *arg)
 {
     const struct grpc_server *server = arg;
@@ -319,6 +379,7 @@ static void add_methods(struct grpc_server *server, const struct grpc_method *ta
     for (; table->path; table++) {
         KP_ASSERT(table->kind == GRPC_UNARY ? table->unary != NULL
                   : table->kind == GRPC_SERVER_STREAM ? table->server_stream != NULL : table->open != NULL);
+        KP_ASSERT(!table->inline_first || table->kind == GRPC_SERVER_STREAM);
         void *before = kp_strmap_put(server->methods, table->path, (void *)(uintptr_t)table);
         KP_ASSERT(!before);
         KP_AUTO_FREE char *service = kp_strndup(table->path, (size_t)(strrchr(table->path, '/') - table->path));
@@ -347,6 +408,7 @@ int grpc_server_new(struct loop *loop, const struct grpc_server_config *config, 
     http.handler = on_request;
     http.arg = server;
     http.wants_stream = wants_stream;
+    http.try_inline = try_inline;
     http.body_max = body_max;
     http.on_overload = on_overload;
     http.stream_queued_max = server->queued_bytes_max * 2; /* ours is the tighter one */

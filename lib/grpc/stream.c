@@ -131,8 +131,8 @@ struct grpc_stream *grpc_stream_new(const struct grpc_stream_setup *setup)
     pthread_mutex_init(&stream->lock, NULL);
     pthread_cond_init(&stream->changed, NULL);
     grpc_context_init(&stream->context, setup->req, setup->deadline_ms, setup->server_arg);
-    stream->out = http_stream_start(setup->req, 200, headers, KP_ARRAY_LEN(headers));
-    http_stream_set_drain_callback(stream->out, on_out_drain, stream);
+    stream->out = setup->lazy_head ? http_stream_start_lazy(setup->req, 200, headers, KP_ARRAY_LEN(headers))
+                                   : http_stream_start(setup->req, 200, headers, KP_ARRAY_LEN(headers));
     http_stream_set_close_callback(stream->out, on_out_close, stream);
     if (setup->deadline_ms)
         loop_post(stream->loop, start_deadline, grpc_stream_ref(stream));
@@ -150,6 +150,8 @@ void grpc_stream_set_callbacks(struct grpc_stream *stream, const struct grpc_str
     pthread_mutex_lock(&stream->lock);
     stream->callbacks = *callbacks;
     stream->callbacks_arg = arg;
+    if (callbacks->on_drain)
+        http_stream_set_drain_callback(stream->out, on_out_drain, stream);
     bool late = stream->closed && !stream->close_told;
     pthread_mutex_unlock(&stream->lock);
     if (late)
@@ -184,6 +186,7 @@ size_t grpc_stream_queued(struct grpc_stream *stream)
 int grpc_stream_wait(struct grpc_stream *stream, size_t queued_max)
 {
     KP_ASSERT(!loop_in_thread(stream->loop));
+    http_stream_set_drain_callback(stream->out, on_out_drain, stream);
     pthread_mutex_lock(&stream->lock);
     while (!stream->closed && http_stream_queued(stream->out) > queued_max)
         pthread_cond_wait(&stream->changed, &stream->lock);

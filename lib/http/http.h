@@ -85,6 +85,9 @@ struct http_stream;
 /* The caller gets one reference. Headers are flushed at once. */
 struct http_stream *http_stream_start(struct http_request *req, int status, const struct http_header *headers,
                                       size_t header_count);
+/* Headers wait for the first write, or the end. */
+struct http_stream *http_stream_start_lazy(struct http_request *req, int status, const struct http_header *headers,
+                                           size_t header_count);
 /* Queues; takes a reference of its own to blob. 0; KP_ECANCELLED when the peer has gone or the stream was ended;
    KP_ETOOLARGE when more than the maximum is unsent: the stream is then reset and closed. */
 int http_stream_write(struct http_stream *stream, struct kp_blob *blob);
@@ -141,6 +144,9 @@ struct http_server_config {
     bool (*wants_stream)(struct http_request *req, void *arg);
     /* Loop thread, may be NULL: the most body bytes for this request, instead of body_bytes_max. */
     size_t (*body_max)(struct http_request *req, void *arg);
+    /* Loop thread, may be NULL: is given a whole request before the pool is. True: it did what the handler would, without
+       blocking; false: the handler runs. */
+    bool (*try_inline)(struct http_request *req, void *arg);
     /* Pool full: called on the loop's thread to answer (for example a 429 Status body); NULL sends a plain 429. */
     http_handler on_overload;
     void (*on_access)(const struct http_access *access, void *arg); /* any thread of the server; may be NULL */

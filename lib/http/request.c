@@ -214,6 +214,10 @@ static void dispatch(struct exchange *ex)
     struct http_server *server = ex->server;
     ex->dispatched = true;
     ex->req.body = (struct kp_bytes){ (const uint8_t *)(ex->body.data ? ex->body.data : ""), ex->body.len };
+    if (server->config.try_inline && server->config.try_inline(&ex->req, server->config.arg)) {
+        http_request_unref(&ex->req);
+        return;
+    }
     job_begin(server);
     int code = pool_submit(server->config.pool, run_handler, ex);
     if (code == 0)

@@ -59,7 +59,14 @@ static void schedule_locked(struct http_stream *stream)
     if (stream->closed || stream->flush_posted)
         return;
     stream->flush_posted = true;
-    loop_post(stream->loop, run_flush, stream_hold(stream));
+    stream_hold(stream);
+    if (!loop_in_thread(stream->loop)) {
+        loop_post(stream->loop, run_flush, stream);
+        return;
+    }
+    stream->flush_item.fn = run_flush;
+    stream->flush_item.arg = stream;
+    loop_at_turn_end(stream->loop, &stream->flush_item);
 }
 
 void stream_schedule(struct http_stream *stream)
@@ -99,7 +106,7 @@ void stream_drained(struct http_stream *stream)
     pthread_mutex_lock(&stream->mutex);
     bool wanted = stream->drain_fn && !stream->closed;
     pthread_mutex_unlock(&stream->mutex);
-    if (wanted)
+    if (wanted) /* not at the end of this turn: one that goes on writing would keep all others waiting */
         loop_post(stream->loop, tell_drained, stream_hold(stream));
 }
 
@@ -166,8 +173,8 @@ void exchange_respond_plain(struct exchange *ex, int status, const char *message
     respond(ex, status, headers, status == 429 || status == 503 ? 3 : 2, blob);
 }
 
-struct http_stream *http_stream_start(struct http_request *req, int status, const struct http_header *headers,
-                                      size_t header_count)
+static struct http_stream *start(struct http_request *req, int status, const struct http_header *headers,
+                                 size_t header_count, bool flush)
 {
     struct exchange *ex = exchange_of(req);
     struct http_stream *stream = ex->out;
@@ -177,10 +184,23 @@ struct http_stream *http_stream_start(struct http_request *req, int status, cons
     pthread_mutex_lock(&stream->mutex);
     if (!stream->closed) {
         set_head(stream, ex, status, headers, header_count, -1);
-        schedule_locked(stream);
+        if (flush)
+            schedule_locked(stream);
     }
     pthread_mutex_unlock(&stream->mutex);
     return stream;
+}
+
+struct http_stream *http_stream_start(struct http_request *req, int status, const struct http_header *headers,
+                                      size_t header_count)
+{
+    return start(req, status, headers, header_count, true);
+}
+
+struct http_stream *http_stream_start_lazy(struct http_request *req, int status, const struct http_header *headers,
+                                           size_t header_count)
+{
+    return start(req, status, headers, header_count, false);
 }
 
 int http_stream_write(struct http_stream *stream, struct kp_blob *blob)

@@ -244,19 +244,19 @@ static void h2_flush(struct server_conn *conn, struct exchange *ex)
         nghttp2_session_resume_data(conn->session, ex->h2_id);
     else
         submit_response(conn, ex);
-    h2_conn_send(conn);
+    h2_conn_send_soon(conn);
 }
 
 static void h2_consumed(struct server_conn *conn, struct exchange *ex, size_t len)
 {
     nghttp2_session_consume_stream(conn->session, ex->h2_id, len);
-    h2_conn_send(conn);
+    h2_conn_send_soon(conn);
 }
 
 static void h2_reset(struct server_conn *conn, struct exchange *ex)
 {
     nghttp2_submit_rst_stream(conn->session, NGHTTP2_FLAG_NONE, ex->h2_id, NGHTTP2_INTERNAL_ERROR);
-    h2_conn_send(conn);
+    h2_conn_send_soon(conn);
 }
 
 static void h2_shutdown(struct server_conn *conn)
@@ -330,6 +330,23 @@ void h2_conn_send(struct server_conn *conn)
         conn_linger(conn);
 }
 
+static void run_send(void *arg)
+{
+    struct server_conn *conn = arg;
+    h2_conn_send(conn);
+    conn_release(conn);
+}
+
+void h2_conn_send_soon(struct server_conn *conn)
+{
+    if (conn->closed || conn->send_item.waiting)
+        return;
+    conn_hold(conn);
+    conn->send_item.fn = run_send;
+    conn->send_item.arg = conn;
+    loop_at_turn_end(conn->server->loop, &conn->send_item);
+}
+
 void h2_conn_data(struct server_conn *conn, const uint8_t *data, size_t len)
 {
     ssize_t used = nghttp2_session_mem_recv(conn->session, data, len);
@@ -340,7 +357,7 @@ void h2_conn_data(struct server_conn *conn, const uint8_t *data, size_t len)
             conn_close(conn);
         return;
     }
-    h2_conn_send(conn);
+    h2_conn_send_soon(conn);
 }
 
 void h2_conn_sweep(struct server_conn *conn, int64_t now_ms)

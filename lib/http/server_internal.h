@@ -31,6 +31,7 @@ struct http_stream {
     size_t queued_max;
     loop_fn close_fn, drain_fn;
     void *close_arg, *drain_arg;
+    struct loop_turn_end flush_item; /* loop thread */
     struct exchange *exchange; /* loop thread; NULL once the connection has let go. Holds a reference to it */
 };
 
@@ -99,6 +100,7 @@ struct server_conn {
     /* HTTP/2 */
     nghttp2_session *session;
     bool sending, draining;
+    struct loop_turn_end send_item;
     int64_t reset_window_s;
     unsigned resets;
 };
@@ -167,6 +169,7 @@ void h1_conn_timeout(struct server_conn *conn); /* the deadline has passed */
 int h2_conn_start(struct server_conn *conn);
 void h2_conn_data(struct server_conn *conn, const uint8_t *data, size_t len);
 void h2_conn_send(struct server_conn *conn);
+void h2_conn_send_soon(struct server_conn *conn); /* once, at the end of the turn: one write for all that it brought */
 void h2_conn_sweep(struct server_conn *conn, int64_t now_ms);
 
 #endif

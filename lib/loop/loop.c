@@ -59,6 +59,39 @@ static void run_posts(struct loop *loop)
     }
 }
 
+/* Items that come while these run are of the same turn. */
+static void run_turn_end(struct loop *loop)
+{
+    while (loop->turn_end) {
+        struct loop_turn_end *item = loop->turn_end;
+        loop->turn_end = item->next;
+        if (!loop->turn_end)
+            loop->turn_end_tail = &loop->turn_end;
+        item->waiting = false;
+        item->fn(item->arg);
+    }
+}
+
+void loop_at_turn_end(struct loop *loop, struct loop_turn_end *item)
+{
+    if (item->waiting)
+        return;
+    item->waiting = true;
+    item->next = NULL;
+    *loop->turn_end_tail = item;
+    loop->turn_end_tail = &item->next;
+}
+
+static void on_before_wait(uv_prepare_t *handle)
+{
+    run_turn_end(handle->loop->data);
+}
+
+static void on_after_wait(uv_check_t *handle)
+{
+    run_turn_end(handle->loop->data);
+}
+
 static void on_wakeup(uv_async_t *wakeup)
 {
     run_posts(wakeup->loop->data);
@@ -79,6 +112,12 @@ struct loop *loop_new(void)
     KP_ASSERT(uv_loop_init(&loop->uv) == 0);
     loop->uv.data = loop;
     KP_ASSERT(uv_async_init(&loop->uv, &loop->wakeup, on_wakeup) == 0);
+    KP_ASSERT(uv_prepare_init(&loop->uv, &loop->before_wait) == 0 && uv_check_init(&loop->uv, &loop->after_wait) == 0);
+    uv_prepare_start(&loop->before_wait, on_before_wait);
+    uv_check_start(&loop->after_wait, on_after_wait);
+    uv_unref((uv_handle_t *)&loop->before_wait);
+    uv_unref((uv_handle_t *)&loop->after_wait);
+    loop->turn_end_tail = &loop->turn_end;
     pthread_mutex_init(&loop->mutex, NULL);
     loop->posts_tail = &loop->posts;
     return loop;
@@ -134,6 +173,7 @@ void loop_call(struct loop *loop, loop_fn fn, void *arg)
         pthread_mutex_unlock(&loop->mutex);
         run_posts(loop); /* keeps the order of posting */
         fn(arg);
+        run_turn_end(loop);
         return;
     }
     pthread_mutex_init(&call.mutex, NULL);
@@ -164,6 +204,7 @@ static void end_run(struct loop *loop)
 {
     for (;;) {
         run_posts(loop);
+        run_turn_end(loop);
         pthread_mutex_lock(&loop->mutex);
         if (!loop->posts) {
             loop->running = false;
@@ -253,6 +294,7 @@ void loop_free(struct loop *loop)
     const struct loop *outer = current_loop;
     current_loop = loop;
     run_posts(loop);
+    run_turn_end(loop);
     while (loop->connects)
         loop_connect_cancel(loop->connects);
     /* Closing one thing may post or close another; go on until nothing is left. */
@@ -260,6 +302,7 @@ void loop_free(struct loop *loop)
         uv_walk(&loop->uv, close_walked, NULL);
         uv_run(&loop->uv, UV_RUN_DEFAULT);
         run_posts(loop);
+        run_turn_end(loop);
     } while (uv_loop_alive(&loop->uv));
     current_loop = outer;
     KP_ASSERT(uv_loop_close(&loop->uv) == 0);

@@ -30,6 +30,15 @@ KP_DEFINE_AUTO(struct loop *, loop_free)
 void loop_post(struct loop *loop, loop_fn fn, void *arg);
 /* Any thread but the loop's: posts and waits until fn has run. On the loop's thread, or when none runs, calls at once. */
 void loop_call(struct loop *loop, loop_fn fn, void *arg);
+/* Loop thread. Runs fn(arg) once this turn has handled everything that came with it, before the loop waits again: what many
+   callbacks of one turn gather is so done once. The item is the caller's, untouched by him until fn runs. */
+struct loop_turn_end {
+    struct loop_turn_end *next;
+    loop_fn fn;
+    void *arg;
+    bool waiting;
+};
+void loop_at_turn_end(struct loop *loop, struct loop_turn_end *item); /* does nothing while the item waits */
 /* Any thread. */
 bool loop_in_thread(const struct loop *loop);
 /* Monotonic milliseconds, cached once per turn of the loop. */

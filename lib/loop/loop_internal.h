@@ -21,6 +21,9 @@ struct loop_post_item {
 struct loop {
     uv_loop_t uv;
     uv_async_t wakeup;
+    uv_prepare_t before_wait; /* run what is put off to the end of a turn: after timers, and ... */
+    uv_check_t after_wait;    /* ... after everything that came */
+    struct loop_turn_end *turn_end, **turn_end_tail;
     pthread_mutex_t mutex; /* guards the posts and running */
     struct loop_post_item *posts, **posts_tail;
     bool running;  /* a thread is in loop_run, or is about to be */
