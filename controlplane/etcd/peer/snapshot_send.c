@@ -140,20 +140,22 @@ static int send_to(struct outgoing *out, struct peer *peer, struct kp_error *err
     struct peer_transport *transport = out->transport;
     /* A connection of its own: its megabytes stay out of the way of messages. */
     KP_AUTO(grpc_channel_free) struct grpc_channel *channel = NULL;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *urls[PEER_URLS_MAX];
     struct stat st;
     KP_AUTO_CLOSE int fd = open(out->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return kp_fail_errno(error, "open %s", out->path);
     pthread_mutex_lock(&peer->lock);
-    for (size_t i = 0; i < peer->urls_len; i++)
-        urls[i] = peer->urls[i];
+    size_t urls_len = peer->urls_len;
+    for (size_t i = 0; i < urls_len; i++)
+        urls[i] = kp_arena_strdup(arena, peer->urls[i]);
+    pthread_mutex_unlock(&peer->lock); /* making a channel waits for the loop, which takes this lock too */
     const struct grpc_channel_config config = {.endpoints = urls,
-                                               .endpoint_count = peer->urls_len,
+                                               .endpoint_count = urls_len,
                                                .tls = transport->client_tls,
                                                .connect_timeout_ms = PEER_OPEN_MS};
-    int rc = grpc_channel_new(transport->loop, &config, &channel, error); /* copies them */
-    pthread_mutex_unlock(&peer->lock);
+    int rc = grpc_channel_new(transport->loop, &config, &channel, error);
     if (rc < 0)
         return rc;
     const struct grpc_call_options options = {.metadata = peer->metadata.list, .metadata_count = PEER_HEADERS};
