@@ -31,20 +31,28 @@ void backend_revision_key(uint8_t out[BACKEND_REVISION_KEY_LEN], int64_t main, i
         out[8 + i] = (uint8_t)((uint32_t)sub >> (24 - 8 * i));
 }
 
-static int open_buckets(struct backend *backend, struct kp_error *error)
+void backend_damaged(struct backend *backend, const struct kp_error *error)
+{
+    if (backend->options.on_damage)
+        backend->options.on_damage(backend->options.ctx, error);
+}
+
+static int open_buckets(struct backend *backend, bool create, struct kp_error *error)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(backend->env, NULL, 0, &txn);
+    int rc = mdb_txn_begin(backend->env, NULL, create ? 0 : MDB_RDONLY, &txn);
     for (int i = 0; rc == 0 && i < BACKEND_BUCKET_COUNT; i++)
-        rc = mdb_dbi_open(txn, bucket_names[i], MDB_CREATE, &backend->dbi[i]);
+        rc = mdb_dbi_open(txn, bucket_names[i], create ? MDB_CREATE : 0, &backend->dbi[i]);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else
         mdb_txn_abort(txn);
+    if (rc == MDB_NOTFOUND)
+        rc = MDB_CORRUPTED;
     return rc ? backend_lmdb_fail(error, rc, "open the tables of", backend->path) : 0;
 }
 
-int backend_env_open(struct backend *backend, struct kp_error *error)
+int backend_env_open(struct backend *backend, bool create, struct kp_error *error)
 {
     int rc = mdb_env_create(&backend->env);
     if (rc)
@@ -65,11 +73,30 @@ int backend_env_open(struct backend *backend, struct kp_error *error)
     }
     int dead;
     mdb_reader_check(backend->env, &dead); /* slots of a process that was killed */
-    if (open_buckets(backend, error) < 0) {
+    if (open_buckets(backend, create, error) < 0) {
         backend_env_close(backend);
         return error ? error->code : KP_EIO;
     }
     return 0;
+}
+
+/* A new file gets its name when it is whole and durable: a crash inside leaves none or a good one. */
+int backend_make_file(struct backend *backend, struct kp_error *error)
+{
+    if (kp_path_exists(backend->path))
+        return backend_sync_parent(backend->path, error); /* the last start may have been killed before it did */
+    KP_AUTO_FREE char *made = kp_asprintf("%s.new", backend->path);
+    KP_AUTO_FREE char *lock = kp_asprintf("%s-lock", made);
+    char *path = backend->path;
+    unlink(made);
+    backend->path = made;
+    int rc = backend_env_open(backend, true, error);
+    backend_env_close(backend);
+    backend->path = path;
+    unlink(lock);
+    if (rc == 0 && rename(made, path) < 0)
+        rc = kp_fail_errno(error, "rename %s to %s", made, path);
+    return rc < 0 ? rc : backend_sync_parent(path, error);
 }
 
 void backend_env_close(struct backend *backend)
@@ -79,11 +106,16 @@ void backend_env_close(struct backend *backend)
     backend->env = NULL;
 }
 
+static bool pass_over(void *ctx, struct kp_bytes key, struct kp_bytes value) { return true; }
+
 int backend_load_index(struct backend *backend, struct kp_error *error)
 {
     KP_AUTO(backend_reader_end) struct backend_reader *reader = NULL;
     struct kp_bytes value;
     if (backend_reader_begin(backend, &reader, error) < 0)
+        return kp_wrap(error, "consistent index");
+    /* All of the table, so that a name in it that has changed is found and not only missed. */
+    if (backend_reader_each(reader, BACKEND_META, pass_over, NULL, error) < 0)
         return kp_wrap(error, "consistent index");
     struct kp_error missing = {0};
     int rc = backend_reader_get(reader, BACKEND_META, "consistent_index", 16, &value, &missing);
@@ -153,7 +185,7 @@ int backend_open(const char *path, const struct backend_options *options, struct
     /* Copy-on-write needs room beyond the live data; the map is address space only. */
     backend->map_size = ((size_t)quota + (size_t)quota / 2 + BACKEND_MAP_MIN) & ~(size_t)0xFFFFF;
     backend->pending = kp_calloc(1, sizeof *backend->pending);
-    if (backend_env_open(backend, error) < 0 || backend_load_index(backend, error) < 0)
+    if (backend_make_file(backend, error) < 0 || backend_env_open(backend, false, error) < 0 || backend_load_index(backend, error) < 0)
         return kp_wrap(error, "backend");
     backend_measure(backend);
     if (!backend->options.stepped && start_committer(backend, error) < 0)

@@ -38,11 +38,13 @@ struct backend_options {
     int64_t batch_limit;       /* operations that force a commit at once; 0: default */
     /* Called by the committer when a batch cannot be written; it is kept and tried again after a second. Borrowed. */
     void (*on_error)(void *ctx, const struct kp_error *error);
+    /* Called by whoever finds that the file is not as it was written: the member must not go on with it. */
+    void (*on_damage)(void *ctx, const struct kp_error *error);
     void *ctx;
     bool stepped; /* no committer thread: the owner calls backend_turn, and whoever would wait commits itself */
 };
 
-/* Opens or makes the database file at path (mode 0600). */
+/* Opens or makes the database file at path (mode 0600). KP_ECORRUPT when it is damaged. */
 int backend_open(const char *path, const struct backend_options *options, struct backend **ret_backend,
                  struct kp_error *error) KP_NODISCARD;
 void backend_close(struct backend *backend); /* commits what is pending; accepts NULL */

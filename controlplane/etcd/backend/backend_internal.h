@@ -73,12 +73,21 @@ struct backend_reader {
 
 int backend_lmdb_fail(struct kp_error *error, int rc, const char *what, const char *path);
 void backend_revision_key(uint8_t out[BACKEND_REVISION_KEY_LEN], int64_t main, int32_t sub);
-int backend_env_open(struct backend *backend, struct kp_error *error);
+/* Makes the tables with `create`; without it one that is not there is damage. */
+int backend_env_open(struct backend *backend, bool create, struct kp_error *error);
+int backend_make_file(struct backend *backend, struct kp_error *error);
+int backend_sync_parent(const char *path, struct kp_error *error);
 void backend_env_close(struct backend *backend);
 int backend_load_index(struct backend *backend, struct kp_error *error);
 /* Under the write lock: waits until no snapshot is open and drops the pooled ones. */
 void backend_drain_readers(struct backend *backend);
 void backend_measure(struct backend *backend);
+
+/* A record is stored with the CRC-32C of its key and itself behind it. */
+#define BACKEND_CRC_BYTES 4
+int backend_put_checked(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, const void *value, size_t len, unsigned flags);
+/* Reading went wrong in a way that no retry mends: tells the owner, who may not return from it. */
+void backend_damaged(struct backend *backend, const struct kp_error *error);
 
 void backend_batch_free(struct backend_batch *batch);
 int backend_batch_write(struct backend *backend, const struct backend_batch *batch, struct kp_error *error);

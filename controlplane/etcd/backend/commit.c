@@ -20,6 +20,18 @@ void backend_batch_free(struct backend_batch *batch)
     free(batch);
 }
 
+int backend_put_checked(MDB_txn *txn, MDB_dbi dbi, MDB_val *key, const void *value, size_t len, unsigned flags)
+{
+    MDB_val v = {len + BACKEND_CRC_BYTES, NULL};
+    int rc = mdb_put(txn, dbi, key, &v, flags | MDB_RESERVE);
+    if (rc)
+        return rc;
+    uint32_t crc = kp_crc32c(kp_crc32c(0, key->mv_data, key->mv_size), value, len);
+    memcpy(v.mv_data, value, len);
+    memcpy((uint8_t *)v.mv_data + len, &crc, sizeof crc);
+    return 0;
+}
+
 static int put_revisions(struct backend *backend, MDB_txn *txn, const struct backend_batch *batch)
 {
     int rc = 0;
@@ -27,10 +39,10 @@ static int put_revisions(struct backend *backend, MDB_txn *txn, const struct bac
         const struct backend_revision *r = &batch->revisions[i];
         uint8_t key[BACKEND_REVISION_KEY_LEN];
         backend_revision_key(key, r->main, r->sub);
-        MDB_val k = {sizeof key, key}, v = {r->record->len, r->record->data};
+        MDB_val k = {sizeof key, key};
         /* Revisions only grow, so pages fill up completely; a replay after a crash never sees one twice because the
            consistent index came with it. */
-        rc = mdb_put(txn, backend->dbi[BACKEND_KEY], &k, &v, MDB_APPEND);
+        rc = backend_put_checked(txn, backend->dbi[BACKEND_KEY], &k, r->record->data, r->record->len, MDB_APPEND);
     }
     return rc;
 }
@@ -46,8 +58,7 @@ static int apply_ops(struct backend *backend, MDB_txn *txn, const struct backend
             if (rc == MDB_NOTFOUND)
                 rc = 0;
         } else {
-            MDB_val v = {op->value->len, op->value->data};
-            rc = mdb_put(txn, backend->dbi[op->bucket], &k, &v, 0);
+            rc = backend_put_checked(txn, backend->dbi[op->bucket], &k, op->value->data, op->value->len, 0);
         }
     }
     return rc;
@@ -64,8 +75,8 @@ static int write_once(struct backend *backend, const struct backend_batch *batch
         rc = apply_ops(backend, txn, batch);
     if (rc == 0 && batch->index) {
         uint64_t mark[2] = {batch->index, batch->term};
-        MDB_val k = {16, (void *)"consistent_index"}, v = {sizeof mark, mark};
-        rc = mdb_put(txn, backend->dbi[BACKEND_META], &k, &v, 0);
+        MDB_val k = {16, (void *)"consistent_index"};
+        rc = backend_put_checked(txn, backend->dbi[BACKEND_META], &k, mark, sizeof mark, 0);
     }
     if (rc) {
         mdb_txn_abort(txn);
@@ -87,7 +98,15 @@ int backend_batch_write(struct backend *backend, const struct backend_batch *bat
         if (rc == 0)
             rc = write_once(backend, batch);
     }
-    return rc ? backend_lmdb_fail(error, rc, "write to", backend->path) : 0;
+    if (rc == 0)
+        return 0;
+    struct kp_error local = {0};
+    backend_lmdb_fail(&local, rc, "write to", backend->path);
+    if (rc != MDB_MAP_FULL && rc < 0) /* not of the system: LMDB itself cannot go on, or its pages make no sense */
+        backend_damaged(backend, &local);
+    if (error)
+        *error = local;
+    return local.code;
 }
 
 void backend_measure(struct backend *backend)

@@ -36,7 +36,7 @@ static int mark_image(const char *path, size_t map_size, const char *meta, uint6
     MDB_env *env = NULL;
     MDB_txn *txn = NULL;
     MDB_dbi dbi;
-    MDB_val k = {strlen(meta), (void *)(uintptr_t)meta}, v = {sizeof mark, &mark};
+    MDB_val k = {strlen(meta), (void *)(uintptr_t)meta};
     int rc = mdb_env_create(&env);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(env, BACKEND_BUCKET_COUNT);
@@ -49,7 +49,7 @@ static int mark_image(const char *path, size_t map_size, const char *meta, uint6
     if (rc == 0)
         rc = mdb_dbi_open(txn, "meta", 0, &dbi);
     if (rc == 0)
-        rc = mdb_put(txn, dbi, &k, &v, 0);
+        rc = backend_put_checked(txn, dbi, &k, &mark, sizeof mark, 0);
     if (rc == 0)
         rc = mdb_txn_commit(txn);
     else if (txn)

@@ -50,7 +50,7 @@ int backend_copy_to(struct backend *backend, const char *path, struct kp_error *
     return rc ? (error && error->code ? error->code : KP_EIO) : 0;
 }
 
-static int sync_parent(const char *path, struct kp_error *error)
+int backend_sync_parent(const char *path, struct kp_error *error)
 {
     KP_AUTO_FREE char *dir = kp_strdup(path);
     char *slash = strrchr(dir, '/');
@@ -70,9 +70,9 @@ int backend_replace_file(struct backend *backend, const char *copy, struct kp_er
     if (rename(copy, backend->path) < 0)
         result = kp_fail_errno(error, "rename %s to %s", copy, backend->path);
     else
-        result = sync_parent(backend->path, error);
+        result = backend_sync_parent(backend->path, error);
     struct kp_error reopen = {0};
-    if (backend_env_open(backend, &reopen) < 0) {
+    if (backend_env_open(backend, false, &reopen) < 0) {
         /* There is no database to go on with: stop here, and start again from what is on disk. */
         kp_error_log("database cannot be reopened", "path", backend->path, "err", reopen.message, NULL);
         abort();

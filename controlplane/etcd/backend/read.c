@@ -77,7 +77,13 @@ int backend_reader_begin(struct backend *backend, struct backend_reader **ret_re
         backend->active_readers--;
         pthread_cond_broadcast(&backend->done);
         pthread_mutex_unlock(&backend->mutex);
-        return backend_lmdb_fail(error, rc, "read", backend->path);
+        struct kp_error local = {0};
+        backend_lmdb_fail(&local, rc, "read", backend->path);
+        if (rc == MDB_PANIC || rc == MDB_CORRUPTED)
+            backend_damaged(backend, &local);
+        if (error)
+            *error = local;
+        return local.code;
     }
     *ret_reader = reader;
     return 0;
@@ -120,13 +126,73 @@ void backend_drain_readers(struct backend *backend)
     pthread_mutex_unlock(&backend->mutex);
 }
 
+/* Takes the checksum off the value. */
+static int check_record(struct backend_reader *reader, const MDB_val *key, MDB_val *value, struct kp_error *error)
+{
+    uint32_t stored;
+    if (value->mv_size >= BACKEND_CRC_BYTES) {
+        size_t len = value->mv_size - BACKEND_CRC_BYTES;
+        memcpy(&stored, (const uint8_t *)value->mv_data + len, sizeof stored);
+        if (stored == kp_crc32c(kp_crc32c(0, key->mv_data, key->mv_size), value->mv_data, len)) {
+            value->mv_size = len;
+            return 0;
+        }
+    }
+    struct kp_error local = {0};
+    kp_fail(&local, KP_ECORRUPT,
+            "%s: a record of %zu bytes does not have its checksum: the file is damaged; replace this member, or restore it",
+            reader->backend->path, value->mv_size);
+    backend_damaged(reader->backend, &local);
+    if (error)
+        *error = local;
+    return KP_ECORRUPT;
+}
+
+static int read_failed(struct backend_reader *reader, int rc, const char *what, struct kp_error *error)
+{
+    struct kp_error local = {0};
+    backend_lmdb_fail(&local, rc, what, reader->backend->path);
+    if (rc != MDB_NOTFOUND)
+        backend_damaged(reader->backend, &local);
+    if (error)
+        *error = local;
+    return local.code;
+}
+
+/* A walk over a table finds its records in order, and as many as the table says it has. */
+struct walk {
+    size_t count, expected;
+    MDB_val last;
+};
+
+static int walk_begin(struct backend_reader *reader, MDB_dbi dbi, struct walk *walk)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(reader->txn, dbi, &stat);
+    *walk = (struct walk){.expected = stat.ms_entries};
+    return rc;
+}
+
+static int walk_check(struct backend_reader *reader, struct walk *walk, MDB_val *key, MDB_val *value, struct kp_error *error)
+{
+    size_t len = KP_MIN(walk->last.mv_size, key->mv_size);
+    int order = walk->count ? memcmp(walk->last.mv_data, key->mv_data, len) : -1;
+    if (order > 0 || (order == 0 && walk->last.mv_size >= key->mv_size))
+        return read_failed(reader, MDB_CORRUPTED, "walk over", error);
+    walk->last = *key;
+    walk->count++;
+    return check_record(reader, key, value, error);
+}
+
 int backend_reader_get(struct backend_reader *reader, enum backend_bucket bucket, const void *key, size_t key_len,
                        struct kp_bytes *ret_value, struct kp_error *error)
 {
     MDB_val k = {key_len, (void *)(uintptr_t)key}, v;
     int rc = mdb_get(reader->txn, reader->backend->dbi[bucket], &k, &v);
     if (rc)
-        return backend_lmdb_fail(error, rc, "read from", reader->backend->path);
+        return read_failed(reader, rc, "read from", error);
+    if ((rc = check_record(reader, &k, &v, error)) < 0)
+        return rc;
     *ret_value = (struct kp_bytes){.data = v.mv_data, .len = v.mv_size};
     return 0;
 }
@@ -167,9 +233,15 @@ int backend_reader_scan(struct backend_reader *reader, int64_t from_main, backen
     backend_revision_key(start, from_main, 0);
     MDB_val k = {sizeof start, start}, v;
     int result = 0;
-    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+    struct walk walk;
+    rc = walk_begin(reader, reader->backend->dbi[BACKEND_KEY], &walk);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         int64_t main;
         int32_t sub;
+        if ((result = walk_check(reader, &walk, &k, &v, error)) < 0)
+            break;
         if (!parse_revision(k, &main, &sub)) {
             result = kp_fail(error, KP_ECORRUPT, "%s: a revision key of %zu bytes", path, k.mv_size);
             break;
@@ -178,9 +250,9 @@ int backend_reader_scan(struct backend_reader *reader, int64_t from_main, backen
             break;
     }
     mdb_cursor_close(cursor);
-    if (rc && rc != MDB_NOTFOUND)
-        return backend_lmdb_fail(error, rc, "scan", path);
-    return result;
+    if (rc == MDB_NOTFOUND && from_main <= 0 && walk.count != walk.expected)
+        rc = MDB_CORRUPTED;
+    return rc && rc != MDB_NOTFOUND ? read_failed(reader, rc, "scan", error) : result;
 }
 
 int backend_reader_each(struct backend_reader *reader, enum backend_bucket bucket, backend_pair_fn fn, void *ctx,
@@ -191,11 +263,18 @@ int backend_reader_each(struct backend_reader *reader, enum backend_bucket bucke
     if (rc)
         return backend_lmdb_fail(error, rc, "scan", reader->backend->path);
     MDB_val k, v;
-    while ((rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0) {
+    struct walk walk;
+    int result = 0;
+    for (rc = walk_begin(reader, reader->backend->dbi[bucket], &walk);
+         rc == 0 && (rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0;) {
+        if ((result = walk_check(reader, &walk, &k, &v, error)) < 0)
+            break;
         if (!fn(ctx, (struct kp_bytes){.data = k.mv_data, .len = k.mv_size},
                 (struct kp_bytes){.data = v.mv_data, .len = v.mv_size}))
             break;
     }
     mdb_cursor_close(cursor);
-    return rc && rc != MDB_NOTFOUND ? backend_lmdb_fail(error, rc, "scan", reader->backend->path) : 0;
+    if (rc == MDB_NOTFOUND && walk.count != walk.expected)
+        rc = MDB_CORRUPTED;
+    return rc && rc != MDB_NOTFOUND ? read_failed(reader, rc, "scan", error) : result;
 }

@@ -12,6 +12,14 @@ static void on_backend_error(void *ctx, const struct kp_error *error)
     kp_error_log("database cannot be written, trying again", "err", error->message, NULL);
 }
 
+/* While it opens, an error says so; later there is nobody to tell. */
+static void on_backend_damage(void *ctx, const struct kp_error *error)
+{
+    struct etcd_server *server = ctx;
+    if (server->node.raft)
+        server_die(server, "use the database", error);
+}
+
 static int make_folders(struct etcd_server *server, struct kp_error *error)
 {
     const struct etcd_config *config = &server->config;
@@ -31,6 +39,8 @@ static int open_backend(struct etcd_server *server, struct kp_error *error)
                                       .batch_interval_ms = config->backend_batch_interval_ms,
                                       .batch_limit = config->backend_batch_limit,
                                       .on_error = on_backend_error,
+                                      .on_damage = on_backend_damage,
+                                      .ctx = server,
                                       .stepped = server_is_stepped(server)};
     struct auth_options auth = {
         .token = config->auth_token, .token_ttl_s = config->auth_token_ttl_s, .bcrypt_cost = config->bcrypt_cost};
