@@ -56,6 +56,8 @@ int init_prepare_containerd(struct kp_error *error);
 void init_remove_stale(void);
 
 /* ---- setup.c: host name, addresses, sysctls, files */
+/* What the node needs of a kernel of its own and nothing asks for by name: what is missing shows when it is used. */
+void init_load_modules(void);
 int init_apply(const struct init_config *config, struct kp_error *error);
 
 /* ---- log_file.c: a log with a size bound: name.log and one older name.log.1 */

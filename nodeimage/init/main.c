@@ -37,6 +37,8 @@ int main(int argc, char **argv)
     if (init_mount_all(getenv("container") != NULL, &error) < 0)
         give_up(&error);
 
+    if (!getenv("container"))
+        init_load_modules();
     const char *path = kp_path_exists(INIT_BOOTSTRAP_PATH) ? INIT_BOOTSTRAP_PATH : INIT_FW_CFG_PATH;
     struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO_BUF struct kp_buf text = {0};

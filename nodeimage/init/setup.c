@@ -69,6 +69,16 @@ static int configure_network(const struct init_config *config, struct kp_error *
     return r;
 }
 
+void init_load_modules(void)
+{
+    static const char *const argv[] = {"modprobe", "-a", "-q", "br_netfilter", NULL};
+    KP_AUTO_BUF struct kp_buf complaint = {0};
+    struct kp_error error = {0};
+    int status = 0;
+    if (kp_run(argv, 10000, NULL, &complaint, &status, &error) < 0 || status != 0)
+        kp_warn("kernel modules not loaded", "error", error.code ? error.message : complaint.data, NULL);
+}
+
 int init_apply(const struct init_config *config, struct kp_error *error)
 {
     if (sethostname(config->hostname, strlen(config->hostname)) < 0)

@@ -73,6 +73,7 @@ void cli_progress_fail(struct cli_progress *progress); /* ends the line of a ste
 
 /* ---- image.c */
 /* The id of the node image made of these programs; built when it is not there. In the arena. */
+int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD; /* kernel, initrd, erofs of one that exists */
 int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;
 
 /* ---- api.c: the cluster's API server, as kprov uses it */

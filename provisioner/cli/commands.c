@@ -24,7 +24,7 @@ const struct cli_command cli_commands[] = {
      "kprov logs demo cp-1\nkprov logs demo cp-1 kube-apiserver -f", cli_logs},
     {"exec", "CLUSTER NODE -- COMMAND [ARG...]", "Run a command on a machine",
      "kprov exec demo worker-1 -- nft list ruleset", cli_exec},
-    {"image build", "", "Build the node image of these programs, unless it is there", "kprov image build",
+    {"image build", "[--vm]", "Build the node image of these programs, unless it is there", "kprov image build",
      cli_image_build},
     {"image list", "[-o table|json|yaml]", "List node images", "kprov image list", cli_image_list},
     {"image prune", "", "Remove node images that no cluster uses", "kprov image prune", cli_image_prune},

@@ -59,7 +59,7 @@ static uint64_t signature(const struct recipe *recipe)
 {
     static const char *const programs[] = {
         "kprov-init", "kubelet", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
-        "kprov-network", "kprov-dns", "cloud-controller-manager", "pause",
+        "kprov-network", "kprov-dns", "kprov-vip", "cloud-controller-manager", "pause",
     };
     KP_AUTO_BUF struct kp_buf text = {0};
     char path[PATH_MAX + 64];
@@ -122,12 +122,30 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
     return kp_write_file(kp_arena_printf(arena, "%s/.current", image_dir()), text, strlen(text), 0644, error);
 }
 
+int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
+{
+    struct recipe recipe;
+    if (kp_path_exists(kp_arena_printf(arena, "%s/%s/vm/root.erofs", image_dir(), id)))
+        return 0;
+    int r = find_recipe(&recipe, error);
+    if (r < 0)
+        return r;
+    const char *script = kp_arena_printf(arena, "%.*s/vm.sh", (int)(strrchr(recipe.script, '/') - recipe.script), recipe.script);
+    const char *const argv[] = {script, "--images", image_dir(), id, NULL};
+    KP_AUTO_BUF struct kp_buf out = {0};
+    int status = 0;
+    r = kp_run(argv, BUILD_MS_MAX, &out, NULL, &status, error);
+    if (r == 0 && status != 0)
+        r = kp_fail(error, KP_EIO, "building the image for virtual machines failed with status %d; what it said is above", status);
+    return r;
+}
+
 int cli_image_build(int argc, char **argv, struct kp_error *error)
 {
-    const struct kp_flag flags[] = {{0}};
+    bool help = false, vm = false;
+    const struct kp_flag flags[] = {{"vm", 0, KP_FLAG_BOOL, &vm, "also what virtual machines boot: kernel, initrd, root", NULL}, {0}};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_strings rest = {0};
-    bool help = false;
     const char *id = NULL;
     int r = cli_parse("image build", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
@@ -136,6 +154,8 @@ int cli_image_build(int argc, char **argv, struct kp_error *error)
     if (r < 0 || help)
         return r;
     r = cli_image_ensure(arena, &id, error);
+    if (r == 0 && vm)
+        r = cli_image_vm(id, arena, error);
     if (r == 0)
         printf("%s\n", id);
     return r;

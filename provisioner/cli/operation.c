@@ -49,9 +49,9 @@ int cli_op_open(struct cli_operation *op, const char *name, struct kp_error *err
 
 int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
 {
-    if (!kp_empty(op->cluster.image))
-        return 0;
-    return cli_image_ensure(op->arena, &op->cluster.image, error);
+    if (kp_empty(op->cluster.image) && cli_image_ensure(op->arena, &op->cluster.image, error) < 0)
+        return error->code;
+    return cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES) ? 0 : cli_image_vm(op->cluster.image, op->arena, error);
 }
 
 int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error)

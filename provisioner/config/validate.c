@@ -129,7 +129,7 @@ int config_validate(const struct config *config, struct kp_error *error)
     while (drivers[known] && !kp_streq(drivers[known], config->provider))
         known++;
     if (!drivers[known])
-        return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\"", config->provider);
+        return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\" or \"libvirt\"", config->provider);
     if (!kp_streq(config->kubernetes_version, CONFIG_KUBERNETES_VERSION))
         return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" is not supported: must be \"%s\"",
                        config->kubernetes_version, CONFIG_KUBERNETES_VERSION);

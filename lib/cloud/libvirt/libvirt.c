@@ -1,6 +1,8 @@
 /* The libvirt driver: virtual machines on this host or another one, through libvirt's C API. */
 #include "cloud/libvirt/libvirt_internal.h"
 
+#include <unistd.h>
+
 #include "cloud/drivers_internal.h"
 
 #define IMAGE_DIR_DEFAULT "/var/lib/kprov/images"
@@ -14,6 +16,7 @@ static int driver_open(const struct cloud_options *options, void **ret_state, st
     uri = kp_empty(uri) ? LV_URI_DEFAULT : uri;
     lv->kvm = -1;
     lv->test = kp_starts_with(uri, "test:");
+    lv->here = kp_starts_with(uri, "qemu:///") && geteuid() == 0;
     int r = strlen(image_dir) < sizeof(lv->image_dir) ? 0 : kp_fail(error, KP_EINVALID, "the path of the image folder is too long");
     if (r == 0) {
         memcpy(lv->image_dir, image_dir, strlen(image_dir));

@@ -22,6 +22,7 @@ struct lv {
     virConnectPtr conn;
     char image_dir[4096 - 256];
     bool test; /* test:///: no storage to upload to, no files */
+    bool here; /* libvirt's machine is this one, and its files are ours to write */
     int kvm;   /* -1: not tried yet */
 };
 
