@@ -3,6 +3,7 @@
 
 #define WATCH_ID_NONE (-1)
 #define WATCHES_PER_STREAM_MAX 100000
+#define HELD_MAX 1000 /* requests of a stream whose token this member has yet to hear of */
 
 /* WatchResponse's fields */
 enum { WATCH_ID = 2, WATCH_CREATED = 3, WATCH_CANCELED = 4, WATCH_COMPACT = 5, WATCH_REASON = 6, WATCH_FRAGMENT = 7, WATCH_EVENTS = 11 };
@@ -24,6 +25,9 @@ struct watch_stream {
     struct watch *watches;
     size_t len;
     int64_t next_id;
+    struct kp_blob **held; /* packed requests, in order, while holding */
+    size_t held_len;
+    bool holding;
     struct watch_stream *prev, *next;
 };
 
@@ -244,10 +248,8 @@ static void progress(struct watch_stream *stream)
     free(watchers);
 }
 
-static void on_message(struct grpc_stream *grpc, const void *message, void *arg)
+static void handle(struct watch_stream *stream, const Etcdserverpb__WatchRequest *request)
 {
-    struct watch_stream *stream = arg;
-    const Etcdserverpb__WatchRequest *request = message;
     switch (request->request_union_case) {
     case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST: create(stream, request->create_request); break;
     case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CANCEL_REQUEST:
@@ -256,6 +258,91 @@ static void on_message(struct grpc_stream *grpc, const void *message, void *arg)
     case ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_PROGRESS_REQUEST: progress(stream); break;
     default: break; /* a request of a later version: etcd passes over it */
     }
+}
+
+/* ---- a token that another member gave out, and that the log brings here in a moment: the stream's requests wait ---- */
+
+struct hold {
+    struct etcd_server *server;
+    struct grpc_stream *grpc;
+};
+
+static void fail_stream(struct grpc_stream *grpc, enum etcd_err err)
+{
+    const struct etcd_err_info *info = etcd_err_info(err);
+    grpc_stream_finish(grpc, info->grpc_code, info->text);
+}
+
+/* On the loop. */
+static void release(void *arg)
+{
+    struct hold *hold = arg;
+    struct watch_stream *stream = hold->server->rpc->watch_streams;
+    while (stream && stream->grpc != hold->grpc)
+        stream = stream->next;
+    if (stream) { /* else it was closed meanwhile */
+        stream->holding = false;
+        for (size_t i = 0; i < stream->held_len; i++) {
+            struct kp_blob *packed = stream->held[i];
+            Etcdserverpb__WatchRequest *request = etcdserverpb__watch_request__unpack(NULL, packed->len, packed->data);
+            KP_ASSERT(request); /* packed by ourselves */
+            handle(stream, request);
+            etcdserverpb__watch_request__free_unpacked(request, NULL);
+            kp_blob_unref(packed);
+        }
+        stream->held_len = 0;
+    }
+    grpc_stream_unref(hold->grpc);
+    free(hold);
+}
+
+/* On a worker's thread. Whatever was given out before is here after a linearizable read; without one, the token is bad. */
+static void catch_up(void *arg)
+{
+    struct hold *hold = arg;
+    (void)node_wait_read(hold->server);
+    loop_post(hold->server->rpc->loop, release, hold);
+}
+
+static void hold_back(struct watch_stream *stream, const Etcdserverpb__WatchRequest *request)
+{
+    if (stream->held_len >= HELD_MAX) {
+        fail_stream(stream->grpc, ETCD_TOO_MANY_REQUESTS);
+        return;
+    }
+    struct kp_blob *packed = kp_blob_new(NULL, protobuf_c_message_get_packed_size(&request->base));
+    protobuf_c_message_pack(&request->base, packed->data);
+    stream->held = kp_realloc(stream->held, (stream->held_len + 1) * sizeof(struct kp_blob *));
+    stream->held[stream->held_len++] = packed;
+    if (stream->holding)
+        return;
+    struct hold *hold = kp_calloc(1, sizeof *hold);
+    *hold = (struct hold){.server = stream->server, .grpc = grpc_stream_ref(stream->grpc)};
+    stream->holding = true;
+    if (pool_submit(stream->server->rpc->pool, catch_up, hold) < 0) {
+        fail_stream(stream->grpc, ETCD_TOO_MANY_REQUESTS);
+        grpc_stream_unref(hold->grpc);
+        free(hold);
+    }
+}
+
+static bool token_is_ahead(struct watch_stream *stream)
+{
+    struct auth_identity who;
+    bool ahead = false;
+    return auth_enabled(stream->server->auth) &&
+           rpc_identity_now(grpc_stream_context(stream->grpc), &who, &ahead) == ETCD_AUTH_BAD_TOKEN && ahead;
+}
+
+static void on_message(struct grpc_stream *grpc, const void *message, void *arg)
+{
+    struct watch_stream *stream = arg;
+    const Etcdserverpb__WatchRequest *request = message;
+    bool creates = request->request_union_case == ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
+    if (stream->holding || (creates && token_is_ahead(stream)))
+        hold_back(stream, request);
+    else
+        handle(stream, request);
 }
 
 static void on_drain(struct grpc_stream *grpc, void *arg)
@@ -270,6 +357,7 @@ static void on_close(struct grpc_stream *grpc, void *arg)
     struct watch_stream *stream = arg;
     while (stream->watches)
         remove_watch(stream, &stream->watches);
+    mvcc_blobs_free(stream->held, stream->held_len);
     if (stream->prev)
         stream->prev->next = stream->next;
     else

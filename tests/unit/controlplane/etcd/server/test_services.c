@@ -278,7 +278,7 @@ struct pending {
     pthread_cond_t cond;
     struct grpc_call *call;
     int messages;
-    char text[8][64]; /* what the messages said */
+    char text[8][96]; /* what the messages said */
     bool ended;
     enum grpc_status status;
 };
@@ -321,14 +321,30 @@ static void on_end(struct grpc_call *call, enum grpc_status status, const char *
     pthread_mutex_unlock(&p->mutex);
 }
 
+static void on_watch_message(struct grpc_call *call, const void *message, void *arg)
+{
+    const Etcdserverpb__WatchResponse *response = message;
+    const char *text = response->canceled ? response->cancel_reason : response->created ? "created" : "events";
+    note(arg, text, strlen(text));
+}
+
+static void begin_as(struct fixture *f, struct pending *p, const char *token, const char *path, const void *request,
+                     const ProtobufCMessageDescriptor *type,
+                     void (*on_message)(struct grpc_call *call, const void *message, void *arg))
+{
+    struct grpc_call_callbacks callbacks = {.on_message = on_message, .on_end = on_end};
+    const struct http_header metadata[] = {{"authorization", token}};
+    struct grpc_call_options options = {.metadata = metadata, .metadata_count = token ? 1 : 0};
+    *p = (struct pending){.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    p->call = grpc_call_open(f->channel, path, type, &options, &callbacks, p);
+    assert_int_equal(grpc_call_send(p->call, request), 0);
+}
+
 static void begin(struct fixture *f, struct pending *p, const char *path, const void *request,
                   const ProtobufCMessageDescriptor *type,
                   void (*on_message)(struct grpc_call *call, const void *message, void *arg))
 {
-    struct grpc_call_callbacks callbacks = {.on_message = on_message, .on_end = on_end};
-    *p = (struct pending){.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
-    p->call = grpc_call_open(f->channel, path, type, NULL, &callbacks, p);
-    assert_int_equal(grpc_call_send(p->call, request), 0);
+    begin_as(f, p, NULL, path, request, type, on_message);
     grpc_call_send_end(p->call);
 }
 
@@ -369,6 +385,44 @@ static void wait_keys(struct fixture *f, const char *prefix, const char *end, si
     while (count_prefix(f, prefix, end) != len) {
         assert_true(kp_mono_ms() < deadline_ms);
         kp_sleep_ms(5);
+    }
+}
+
+/* ---- watches of users ---- */
+
+static void begin_watch(struct fixture *f, struct pending *p, const char *token, const char *key)
+{
+    Etcdserverpb__WatchRequest request = ETCDSERVERPB__WATCH_REQUEST__INIT;
+    Etcdserverpb__WatchCreateRequest create = ETCDSERVERPB__WATCH_CREATE_REQUEST__INIT;
+    create.key = D(key);
+    request.request_union_case = ETCDSERVERPB__WATCH_REQUEST__REQUEST_UNION_CREATE_REQUEST;
+    request.create_request = &create;
+    begin_as(f, p, token, "/etcdserverpb.Watch/Watch", &request, &etcdserverpb__watch_response__descriptor, on_watch_message);
+}
+
+static void a_watch_needs_a_token_that_may_read(void **state)
+{
+    struct fixture *f = *state;
+    const char *root = enable(f);
+    add_user(f, root, "alice", "pw");
+    KP_AUTO_FREE char *bearer = kp_asprintf("Bearer %s", root); /* also as the gateway's clients send it */
+    const struct {
+        const char *token, *said;
+    } cases[] = {
+        {bearer, "created"},
+        {token_of(f, "alice", "pw"), "rpc error: code = PermissionDenied desc = etcdserver: permission denied"},
+        {"made up", "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"},
+        /* Of an entry that is not there yet: held back until that is sure. */
+        {"madeupmadeupmade.99999999", "rpc error: code = Unauthenticated desc = etcdserver: invalid auth token"},
+        {NULL, "rpc error: code = InvalidArgument desc = etcdserver: user name is empty"},
+    };
+    for (size_t i = 0; i < KP_ARRAY_LEN(cases); i++) {
+        struct pending p;
+        begin_watch(f, &p, cases[i].token, "k");
+        assert_true(wait_messages(&p, 1));
+        assert_string_equal(p.text[0], cases[i].said);
+        grpc_call_cancel(p.call);
+        wait_end(&p);
     }
 }
 
@@ -571,6 +625,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_a_user_may_is_decided_by_its_roles, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_password_ends_the_old_tokens, setup, teardown),
         cmocka_unit_test_setup_teardown(leases_end_by_themselves_though_users_are_asked_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_watch_needs_a_token_that_may_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_goes_from_one_to_the_next_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_is_held_by_its_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(who_waits_when_the_member_stops_is_told, setup, teardown),
