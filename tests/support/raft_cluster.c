@@ -19,7 +19,7 @@ void cluster_init(struct cluster *cluster, uint64_t seed)
     *cluster = (struct cluster){.random = seed};
 }
 
-void cluster_done(struct cluster *cluster)
+void raft_cluster_done(struct cluster *cluster)
 {
     for (size_t i = 0; i < cluster->nodes_len; i++) {
         raft_free(cluster->nodes[i].raft);

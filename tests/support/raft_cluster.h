@@ -49,7 +49,7 @@ struct cluster {
     void *observer_ctx;
 };
 void cluster_init(struct cluster *cluster, uint64_t seed);
-void cluster_done(struct cluster *cluster);
+void raft_cluster_done(struct cluster *cluster);
 uint64_t cluster_random(struct cluster *cluster, uint64_t bound);
 /* config's options are copied; conf empty: a member that will be added later. Starts it. */
 struct cluster_node *cluster_add(struct cluster *cluster, const struct raft_config *config);

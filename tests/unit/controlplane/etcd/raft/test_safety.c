@@ -334,7 +334,7 @@ static void run_seed(uint64_t seed, unsigned steps, struct totals *totals)
     totals->reads += truth->reads_done;
     totals->installs += truth->installs;
     totals->changes += truth->changes;
-    cluster_done(&cluster);
+    raft_cluster_done(&cluster);
     free(truth);
 }
 

@@ -284,7 +284,7 @@ static void run_file(const char *path)
         kp_buf_append(&got, run.out.data ? run.out.data : "", run.out.len);
         commands++;
     }
-    cluster_done(&run.cluster);
+    raft_cluster_done(&run.cluster);
     kp_buf_done(&run.out);
     assert_true(commands > 1);
     if (got.len == want.len && memcmp(got.data, want.data, got.len) == 0)
