@@ -17,8 +17,9 @@ static bool restore_record(void *ctx, int64_t main, int32_t sub, struct kp_bytes
         kp_wrap(restore->error, "revision %lld/%d", (long long)main, sub);
         return false;
     }
+    /* An empty record is no deletion: a restore that raised the revision (--bump-revision) left it, and etcd keeps it. */
     struct mvcc_key *key = index_insert(&mvcc->index, kv.key);
-    key_add_revision(key, (struct mvcc_revision){.main = main, .sub = sub, .tombstone = kv.version == 0});
+    key_add_revision(key, (struct mvcc_revision){.main = main, .sub = sub, .tombstone = kv.version == 0 && record.len});
     key->create_revision = kv.create_revision;
     key->version = kv.version;
     lease_detach(key);
