@@ -65,18 +65,23 @@ static void print_simple(FILE *out, char (*cells)[32], size_t columns)
     fputc('\n', out);
 }
 
+/* As 3.5 prints it, which knows no version, unless the snapshot has one: then as 3.6. */
 void tools_print_status(FILE *out, enum tools_format format, const struct snapshot_status *status)
 {
     static const char *const heads[] = {"HASH", "REVISION", "TOTAL KEYS", "TOTAL SIZE", "VERSION"};
     long long revision = status->revision, keys = status->total_keys, size = status->total_size;
+    bool versioned = status->version[0];
     if (format == TOOLS_JSON) {
-        fprintf(out, "{\"hash\":%u,\"revision\":%lld,\"totalKey\":%lld,\"totalSize\":%lld,\"version\":\"%s\"}\n",
-                status->hash, revision, keys, size, status->version);
+        fprintf(out, "{\"hash\":%u,\"revision\":%lld,\"totalKey\":%lld,\"totalSize\":%lld", status->hash, revision, keys, size);
+        if (versioned)
+            fprintf(out, ",\"version\":\"%s\"", status->version);
+        fputs("}\n", out);
         return;
     }
     if (format == TOOLS_FIELDS) {
-        fprintf(out, "\"Hash\" : %u\n\"Revision\" : %lld\n\"Keys\" : %lld\n\"Size\" : %lld\n\"Version\" : %s\n",
-                status->hash, revision, keys, size, status->version);
+        fprintf(out, "\"Hash\" : %u\n\"Revision\" : %lld\n\"Keys\" : %lld\n\"Size\" : %lld\n", status->hash, revision, keys, size);
+        if (versioned)
+            fprintf(out, "\"Version\" : %s\n", status->version);
         return;
     }
     char cells[5][32];
@@ -85,10 +90,11 @@ void tools_print_status(FILE *out, enum tools_format format, const struct snapsh
     snprintf(cells[2], sizeof cells[2], "%lld", keys);
     tools_humanize((uint64_t)size, cells[3]);
     snprintf(cells[4], sizeof cells[4], "%s", status->version);
+    size_t columns = versioned ? 5 : 4;
     if (format == TOOLS_TABLE)
-        print_table(out, heads, cells, KP_ARRAY_LEN(cells));
+        print_table(out, heads, cells, columns);
     else
-        print_simple(out, cells, KP_ARRAY_LEN(cells));
+        print_simple(out, cells, columns);
 }
 
 void tools_print_hash(FILE *out, enum tools_format format, const struct hash_result *result)
