@@ -150,7 +150,7 @@ const inputs = [
     return r;
   }],
   ['one learner too many', PRECONDITION, 'etcdserver: too many learner members in cluster', async (m) => {
-    const { member } = await ok(addMember(m, { peerURLs: ['https://127.0.0.1:1'], isLearner: true }));
+    const { member } = await ok(addMember(m, { peerURLs: ['https://127.0.0.1:3'], isLearner: true }));
     const r = await m.call('Cluster', 'MemberAdd', { peerURLs: ['https://127.0.0.1:2'], isLearner: true });
     await ok(m.call('Cluster', 'MemberRemove', { ID: member.ID }));
     return r;
@@ -161,7 +161,7 @@ const inputs = [
   ['an alarm action that is none', OK, '', async (m) => { const r = await m.call('Maintenance', 'Alarm', { action: 99 }); return { code: r.code, text: r.text }; }, 'new'],
   ['a downgrade to no version', INVALID, 'etcdserver: wrong downgrade target version format', (m) => m.call('Maintenance', 'Downgrade', { action: 'VALIDATE', version: 'nonsense' })],
   ['a downgrade too far', INVALID, 'etcdserver: invalid downgrade target version', (m) => m.call('Maintenance', 'Downgrade', { action: 'VALIDATE', version: '3.0.0' })],
-  ['the end of no downgrade', PRECONDITION, 'etcdserver: no inflight downgrade', (m) => m.call('Maintenance', 'Downgrade', { action: 'CANCEL', version: '3.4.0' })],
+  ['the end of no downgrade', OK, '', (m) => m.call('Maintenance', 'Downgrade', { action: 'CANCEL', version: '3.4.0' })],
   ['authentication while there is none', PRECONDITION, 'etcdserver: authentication is not enabled', (m) => auth(m, 'Authenticate', { name: 'root', password: 'root' })],
   ['authentication enabled without root', PRECONDITION, 'etcdserver: root user does not exist', (m) => auth(m, 'AuthEnable', {})],
   ['a user without a name', INVALID, 'etcdserver: user name is empty', (m) => auth(m, 'UserAdd', { name: '', password: 'x' })],
@@ -208,8 +208,8 @@ const sound = async (all) => {
 };
 
 // ---- running --------------------------------------------------------------------------------------------------------------------
-// What may differ between any two servers of the same answer: the parser's own words after "unmarshalling request".
-const same = (text) => text.replace(/(error unmarshalling request).*/, '$1').replace(/\(\d+ vs\. \d+\)/, '(n vs. n)');
+// What may differ in the same answer of two servers: the parser's own words after "unmarshalling request", sizes in brackets.
+const same = (text) => text.replace(/(error unmarshalling request).*/, '$1').replace(/ \(\d+ vs\. \d+\)/, '');
 const main = async () => {
   let number = 0, passed = 0, failed = 0;
   for (const [name, code, text, send, since] of inputs) {

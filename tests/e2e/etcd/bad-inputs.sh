@@ -11,8 +11,8 @@ export NODE_PATH
 etcd_begin
 MEMBER_BINARY=$STOCK/etcd cluster_of '21 22 23'
 STOCK_EP=$EP
-MEMBERS=3
-cluster_of '1 2 3'
+MEMBERS=${MEMBERS:-3}
+cluster_of "$(seq "$MEMBERS")"
 [ "$ETCD" != "$STOCK/etcd" ] || export ETCD_IS_STOCK=1
 NODE_NO_WARNINGS=1 timeout 120 node tests/e2e/etcd/bad-inputs.js "$DIR" "$EP" "$STOCK_EP" | tee "$DIR/requests"
 read -r PASSED FAILED < <(sed -n 's/^requests: \([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$DIR/requests")

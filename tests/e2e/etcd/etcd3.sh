@@ -7,9 +7,9 @@ cd "$(dirname "$0")/../../.." || exit 1
 NODE_PATH=$(tests/tools/fetch-etcd3) || { echo 'etcd/etcd3: 0 passed, 1 failed'; echo 'no etcd3 client' >&2; exit 1; }
 export NODE_PATH
 etcd_begin
-new_cluster 3
+new_cluster "${MEMBERS:-3}"
 # What the script stops and starts members with: arguments separated by zeroes.
-for i in 1 2 3; do
+for i in $(seq "$MEMBERS"); do
   member_command "$i" --initial-cluster "$INITIAL" --initial-cluster-state existing
   printf '%s\0' "${COMMAND[@]}" >"$DIR/m$i.command"
 done
