@@ -128,7 +128,11 @@ replace() { # how
   id=$(printf '%x' "$id")
   hold "$f"
   signal KILL "$f"
-  for i in $(seq 20); do ctl "$o" member remove "$id" >/dev/null && break; sleep 1; done
+  for i in $(seq 20); do
+    ctl "$o" member remove "$id" >/dev/null && break
+    [ "$i" -lt 20 ] || { problem "member remove refused 20 times"; return 1; }
+    sleep 1
+  done
   rm -rf "$D/m$f/disk/data"
   generation=$((generation + 1))
   name=n$f-$generation

@@ -17,7 +17,8 @@ struct watcher {
     unsigned flags;
     int64_t next;      /* the revision to resume at; 0: not known yet */
     int64_t reached;   /* of the last event or bookmark */
-    bool on_server;    /* created on the stream of now */
+    int64_t watch_id;  /* on the stream of now; each creation has one of its own */
+    bool on_server;
     bool made;         /* the history knows it */
     bool rewinds;      /* resumes further back than it had to */
     bool done;
@@ -27,7 +28,8 @@ struct stream {
     size_t index, at;
     struct grpc_channel *channels[LOAD_ENDPOINTS_MAX];
     struct grpc_call *call; /* NULL: none */
-    int64_t heard_ms, opened_ms, retry_ms;
+    int64_t heard_ms, retry_ms;
+    int64_t last_watch_id;
     struct watcher watchers[STREAM_WATCHERS];
 };
 struct watch_pool {
@@ -71,7 +73,7 @@ static void send_create(struct stream *s, struct watcher *w, bool may_rewind)
     create.prev_kv = w->flags & HISTORY_WATCH_PREV_KV;
     create.progress_notify = w->flags & HISTORY_WATCH_PROGRESS;
     create.fragment = w->id % 3 == 0;
-    create.watch_id = 1 + (w - s->watchers);
+    create.watch_id = w->watch_id = ++s->last_watch_id;
     if (w->flags & (HISTORY_WATCH_NOPUT | HISTORY_WATCH_NODELETE)) {
         create.n_filters = 1;
         create.filters = &filter;
@@ -151,11 +153,14 @@ static void on_message(struct grpc_call *call, const void *message, void *arg)
                 bookmark(s, &s->watchers[i], revision);
         return;
     }
-    if (response->watch_id < 1 || response->watch_id > STREAM_WATCHERS) {
+    struct watcher *w = NULL;
+    for (size_t i = 0; i < STREAM_WATCHERS; i++)
+        if (s->watchers[i].watch_id == response->watch_id)
+            w = &s->watchers[i];
+    if (!w) {
         history_note(s->pool->load->history, "an answer for the unknown watcher %lld", (long long)response->watch_id);
         return;
     }
-    struct watcher *w = &s->watchers[response->watch_id - 1];
     if (w->done)
         return;
     if (response->created) {
@@ -195,7 +200,8 @@ static void on_end(struct grpc_call *call, enum grpc_status status, const char *
 static void stream_open(struct stream *s)
 {
     static const struct grpc_call_callbacks callbacks = {.on_message = on_message, .on_end = on_end};
-    s->heard_ms = s->opened_ms = kp_mono_ms();
+    s->heard_ms = kp_mono_ms();
+    s->last_watch_id = 0;
     s->call = grpc_call_open(s->channels[s->at], "/etcdserverpb.Watch/Watch", &etcdserverpb__watch_response__descriptor, NULL,
                              &callbacks, s);
     for (size_t i = 0; i < STREAM_WATCHERS; i++)
