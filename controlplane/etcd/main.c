@@ -13,7 +13,7 @@ struct options {
     int64_t heartbeat_ms, election_ms, batch_interval_ns, progress_ns;
     int64_t max_snapshots, max_wals, self_signed_years;
     const char *cipher_suites, *tls_min_version, *tls_max_version;
-    bool auto_tls, peer_auto_tls, strict_reconfig, pre_vote, pprof, initial_corrupt_check, v2, version;
+    bool auto_tls, peer_auto_tls, pre_vote, pprof, initial_corrupt_check, v2, version;
     const char *metrics;
 };
 
@@ -100,6 +100,7 @@ static struct options options = {
                .initial_advertise_peer_urls = "http://localhost:2380",
                .listen_metrics_urls = "",
                .initial_cluster_state = "new",
+               .strict_reconfig = true,
                .initial_cluster_token = "etcd-cluster",
                .snapshot_count = ETCD_SNAPSHOT_COUNT_DEFAULT,
                .txn_ops_max = ETCD_TXN_OPS_MAX_DEFAULT,
@@ -119,7 +120,6 @@ static struct options options = {
     .self_signed_years = 1,
     .tls_min_version = "TLS1.2",
     .progress_ns = INT64_C(600) * 1000000000,
-    .strict_reconfig = true,
     .pre_vote = true,
 };
 
@@ -188,7 +188,7 @@ static const struct kp_flag flags[] = {
      "ETCD_CIPHER_SUITES"},
     {"tls-min-version", 0, KP_FLAG_STRING, &options.tls_min_version, "TLS1.2 or TLS1.3", "ETCD_TLS_MIN_VERSION"},
     {"tls-max-version", 0, KP_FLAG_STRING, &options.tls_max_version, "TLS1.2 or TLS1.3", "ETCD_TLS_MAX_VERSION"},
-    {"strict-reconfig-check", 0, KP_FLAG_BOOL, &options.strict_reconfig, "reject changes that would lose the quorum",
+    {"strict-reconfig-check", 0, KP_FLAG_BOOL, &options.config.strict_reconfig, "reject changes that would lose the quorum",
      "ETCD_STRICT_RECONFIG_CHECK"},
     {"pre-vote", 0, KP_FLAG_BOOL, &options.pre_vote, "always on", "ETCD_PRE_VOTE"},
     {"max-snapshots", 0, KP_FLAG_I64, &options.max_snapshots, "the database is the only snapshot: no effect",

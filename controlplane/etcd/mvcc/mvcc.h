@@ -77,6 +77,8 @@ struct mvcc_range_result {
 enum mvcc_result mvcc_range(struct mvcc *mvcc, const struct mvcc_range_request *request,
                             struct mvcc_range_result *ret_result, struct kp_error *error) KP_NODISCARD;
 void mvcc_range_done(struct mvcc_range_result *result);
+/* Few keys lie between the ends: at most three pieces of the index are looked at. */
+bool mvcc_range_is_short(struct mvcc *mvcc, const struct mvcc_range_request *request);
 
 /* ---- writing: one transaction at a time, by the apply thread ---- */
 /* Takes the backend's write lock. All changes until mvcc_end get the revision mvcc_revision() + 1. */

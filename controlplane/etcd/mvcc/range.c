@@ -184,6 +184,19 @@ enum mvcc_result mvcc_range(struct mvcc *mvcc, const struct mvcc_range_request *
     return range(mvcc, request, false, ret_result, error);
 }
 
+bool mvcc_range_is_short(struct mvcc *mvcc, const struct mvcc_range_request *request)
+{
+    struct kp_bytes end = request->range_end;
+    if (end.len == 0)
+        return true;
+    backend_read_lock(mvcc->backend);
+    size_t from = index_seek(&mvcc->index, request->key).chunk;
+    bool open = end.len == 1 && end.data[0] == 0;
+    size_t to = open ? mvcc->index.count : index_seek(&mvcc->index, end).chunk;
+    backend_read_unlock(mvcc->backend);
+    return to <= from + 2;
+}
+
 enum mvcc_result mvcc_txn_range(struct mvcc *mvcc, const struct mvcc_range_request *request,
                                 struct mvcc_range_result *ret_result, struct kp_error *error)
 {

@@ -2,6 +2,8 @@
    as encoded, and a write keeps no thread while it waits for the log. */
 #include "controlplane/etcd/server/rpc_internal.h"
 
+#define LOOP_RANGE_BYTES_MAX ((size_t)1 << 20) /* more is copied and encoded on the pool */
+
 int rpc_fail(struct kp_error *error, enum etcd_err err)
 {
     const struct etcd_err_info *info = etcd_err_info(err);
@@ -14,22 +16,46 @@ int rpc_reply(struct grpc_stream *stream, struct kp_buf *out)
     return grpc_stream_send_blob(stream, frame);
 }
 
+/* A call whose answer depends on the raft thread. */
+struct kv_call {
+    struct op op;
+    struct answer answer;
+    struct grpc_stream *stream; /* a reference */
+};
+
+static void kv_call_free(struct kv_call *call)
+{
+    grpc_stream_unref(call->stream);
+    op_done(&call->op);
+    free(call);
+}
+
+static void send_proposed(struct answer *answer)
+{
+    struct kv_call *call = KP_CONTAINER_OF(answer, struct kv_call, answer);
+    struct op *op = &call->op;
+    if (op->err == ETCD_OK)
+        grpc_stream_send_blob(call->stream, op->response); /* fails only when the client has gone */
+    const struct etcd_err_info *info = etcd_err_info(op->err);
+    grpc_stream_finish(call->stream, info->grpc_code, info->text);
+    kv_call_free(call);
+}
+
 static void proposed(struct op *op)
 {
-    struct grpc_stream *stream = op->ctx;
-    if (op->err == ETCD_OK)
-        grpc_stream_send_blob(stream, op->response); /* fails only when the client has gone */
-    const struct etcd_err_info *info = etcd_err_info(op->err);
-    grpc_stream_finish(stream, info->grpc_code, info->text);
-    grpc_stream_unref(stream);
-    op_done(op);
-    free(op);
+    struct kv_call *call = KP_CONTAINER_OF(op, struct kv_call, op);
+    answers_add(op->ctx, &call->answer);
+}
+
+static bool over_quota(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request)
+{
+    int64_t cost = request_cost(kind, request);
+    return cost && backend_over_quota(server->backend, cost);
 }
 
 enum etcd_err rpc_check_quota(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request)
 {
-    int64_t cost = request_cost(kind, request);
-    if (cost == 0 || !backend_over_quota(server->backend, cost))
+    if (!over_quota(server, kind, request))
         return ETCD_OK;
     if (!atomic_load(&server->alarms.no_space)) {
         Etcdserverpb__AlarmRequest alarm = ETCDSERVERPB__ALARM_REQUEST__INIT;
@@ -48,6 +74,9 @@ int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum o
 {
     struct etcd_server *server = server_of(context);
     struct auth_identity who;
+    /* Finding out who asks, and raising an alarm, may wait. */
+    if (context->on_loop && (auth_enabled(server->auth) || over_quota(server, kind, request)))
+        return GRPC_TO_POOL;
     metric_count(kind);
     enum etcd_err err = request_check(&server->config, kind, request);
     if (err == ETCD_OK)
@@ -56,16 +85,18 @@ int rpc_propose(struct grpc_context *context, struct grpc_stream *stream, enum o
         err = rpc_identity(context, &who);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
-    struct op *op = kp_malloc(sizeof *op);
+    struct kv_call *call = kp_calloc(1, sizeof *call);
+    struct op *op = &call->op;
     op_init_as(server, op, kind, request, &who);
+    call->stream = grpc_stream_ref(stream);
     if (op->entry->len > (size_t)server->config.request_bytes_max) {
-        op_done(op);
-        free(op);
+        kv_call_free(call);
         return rpc_fail(error, ETCD_REQUEST_TOO_LARGE);
     }
     op->request = NULL; /* it dies with this call; the entry has it */
     op->done = proposed;
-    op->ctx = grpc_stream_ref(stream);
+    op->ctx = &server->answers;
+    call->answer.fn = send_proposed;
     op_propose(server, op);
     return GRPC_DETACHED;
 }
@@ -76,12 +107,46 @@ static enum etcd_err still_permitted(struct etcd_server *server, const struct au
     return who->revision && who->revision != auth_revision(server->auth) ? ETCD_AUTH_OLD_REVISION : ETCD_OK;
 }
 
+/* Without waiting; on_loop: only what is soon done, GRPC_TO_POOL otherwise. */
+static int serve_range(struct etcd_server *server, const Etcdserverpb__RangeRequest *request,
+                       const struct auth_identity *who, bool on_loop, struct grpc_stream *stream, struct kp_error *error)
+{
+    struct mvcc_range_request range;
+    struct mvcc_range_result result;
+    struct kp_error failure = {0};
+    range_of_request(request, &range);
+    if (on_loop && !mvcc_range_is_short(server->mvcc, &range))
+        return GRPC_TO_POOL;
+    enum etcd_err err = etcd_err_of_mvcc(mvcc_range(server->mvcc, &range, &result, &failure));
+    if (failure.code)
+        kp_error_log("range failed", "err", failure.message, NULL);
+    if (err != ETCD_OK)
+        return rpc_fail(error, err);
+    size_t bytes = 0;
+    for (size_t i = 0; on_loop && i < result.len; i++)
+        bytes += result.items[i].record.len;
+    if (bytes > LOOP_RANGE_BYTES_MAX) {
+        mvcc_range_done(&result);
+        return GRPC_TO_POOL;
+    }
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, result.revision);
+    encode_range(&out, &result, request->keys_only);
+    mvcc_range_done(&result);
+    if (still_permitted(server, who) != ETCD_OK)
+        return rpc_fail(error, ETCD_AUTH_OLD_REVISION);
+    return rpc_reply(stream, &out);
+}
+
 static int kv_range(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
 {
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__RangeRequest *request = message;
-    metric_count_range();
-    struct auth_identity who;
+    struct auth_identity who = {0};
+    if (context->on_loop &&
+        (auth_enabled(server->auth) || (!request->serializable && !atomic_load(&server->node.sole_leader))))
+        return GRPC_TO_POOL;
     enum etcd_err err = range_check(request);
     if (err == ETCD_OK && !request->serializable)
         err = node_wait_read(server);
@@ -89,25 +154,10 @@ static int kv_range(struct grpc_context *context, const void *message, struct gr
         err = rpc_identity(context, &who);
     if (err == ETCD_OK)
         err = permit_range(server, &who, request->key, request->range_end, AUTH_READ);
-    if (err != ETCD_OK)
-        return rpc_fail(error, err);
-    struct mvcc_range_request range;
-    struct mvcc_range_result result;
-    struct kp_error failure = {0};
-    range_of_request(request, &range);
-    err = etcd_err_of_mvcc(mvcc_range(server->mvcc, &range, &result, &failure));
-    if (failure.code)
-        kp_error_log("range failed", "err", failure.message, NULL);
-    if (err != ETCD_OK)
-        return rpc_fail(error, err);
-    KP_AUTO_BUF struct kp_buf out = {0};
-    frame_begin(&out);
-    encode_header(server, &out, result.revision);
-    encode_range(&out, &result, request->keys_only);
-    mvcc_range_done(&result);
-    if (still_permitted(server, &who) != ETCD_OK)
-        return rpc_fail(error, ETCD_AUTH_OLD_REVISION);
-    return rpc_reply(stream, &out);
+    int rc = err == ETCD_OK ? serve_range(server, request, &who, context->on_loop, stream, error) : rpc_fail(error, err);
+    if (rc != GRPC_TO_POOL)
+        metric_count_range();
+    return rc;
 }
 
 static int kv_put(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
@@ -153,7 +203,7 @@ static int read_txn(struct grpc_context *context, const Etcdserverpb__TxnRequest
 static int kv_txn(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
 {
     if (txn_is_read_only(message))
-        return read_txn(context, message, stream, error);
+        return context->on_loop ? GRPC_TO_POOL : read_txn(context, message, stream, error);
     return rpc_propose(context, stream, OP_TXN, message, error);
 }
 
@@ -180,13 +230,13 @@ static int kv_compact(struct grpc_context *context, const void *message, struct 
 
 const struct grpc_method kv_methods[] = {
     {"/etcdserverpb.KV/Range", GRPC_SERVER_STREAM, &etcdserverpb__range_request__descriptor,
-     &etcdserverpb__range_response__descriptor, .server_stream = kv_range},
+     &etcdserverpb__range_response__descriptor, .server_stream = kv_range, .inline_first = true},
     {"/etcdserverpb.KV/Put", GRPC_SERVER_STREAM, &etcdserverpb__put_request__descriptor,
-     &etcdserverpb__put_response__descriptor, .server_stream = kv_put},
+     &etcdserverpb__put_response__descriptor, .server_stream = kv_put, .inline_first = true},
     {"/etcdserverpb.KV/DeleteRange", GRPC_SERVER_STREAM, &etcdserverpb__delete_range_request__descriptor,
-     &etcdserverpb__delete_range_response__descriptor, .server_stream = kv_delete},
+     &etcdserverpb__delete_range_response__descriptor, .server_stream = kv_delete, .inline_first = true},
     {"/etcdserverpb.KV/Txn", GRPC_SERVER_STREAM, &etcdserverpb__txn_request__descriptor,
-     &etcdserverpb__txn_response__descriptor, .server_stream = kv_txn},
+     &etcdserverpb__txn_response__descriptor, .server_stream = kv_txn, .inline_first = true},
     {"/etcdserverpb.KV/Compact", GRPC_SERVER_STREAM, &etcdserverpb__compaction_request__descriptor,
      &etcdserverpb__compaction_response__descriptor, .server_stream = kv_compact},
     {0},

@@ -42,28 +42,61 @@ static void end_stream(struct grpc_stream *stream, enum etcd_err err)
 }
 
 /* A lease that is gone answers with a TTL of 0: that is how clients learn of it. */
+static void reply_ttl(struct etcd_server *server, struct grpc_stream *stream, int64_t id, int64_t ttl_s)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    frame_begin(&out);
+    encode_header(server, &out, mvcc_revision(server->mvcc));
+    encode_number(&out, 2, id);
+    encode_number(&out, 3, ttl_s);
+    rpc_reply(stream, &out); /* fails only when the client has gone */
+}
+
+struct renewal {
+    struct etcd_server *server;
+    struct grpc_stream *stream;
+    int64_t id;
+};
+
+/* On a worker: the leader is asked. */
+static void renew_elsewhere(void *arg)
+{
+    struct renewal *renewal = arg;
+    int64_t ttl_s;
+    enum etcd_err err = lease_renew_anywhere(renewal->server, renewal->id, &ttl_s);
+    if (err == ETCD_OK)
+        reply_ttl(renewal->server, renewal->stream, renewal->id, ttl_s);
+    else
+        end_stream(renewal->stream, err);
+    grpc_stream_unref(renewal->stream);
+    free(renewal);
+}
+
 static void on_keep_alive(struct grpc_stream *stream, const void *message, void *arg)
 {
     struct etcd_server *server = arg;
     const Etcdserverpb__LeaseKeepAliveRequest *request = message;
-    if (!atomic_load(&server->node.is_leader)) {
-        end_stream(stream, ETCD_NO_LEADER);
-        return;
-    }
     enum etcd_err err = permit_renewal(stream, server, request->id);
+    if (err == ETCD_OK && !atomic_load(&server->node.leader))
+        err = ETCD_NO_LEADER;
     if (err != ETCD_OK) {
         end_stream(stream, err);
+        return;
+    }
+    if (!atomic_load(&server->node.is_leader)) {
+        struct renewal *renewal = kp_malloc(sizeof *renewal);
+        *renewal = (struct renewal){.server = server, .stream = grpc_stream_ref(stream), .id = request->id};
+        if (pool_submit(server->rpc->pool, renew_elsewhere, renewal) < 0) {
+            end_stream(stream, ETCD_TOO_MANY_REQUESTS);
+            grpc_stream_unref(stream);
+            free(renewal);
+        }
         return;
     }
     int64_t ttl_s = 0;
     if (mvcc_lease_renew(server->mvcc, request->id, kp_mono_ms(), &ttl_s) != MVCC_OK)
         ttl_s = 0;
-    KP_AUTO_BUF struct kp_buf out = {0};
-    frame_begin(&out);
-    encode_header(server, &out, mvcc_revision(server->mvcc));
-    encode_number(&out, 2, request->id);
-    encode_number(&out, 3, ttl_s);
-    rpc_reply(stream, &out); /* fails only when the client has gone */
+    reply_ttl(server, stream, request->id, ttl_s);
 }
 
 static void on_keep_alive_close(struct grpc_stream *stream, void *arg) { grpc_stream_unref(stream); }
@@ -89,6 +122,10 @@ static int lease_time_to_live(struct grpc_context *context, const void *message,
         err = node_wait_read(server);
     if (err == ETCD_OK && request->keys)
         err = permit_lease(server, &who, request->id, AUTH_READ);
+    bool found = false;
+    int64_t granted_s, remaining_s = 0;
+    if (err == ETCD_OK)
+        err = lease_remaining_anywhere(server, request->id, &found, &granted_s, &remaining_s);
     if (err != ETCD_OK)
         return rpc_fail(error, err);
     KP_AUTO_BUF struct kp_buf out = {0};
@@ -96,11 +133,11 @@ static int lease_time_to_live(struct grpc_context *context, const void *message,
     encode_header(server, &out, mvcc_revision(server->mvcc));
     encode_number(&out, 2, request->id);
     struct mvcc_lease_info info = {0};
-    if (mvcc_lease_time_to_live(server->mvcc, request->id, request->keys, kp_mono_ms(), &info) != MVCC_OK) {
+    if (!found || mvcc_lease_time_to_live(server->mvcc, request->id, request->keys, kp_mono_ms(), &info) != MVCC_OK) {
         encode_number(&out, 3, -1);
         return rpc_reply(stream, &out);
     }
-    encode_number(&out, 3, info.remaining_ttl_s);
+    encode_number(&out, 3, remaining_s);
     encode_number(&out, 4, info.granted_ttl_s);
     for (size_t i = 0; i < info.key_count; i++)
         encode_message(&out, 5, info.keys[i]->data, info.keys[i]->len);

@@ -240,23 +240,6 @@ static int maintenance_move_leader(struct grpc_context *context, const void *mes
     return rpc_reply(stream, &out);
 }
 
-static int cluster_member_list(struct grpc_context *context, const void *message, struct grpc_stream *stream,
-                               struct kp_error *error)
-{
-    int permitted = rpc_known_only(context, error);
-    if (permitted)
-        return permitted;
-    struct etcd_server *server = server_of(context);
-    const Etcdserverpb__MemberListRequest *request = message;
-    enum etcd_err err = request->linearizable ? node_wait_read(server) : ETCD_OK;
-    if (err != ETCD_OK)
-        return rpc_fail(error, err);
-    KP_AUTO_BUF struct kp_buf out = {0};
-    begin_reply(server, &out);
-    members_encode(&server->members, &out, 2);
-    return rpc_reply(stream, &out);
-}
-
 const struct grpc_method maintenance_methods[] = {
     {"/etcdserverpb.Maintenance/Alarm", GRPC_SERVER_STREAM, &etcdserverpb__alarm_request__descriptor,
      &etcdserverpb__alarm_response__descriptor, .server_stream = maintenance_alarm},
@@ -272,10 +255,5 @@ const struct grpc_method maintenance_methods[] = {
      &etcdserverpb__snapshot_response__descriptor, .server_stream = maintenance_snapshot},
     {"/etcdserverpb.Maintenance/MoveLeader", GRPC_SERVER_STREAM, &etcdserverpb__move_leader_request__descriptor,
      &etcdserverpb__move_leader_response__descriptor, .server_stream = maintenance_move_leader},
-    {0},
-};
-const struct grpc_method cluster_methods[] = {
-    {"/etcdserverpb.Cluster/MemberList", GRPC_SERVER_STREAM, &etcdserverpb__member_list_request__descriptor,
-     &etcdserverpb__member_list_response__descriptor, .server_stream = cluster_member_list},
     {0},
 };

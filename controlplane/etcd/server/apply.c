@@ -13,7 +13,7 @@ void encode_header(struct etcd_server *server, struct kp_buf *out, int64_t revis
 
 static enum etcd_err refuse(struct etcd_server *server, enum op_kind kind, const ProtobufCMessage *request)
 {
-    if (kind == OP_ALARM || kind == OP_MEMBER_ATTRIBUTES || op_is_auth(kind))
+    if (kind == OP_ALARM || kind == OP_MEMBER_ATTRIBUTES || kind == OP_MEMBER_UPDATE || op_is_auth(kind))
         return ETCD_OK;
     if (atomic_load(&server->alarms.corrupt))
         return ETCD_CORRUPT;
@@ -58,7 +58,13 @@ static enum etcd_err dispatch(struct etcd_server *server, uint64_t index, enum o
     case OP_LEASE_REVOKE:
         return etcd_err_of_mvcc(mvcc_lease_revoke(server->mvcc, ((const Etcdserverpb__LeaseRevokeRequest *)r)->id));
     case OP_ALARM: apply_alarm(server, r, out); return ETCD_OK;
-    case OP_MEMBER_ATTRIBUTES: members_set_attributes(server->backend, &server->members, r); return ETCD_OK;
+    case OP_MEMBER_ATTRIBUTES:
+    case OP_MEMBER_UPDATE: {
+        enum etcd_err err = members_check(&server->members, kind, r);
+        if (err == ETCD_OK)
+            members_change(server->backend, &server->members, kind, r);
+        return err;
+    }
     default: break;
     }
     return op_is_auth(kind) ? apply_auth(server, index, kind, request, out) : ETCD_INTERNAL;
@@ -68,6 +74,11 @@ static void after(struct etcd_server *server, enum op_kind kind, const ProtobufC
 {
     if (kind == OP_COMPACT)
         upkeep_compact(server, false);
+    if (kind == OP_MEMBER_UPDATE) {
+        cluster_know_peers(server);
+        if (out)
+            members_encode(&server->members, out, 2);
+    }
     if (kind == OP_LEASE_GRANT && out) {
         const Etcdserverpb__LeaseGrantRequest *grant = (const void *)request;
         struct mvcc_lease_info info = {0};

@@ -117,6 +117,7 @@ void images_install(struct etcd_server *server, const struct raft_snapshot *snap
     node->term_applied = false;
     atomic_store(&node->applied, snapshot->index);
     atomic_store(&server->upkeep.last_snapshot, snapshot->index);
+    cluster_note_conf(server);
     cluster_know_peers(server);
     char index[24];
     snprintf(index, sizeof index, "%llu", (unsigned long long)snapshot->index);

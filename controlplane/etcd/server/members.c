@@ -31,16 +31,26 @@ static uint64_t first_eight(const uint8_t digest[TLS_SHA1_BYTES])
 }
 
 /* SHA-1 over the sorted peer URLs and the cluster's token, as etcd makes ids. */
-static uint64_t member_id_of(struct member *member, const char *token)
+uint64_t member_id_of_urls(char *const *urls, size_t len, const char *token)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
-    qsort(member->peer_urls.items, member->peer_urls.len, sizeof(char *), order_strings);
-    for (size_t i = 0; i < member->peer_urls.len; i++)
-        kp_buf_puts(&text, member->peer_urls.items[i]);
+    char **sorted = kp_calloc(len + 1, sizeof(char *));
+    for (size_t i = 0; i < len; i++)
+        sorted[i] = urls[i];
+    qsort(sorted, len, sizeof(char *), order_strings);
+    for (size_t i = 0; i < len; i++)
+        kp_buf_puts(&text, sorted[i]);
+    free(sorted);
     kp_buf_puts(&text, token);
     uint8_t digest[TLS_SHA1_BYTES];
     tls_sha1(text.data, text.len, digest);
     return first_eight(digest);
+}
+
+static uint64_t member_id_of(struct member *member, const char *token)
+{
+    qsort(member->peer_urls.items, member->peer_urls.len, sizeof(char *), order_strings);
+    return member_id_of_urls(member->peer_urls.items, member->peer_urls.len, token);
 }
 
 static void member_done(struct member *member)
@@ -121,7 +131,7 @@ int members_from_config(const struct etcd_config *config, struct members *member
     return 0;
 }
 
-static void encode_member(const struct member *member, struct kp_buf *out)
+void member_encode(const struct member *member, struct kp_buf *out)
 {
     encode_number(out, 1, (int64_t)member->id);
     encode_string(out, 2, member->name);
@@ -135,7 +145,7 @@ static void encode_member(const struct member *member, struct kp_buf *out)
 static void store_member(struct backend *backend, const struct member *member)
 {
     KP_AUTO_BUF struct kp_buf record = {0};
-    encode_member(member, &record);
+    member_encode(member, &record);
     backend_put(backend, BACKEND_MEMBERS, &member->id, sizeof member->id, record.data, record.len);
 }
 
@@ -152,6 +162,18 @@ struct loading {
     bool bad;
 };
 
+void members_take(struct members *members, const Etcdserverpb__Member *record)
+{
+    struct member *member = members_add(members);
+    member->id = record->id;
+    member->name = kp_strdup(record->name);
+    member->learner = record->islearner;
+    for (size_t i = 0; i < record->n_peerurls; i++)
+        kp_strings_add(&member->peer_urls, record->peerurls[i]);
+    for (size_t i = 0; i < record->n_clienturls; i++)
+        kp_strings_add(&member->client_urls, record->clienturls[i]);
+}
+
 static bool load_one(void *ctx, struct kp_bytes key, struct kp_bytes value)
 {
     struct loading *loading = ctx;
@@ -160,14 +182,7 @@ static bool load_one(void *ctx, struct kp_bytes key, struct kp_bytes value)
         loading->bad = true;
         return false;
     }
-    struct member *member = members_add(loading->members);
-    member->id = record->id;
-    member->name = kp_strdup(record->name);
-    member->learner = record->islearner;
-    for (size_t i = 0; i < record->n_peerurls; i++)
-        kp_strings_add(&member->peer_urls, record->peerurls[i]);
-    for (size_t i = 0; i < record->n_clienturls; i++)
-        kp_strings_add(&member->client_urls, record->clienturls[i]);
+    members_take(loading->members, record);
     etcdserverpb__member__free_unpacked(record, NULL);
     return true;
 }
@@ -181,24 +196,132 @@ int members_load(struct backend *backend, struct members *members, struct kp_err
         return kp_wrap(error, "members");
     if (loading.bad)
         return kp_fail(error, KP_ECORRUPT, "members: a record is unreadable");
+    struct kp_bytes removed;
+    struct kp_error missing = {0};
+    int rc = backend_reader_get(reader, BACKEND_META, META_REMOVED, strlen(META_REMOVED), &removed, &missing);
+    if (rc < 0 && rc != KP_ENOTFOUND)
+        return kp_fail(error, rc, "removed members: %s", missing.message);
+    if (rc == 0) {
+        members->removed_len = removed.len / sizeof *members->removed;
+        members->removed = kp_malloc(removed.len + 1);
+        memcpy(members->removed, removed.data, members->removed_len * sizeof *members->removed);
+    }
     if (members->len)
         qsort(members->items, members->len, sizeof *members->items, order_members);
     return 0;
 }
 
-void members_set_attributes(struct backend *backend, struct members *members, const Etcdserverpb__Member *attributes)
+/* ---- changes ---- */
+
+static bool url_is_taken(const struct members *members, const Etcdserverpb__Member *change)
+{
+    for (size_t i = 0; i < members->len; i++)
+        for (size_t u = 0; members->items[i].id != change->id && u < members->items[i].peer_urls.len; u++)
+            for (size_t n = 0; n < change->n_peerurls; n++)
+                if (kp_streq(members->items[i].peer_urls.items[u], change->peerurls[n]))
+                    return true;
+    return false;
+}
+
+static bool was_removed(const struct members *members, uint64_t id)
+{
+    for (size_t i = 0; i < members->removed_len; i++)
+        if (members->removed[i] == id)
+            return true;
+    return false;
+}
+
+bool members_was_removed(struct members *members, uint64_t id)
 {
     pthread_mutex_lock(&members->mutex);
-    for (size_t i = 0; i < members->len; i++) {
-        struct member *member = &members->items[i];
-        if (member->id != attributes->id)
-            continue;
-        free(member->name);
-        member->name = kp_strdup(attributes->name);
-        kp_strings_done(&member->client_urls);
-        member->client_urls = (struct kp_strings){0};
-        for (size_t u = 0; u < attributes->n_clienturls; u++)
-            kp_strings_add(&member->client_urls, attributes->clienturls[u]);
+    bool removed = was_removed(members, id);
+    pthread_mutex_unlock(&members->mutex);
+    return removed;
+}
+
+static size_t count_learners(const struct members *members)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < members->len; i++)
+        len += members->items[i].learner;
+    return len;
+}
+
+static enum etcd_err check_add(const struct members *members, const struct member *found,
+                               const Etcdserverpb__Member *change)
+{
+    if (found || was_removed(members, change->id))
+        return ETCD_MEMBER_EXISTS;
+    if (url_is_taken(members, change))
+        return ETCD_PEER_URL_EXISTS;
+    if (change->islearner && count_learners(members) >= ETCD_LEARNERS_MAX)
+        return ETCD_TOO_MANY_LEARNERS;
+    return members->len >= RAFT_MEMBERS_MAX ? ETCD_MEMBER_NOT_ENOUGH_STARTED : ETCD_OK;
+}
+
+enum etcd_err members_check(struct members *members, enum op_kind kind, const Etcdserverpb__Member *change)
+{
+    pthread_mutex_lock(&members->mutex);
+    const struct member *found = members_find(members, change->id);
+    enum etcd_err err = found ? ETCD_OK : ETCD_MEMBER_NOT_FOUND;
+    if (kind == OP_MEMBER_ADD)
+        err = check_add(members, found, change);
+    else if (found && kind == OP_MEMBER_PROMOTE && !found->learner)
+        err = ETCD_MEMBER_NOT_LEARNER;
+    else if (found && kind == OP_MEMBER_UPDATE && url_is_taken(members, change))
+        err = ETCD_PEER_URL_EXISTS;
+    pthread_mutex_unlock(&members->mutex);
+    return err;
+}
+
+static void copy_urls(struct kp_strings *out, char *const *urls, size_t len)
+{
+    kp_strings_done(out);
+    *out = (struct kp_strings){0};
+    for (size_t i = 0; i < len; i++)
+        kp_strings_add(out, urls[i]);
+}
+
+static void remove_member(struct backend *backend, struct members *members, uint64_t id)
+{
+    for (size_t i = 0; i < members->len; i++)
+        if (members->items[i].id == id) {
+            member_done(&members->items[i]);
+            memmove(&members->items[i], &members->items[i + 1], (--members->len - i) * sizeof *members->items);
+            break;
+        }
+    backend_delete(backend, BACKEND_MEMBERS, &id, sizeof id);
+    members->removed = kp_realloc(members->removed, (members->removed_len + 1) * sizeof *members->removed);
+    members->removed[members->removed_len++] = id;
+    backend_put(backend, BACKEND_META, META_REMOVED, strlen(META_REMOVED), members->removed,
+                members->removed_len * sizeof *members->removed);
+}
+
+void members_change(struct backend *backend, struct members *members, enum op_kind kind,
+                    const Etcdserverpb__Member *change)
+{
+    pthread_mutex_lock(&members->mutex);
+    struct member *member = (struct member *)(uintptr_t)members_find(members, change->id);
+    if (kind == OP_MEMBER_REMOVE) {
+        remove_member(backend, members, change->id);
+    } else if (kind == OP_MEMBER_ADD) {
+        member = members_add(members);
+        member->id = change->id;
+        member->name = kp_strdup("");
+        member->learner = change->islearner;
+        copy_urls(&member->peer_urls, change->peerurls, change->n_peerurls);
+        store_member(backend, member);
+        qsort(members->items, members->len, sizeof *members->items, order_members);
+    } else if (member) {
+        if (kind == OP_MEMBER_PROMOTE)
+            member->learner = false;
+        if (kind == OP_MEMBER_UPDATE)
+            copy_urls(&member->peer_urls, change->peerurls, change->n_peerurls);
+        if (kind == OP_MEMBER_ATTRIBUTES) {
+            free(member->name);
+            member->name = kp_strdup(change->name);
+            copy_urls(&member->client_urls, change->clienturls, change->n_clienturls);
+        }
         store_member(backend, member);
     }
     pthread_mutex_unlock(&members->mutex);
@@ -209,7 +332,7 @@ void members_encode(struct members *members, struct kp_buf *out, unsigned field)
     pthread_mutex_lock(&members->mutex);
     for (size_t i = 0; i < members->len; i++) {
         size_t begin = encode_begin(out, field);
-        encode_member(&members->items[i], out);
+        member_encode(&members->items[i], out);
         encode_end(out, begin);
     }
     pthread_mutex_unlock(&members->mutex);
@@ -229,7 +352,9 @@ void members_replace(struct members *members, struct members *by)
     members_done(members);
     members->items = KP_TAKE(by->items);
     members->len = by->len;
-    by->len = 0;
+    members->removed = KP_TAKE(by->removed);
+    members->removed_len = by->removed_len;
+    by->len = by->removed_len = 0;
     pthread_mutex_unlock(&members->mutex);
 }
 
@@ -238,6 +363,8 @@ void members_done(struct members *members)
     for (size_t i = 0; i < members->len; i++)
         member_done(&members->items[i]);
     free(members->items);
+    free(members->removed);
     members->items = NULL;
-    members->len = 0;
+    members->removed = NULL;
+    members->len = members->removed_len = 0;
 }

@@ -342,6 +342,8 @@ void node_turn(struct etcd_server *server)
     }
     expire(server, work.stopping);
     serve_reads(server, work.stopping);
+    if (node->removing && !atomic_load(&node->is_leader)) /* a leader that is removed tells the others first */
+        atomic_store(&server->removed, true);
 }
 
 static void *node_main(void *arg)

@@ -68,29 +68,19 @@ static void apply_normal(struct etcd_server *server, const struct raft_entry *en
 
 static void apply_conf_change(struct etcd_server *server, const struct raft_entry *entry)
 {
-    struct node *node = &server->node;
-    struct raft_conf_change change;
-    struct raft_conf_state conf;
+    struct raft_conf_change change = {0};
     struct kp_error error = {0};
-    bool changed = raft_conf_change_decode(entry->data, &change, &error) == 0 &&
-                   raft_apply_conf_change(node->raft, &change, &conf, &error) == 0;
-    backend_write_lock(server->backend);
-    if (changed) {
-        KP_AUTO_BUF struct kp_buf bytes = {0};
-        raft_conf_state_encode(&bytes, &conf);
-        backend_put(server->backend, BACKEND_META, META_CONF, strlen(META_CONF), bytes.data, bytes.len);
-        node->conf = conf;
-        node->conf_index = entry->index;
-    }
-    backend_set_consistent_index(server->backend, entry->index, entry->term);
-    backend_write_unlock(server->backend);
-    if (!changed)
-        kp_warn("membership change refused", "err", error.message, NULL);
+    if (raft_conf_change_decode(entry->data, &change, &error) < 0)
+        server_die(server, "apply the log", &error);
+    cluster_apply(server, entry, &change);
 }
 
 void node_apply(struct etcd_server *server, const struct raft_ready *ready)
 {
     struct node *node = &server->node;
+    if (!ready->committed_len)
+        return;
+    answers_hold(&server->answers);
     for (size_t i = 0; i < ready->committed_len; i++) {
         const struct raft_entry *entry = &ready->committed[i];
         if (entry->type == RAFT_ENTRY_CONF_CHANGE)
@@ -100,4 +90,5 @@ void node_apply(struct etcd_server *server, const struct raft_ready *ready)
         atomic_store(&node->applied, entry->index);
         node->term_applied |= entry->term == ready->term;
     }
+    answers_release(&server->answers);
 }

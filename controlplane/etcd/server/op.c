@@ -45,6 +45,13 @@ void op_init_as(struct etcd_server *server, struct op *op, enum op_kind kind, co
         memcpy(data + ENTRY_HEADER_AS, who->user, user_len);
     }
     protobuf_c_message_pack(request, data + header);
+    const Etcdserverpb__Member *member = (const void *)request;
+    if (kind == OP_MEMBER_ADD || kind == OP_MEMBER_REMOVE || kind == OP_MEMBER_PROMOTE) {
+        op->change_id = member->id;
+        op->change = kind == OP_MEMBER_REMOVE                       ? RAFT_REMOVE
+                     : kind == OP_MEMBER_ADD && member->islearner ? RAFT_ADD_LEARNER
+                                                                    : RAFT_ADD_VOTER;
+    }
 }
 
 /* What the member itself asks for - ends of leases, alarms - is permitted whatever users there are. */

@@ -1,6 +1,6 @@
 /* The transport to the other members: what arrives is handed to the member, and what it asks of them is sent. */
 #include "controlplane/etcd/peer/peer.h"
-#include "controlplane/etcd/server/node_internal.h"
+#include "controlplane/etcd/server/rpc_internal.h"
 
 static void on_message(void *ctx, struct raft_message *message) { server_receive(ctx, message); }
 
@@ -29,23 +29,14 @@ static int on_get(void *ctx, const char *path, const char **ret_content_type, st
     return server_get(ctx, path, ret_content_type, out, error);
 }
 
-struct peer_tls_files peers_tls(const struct etcd_config *config)
-{
-    const struct etcd_tls_files *files = &config->peer_tls;
-    return (struct peer_tls_files){.cert_file = files->cert_file,
-                                   .key_file = files->key_file,
-                                   .trusted_ca_file = kp_empty(files->trusted_ca_file) ? NULL : files->trusted_ca_file,
-                                   .client_cert_auth = files->client_cert_auth,
-                                   .allowed_cn = config->peer_allowed_cn,
-                                   .allowed_hostname = config->peer_allowed_hostname};
-}
-
 int peers_start(struct etcd_server *server, struct kp_error *error)
 {
+    struct peer_tls_files tls;
+    server_peer_tls(&server->config.peer_tls, &tls);
     struct peer_config config = {.cluster_id = server->cluster_id,
                                  .member_id = server->member_id,
                                  .listen_urls = server->config.listen_peer_urls,
-                                 .tls = peers_tls(&server->config),
+                                 .tls = tls,
                                  .events = {.ctx = server,
                                             .message = on_message,
                                             .snapshot_begin = on_snapshot_begin,

@@ -59,6 +59,19 @@ int server_get(struct etcd_server *server, const char *path, const char **ret_co
         write_members(server, out);
         return 0;
     }
+    if (kp_streq(path, ETCD_PATH_MEMBERS)) {
+        *ret_content_type = "application/octet-stream";
+        members_encode(&server->members, out, 2);
+        return 0;
+    }
+    if (kp_streq(path, ETCD_PATH_REMOVED)) {
+        *ret_content_type = "text/plain";
+        pthread_mutex_lock(&server->members.mutex);
+        for (size_t i = 0; i < server->members.removed_len; i++)
+            kp_buf_printf(out, "%016llx\n", (unsigned long long)server->members.removed[i]);
+        pthread_mutex_unlock(&server->members.mutex);
+        return 0;
+    }
     if (kp_streq(path, "/version")) {
         health_version(server, out);
         return 0;
@@ -69,5 +82,9 @@ int server_get(struct etcd_server *server, const char *path, const char **ret_co
 int server_question(struct etcd_server *server, const char *what, struct kp_bytes question, struct kp_buf *out,
                     struct kp_error *error)
 {
+    if (kp_streq(what, "member"))
+        return cluster_answer_change(server, question, out, error);
+    if (kp_streq(what, "lease"))
+        return lease_answer(server, question, out, error);
     return kp_fail(error, KP_ENOTFOUND, "no answer to \"%s\"", what);
 }

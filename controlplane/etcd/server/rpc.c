@@ -129,6 +129,7 @@ int rpc_start(struct etcd_server *server, struct kp_error *error)
     rpc->pool = pool_new("etcd-rpc", RPC_POOL_THREADS, RPC_POOL_QUEUE);
     if (loop_start(rpc->loop, "etcd-net", error) < 0)
         return error->code;
+    answers_open(&server->answers, rpc->loop);
     loop_call(rpc->loop, start_timer, server);
     int rc = listen_all(server, server->config.listen_client_urls, listen_grpc, error);
     if (rc == 0)
@@ -150,6 +151,7 @@ void rpc_stop(struct etcd_server *server)
     for (size_t i = 0; i < rpc->http_len; i++)
         http_server_free(rpc->http[i]);
     pool_free(rpc->pool);
+    answers_close(&server->answers);
     loop_call(rpc->loop, stop_timer, server);
     loop_stop(rpc->loop);
     loop_join(rpc->loop);

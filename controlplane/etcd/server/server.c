@@ -95,6 +95,7 @@ void server_close(struct etcd_server *server)
     upkeep_stop(server);
     node_stop(server);
     storage_close(server);
+    answers_done(&server->answers);
     free(server);
 }
 

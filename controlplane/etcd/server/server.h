@@ -46,7 +46,7 @@ struct etcd_config {
     const char *auth_token;   /* "simple" (also NULL) or "jwt,..." */
     int64_t auth_token_ttl_s; /* of a simple token; 0: the default */
     int64_t bcrypt_cost;      /* 0: the default */
-    const char *peer_allowed_cn, *peer_allowed_hostname; /* NULL: any that the CA signed */
+    bool strict_reconfig; /* refuse changes of members that would endanger the quorum */
     const struct etcd_world *world; /* step.h; NULL: the real one */
 };
 

@@ -33,7 +33,11 @@ enum op_kind {
     OP_LEASE_GRANT,
     OP_LEASE_REVOKE,
     OP_ALARM,
-    OP_MEMBER_ATTRIBUTES,
+    OP_MEMBER_ATTRIBUTES, /* the four of members: a Member */
+    OP_MEMBER_ADD,        /* these three change the configuration, by op_propose_change */
+    OP_MEMBER_REMOVE,
+    OP_MEMBER_PROMOTE,
+    OP_MEMBER_UPDATE, /* its peer URLs */
     /* users and roles */
     OP_AUTHENTICATE = 32, /* AuthenticateRequest; in the password's place is the token's random part */
     OP_AUTH_ENABLE,
@@ -136,13 +140,23 @@ struct members {
     pthread_mutex_t mutex;
     struct member *items; /* by id */
     size_t len;
+    uint64_t *removed; /* ids that must not come back */
+    size_t removed_len;
 };
 /* Computes ids as etcd does and finds who we are. */
 int members_from_config(const struct etcd_config *config, struct members *members, uint64_t *ret_cluster_id,
                         uint64_t *ret_member_id, struct kp_error *error) KP_NODISCARD;
 int members_load(struct backend *backend, struct members *members, struct kp_error *error) KP_NODISCARD;
 void members_store(struct backend *backend, struct members *members); /* under the write lock */
-void members_set_attributes(struct backend *backend, struct members *members, const Etcdserverpb__Member *attributes);
+/* Would the change be allowed? The same on every member at the same log index. */
+enum etcd_err members_check(struct members *members, enum op_kind kind, const Etcdserverpb__Member *change);
+/* One of OP_MEMBER_*, under the write lock and in the database too. */
+void members_change(struct backend *backend, struct members *members, enum op_kind kind,
+                    const Etcdserverpb__Member *change);
+bool members_was_removed(struct members *members, uint64_t id);
+void members_take(struct members *members, const Etcdserverpb__Member *record); /* adds a copy */
+void member_encode(const struct member *member, struct kp_buf *out);
+uint64_t member_id_of_urls(char *const *urls, size_t len, const char *token); /* sorts a copy */
 const struct member *members_find(const struct members *members, uint64_t id); /* under the mutex; NULL */
 void members_encode(struct members *members, struct kp_buf *out, unsigned field);
 void members_replace(struct members *members, struct members *by); /* takes over what by holds */
@@ -152,12 +166,40 @@ void split_urls(const char *list, struct kp_strings *out);
 /* ---- cluster.c: who the other members are, and changes of that ---- */
 bool cluster_is_alone(struct etcd_server *server); /* this member is the whole configuration */
 void cluster_done(struct etcd_server *server);
+/* Applies an entry that changes the membership, and answers who asked for it here. On the raft thread. */
+void cluster_apply(struct etcd_server *server, const struct raft_entry *entry, const struct raft_conf_change *change);
+/* What etcd checks before it proposes, on the leader; then proposes and waits. *ret_response as of op_run. */
+enum etcd_err cluster_change(struct etcd_server *server, enum op_kind kind, const Etcdserverpb__Member *change,
+                             struct kp_blob **ret_response);
+/* On any member: the leader does it. */
+enum etcd_err cluster_change_anywhere(struct etcd_server *server, enum op_kind kind, const Etcdserverpb__Member *change,
+                                      struct kp_blob **ret_response);
+/* Asks the leader, waiting for one; ETCD_NO_LEADER, ETCD_TIMEOUT. *ret_self: this member leads, nobody was asked. */
+enum etcd_err cluster_ask_leader(struct etcd_server *server, const char *what, struct kp_bytes question,
+                                 struct kp_buf *ret_answer, bool *ret_self);
+/* Learns ids and members of a running cluster from the peers in --initial-cluster. */
+int cluster_join(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+/* A member that lost its data must not begin anew as if nothing had been. */
+int cluster_check_new(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
+void cluster_stop_if_removed(struct etcd_server *server);
+#define ETCD_PATH_MEMBERS "/kprov/members" /* a MemberListResponse without header */
+#define ETCD_PATH_REMOVED "/kprov/removed" /* ids in hexadecimal, a line each */
+void cluster_note_conf(struct etcd_server *server); /* node->conf changed */
+enum etcd_err cluster_check_change(struct etcd_server *server, enum op_kind kind, const Etcdserverpb__Member *change);
+int cluster_answer_change(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error);
+void cluster_look_if_removed(struct etcd_server *server); /* a while without a leader: asks the others why */
 void cluster_know_peers(struct etcd_server *server); /* the transport sends to those in the table, and nobody else */
+
+/* ---- lease_leader.c ---- */
+int lease_answer(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error);
+/* Wait; not on a loop's thread. A TTL of 0: there is no such lease. */
+enum etcd_err lease_renew_anywhere(struct etcd_server *server, int64_t id, int64_t *ret_ttl_s);
+enum etcd_err lease_remaining_anywhere(struct etcd_server *server, int64_t id, bool *ret_found, int64_t *ret_granted_s,
+                                       int64_t *ret_remaining_s);
 
 /* ---- peers.c: the transport of a member that is no stepped one ---- */
 int peers_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
 void peers_stop(struct etcd_server *server);
-struct peer_tls_files peers_tls(const struct etcd_config *config);
 int peers_ask(struct etcd_server *server, uint64_t id, const char *what, struct kp_bytes question, int64_t timeout_ms,
               struct kp_buf *ret_answer, struct kp_error *error) KP_NODISCARD;
 
@@ -228,6 +270,7 @@ struct node {
     int64_t next_tick_ms, next_expiry_ms;
     struct raft_conf_state conf;
     uint64_t conf_index; /* where the configuration last changed */
+    bool removing;       /* our removal is applied; we may still lead to tell the others */
     bool term_applied;   /* an entry of the current term is applied, so all before it are */
 
     _Atomic size_t waiting; /* proposals and reads */
@@ -247,6 +290,8 @@ enum etcd_err node_wait_read(struct etcd_server *server);
 int64_t request_timeout_ms(const struct etcd_server *server);
 
 /* ---- storage.c ---- */
+#define META_REMOVED "members_removed"
+#define ETCD_LEARNERS_MAX 1 /* etcd's default */
 #define META_CONF "conf_state"
 #define META_INSTALLED "installed_index" /* of the image that the database came as */
 int storage_open(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
@@ -273,7 +318,8 @@ struct upkeep {
     pthread_mutex_t mutex;
     pthread_cond_t wake_watch, wake, wake_image, compacted;
     struct image_request *images; /* to be made */
-    int64_t next_publish_ms;
+    int64_t next_publish_ms, leader_seen_ms;
+    bool told_removed;
     _Atomic bool publishing, published;
     _Atomic bool compaction_proposed; /* and not applied yet */
     bool lag, compact, compacting, stopping;
@@ -287,6 +333,27 @@ void upkeep_init(struct etcd_server *server);
 int upkeep_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
 void upkeep_stop(struct etcd_server *server); /* accepts what was only initialised */
 void upkeep_compact(struct etcd_server *server, bool wait); /* a compaction was marked */
+
+/* ---- answers.c: finished calls on their way to the loop that sends them ---- */
+struct loop;
+struct answer {
+    void (*fn)(struct answer *answer); /* on the loop; owns what it is part of */
+    struct answer *next;
+};
+struct answers {
+    pthread_mutex_t mutex;
+    struct loop *loop; /* NULL: closed */
+    struct answer *first, **last;
+    bool held, posted;
+    _Atomic bool opened;
+};
+void answers_open(struct answers *answers, struct loop *loop);
+void answers_close(struct answers *answers); /* before the loop goes; what comes later runs where it is added */
+void answers_done(struct answers *answers);
+void answers_add(struct answers *answers, struct answer *answer); /* any thread */
+/* The raft thread's: between the two nothing is sent, then all of it. */
+void answers_hold(struct answers *answers);
+void answers_release(struct answers *answers);
 
 /* ---- the member ---- */
 struct rpc_server;
@@ -302,12 +369,14 @@ struct etcd_server {
     struct node node;
     struct upkeep upkeep;
     struct rpc_server *rpc;
+    struct answers answers;
     struct peer_transport *transport; /* NULL for a stepped member */
     struct known_peer {
         uint64_t id;
         char *urls;
     } *known; /* to the transport */
     size_t known_len;
+    _Atomic bool learner;
     _Atomic bool removed; /* from the cluster */
     _Atomic uint64_t next_op_id;
 };

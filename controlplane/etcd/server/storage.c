@@ -71,11 +71,16 @@ static int load_conf(struct etcd_server *server, struct raft_conf_state *conf, s
 static int first_start(struct etcd_server *server, const struct wal_config *wal_config, struct raft_config *raft,
                        struct kp_error *error)
 {
+    bool joins = kp_streq(server->config.initial_cluster_state, "existing");
     members_done(&server->members);
-    int rc = members_from_config(&server->config, &server->members, &server->cluster_id, &server->member_id, error);
+    int rc = joins ? cluster_join(server, error)
+                   : members_from_config(&server->config, &server->members, &server->cluster_id, &server->member_id, error);
+    if (rc == 0 && !joins)
+        rc = cluster_check_new(server, error);
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < server->members.len; i++)
+    /* Whoever joins gets its configuration with the leader's first snapshot. */
+    for (size_t i = 0; !joins && i < server->members.len; i++)
         raft_id_set_add(&raft->conf.voters, server->members.items[i].id);
     KP_AUTO_BUF struct kp_buf conf = {0};
     raft_conf_state_encode(&conf, &raft->conf);
@@ -206,7 +211,9 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
         atomic_store(&node->applied, raft.applied);
         atomic_store(&node->term, raft.hard_state.term);
         atomic_store(&server->upkeep.last_snapshot, raft.snapshot_index);
-        rc = raft_new(&raft, &node->raft, error);
+        cluster_note_conf(server);
+        rc = node->removing ? kp_fail(error, KP_ECONFLICT, "the member has been permanently removed from the cluster")
+                            : raft_new(&raft, &node->raft, error);
     }
     wal_replay_done(&replay);
     return rc;

@@ -293,6 +293,8 @@ void server_upkeep_turn(struct etcd_server *server)
     if (compact)
         compact_all(server);
     publish_if_due(server);
+    cluster_look_if_removed(server);
+    cluster_stop_if_removed(server);
     expire_leases(server);
     snapshot_if_due(server);
     auto_compact(server);
