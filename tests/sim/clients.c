@@ -66,7 +66,11 @@ static bool outcome_is_known(enum etcd_err err)
 {
     switch (err) {
     case ETCD_TIMEOUT:
+    case ETCD_TIMEOUT_LEADER_FAILED:
+    case ETCD_TIMEOUT_CONNECTION_LOST:
+    case ETCD_TIMEOUT_APPLIED_INDEX:
     case ETCD_STOPPED:
+    case ETCD_INTERNAL:
     case ETCD_LEADER_CHANGED: return false;
     default: return true;
     }
@@ -348,12 +352,7 @@ static void serve(void *arg)
     struct call *call = arg;
     struct etcd_server *server = call->member->server;
     if (call->asked.kind == HISTORY_KEEPALIVE) {
-        if (!atomic_load(&server->node.is_leader)) {
-            call->err = ETCD_NO_LEADER;
-            return;
-        }
-        if (mvcc_lease_renew(server->mvcc, call->asked.lease, kp_mono_ms(), &call->ttl_s) != MVCC_OK)
-            call->ttl_s = 0;
+        call->err = lease_renew_anywhere(server, call->asked.lease, &call->ttl_s);
         call->revision = mvcc_revision(server->mvcc);
         return;
     }
@@ -559,9 +558,6 @@ static void ask_lease(struct call *call)
         counters.lease_revokes++;
         return;
     }
-    struct sim_member *leader = member_leader();
-    if (leader)
-        call->member = leader;
     call->asked = (struct history_op){.kind = HISTORY_KEEPALIVE, .lease = lease};
     counters.lease_keepalives++;
 }

@@ -38,6 +38,11 @@ _Noreturn void guard_crash(void) { land(GUARD_CRASHED); }
 enum guard_end guard_run(struct guard_owner *owner, void (*fn)(void *arg), void *arg)
 {
     KP_ASSERT(!current);
+    /* One member asks another: the asker's turn goes on after the answer. */
+    struct guard_owner *const outer = libc_current();
+    bool outer_pending = crash_pending;
+    jmp_buf outer_landing;
+    memcpy(outer_landing, landing, sizeof landing);
     crash_pending = false;
     landed = GUARD_RETURNED;
     if (setjmp(landing) == 0) {
@@ -45,9 +50,13 @@ enum guard_end guard_run(struct guard_owner *owner, void (*fn)(void *arg), void 
         libc_owner(owner);
         fn(arg);
     }
+    enum guard_end end = landed == GUARD_RETURNED && crash_pending ? GUARD_CRASHED : landed;
+    memcpy(landing, outer_landing, sizeof landing);
+    landed = GUARD_RETURNED;
+    crash_pending = outer_pending;
     current = NULL;
-    libc_owner(NULL);
-    return landed == GUARD_RETURNED && crash_pending ? GUARD_CRASHED : landed;
+    libc_owner(outer);
+    return end;
 }
 
 bool guard_count_io(struct guard_owner *owner)

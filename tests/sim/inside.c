@@ -223,11 +223,18 @@ void inside_started(struct sim_member *member)
     inside_check(member);
 }
 
+static void count_snapshots(struct sim_member *member)
+{
+    uint64_t index = member->server->node.raft->log.snapshot_index;
+    counters.snapshots_installed += index > member->inside->commit && member->inside->commit;
+}
+
 void inside_check(struct sim_member *member)
 {
     if (!member->server || !member->inside)
         return;
     const struct raft *raft = member->server->node.raft;
+    count_snapshots(member);
     check_log(member, &raft->log);
     check_commit(member, &raft->log);
     check_leader(member, raft);

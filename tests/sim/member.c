@@ -70,7 +70,8 @@ void member_set_cluster(struct sim_member *member, const char *initial_cluster)
 
 static void make_config(struct sim_member *member)
 {
-    member->hooks = (struct etcd_world){.stepped = true, .send = net_send, .send_snapshot = net_send_snapshot, .die = guard_die};
+    member->hooks = (struct etcd_world){.stepped = true, .send = net_send, .send_snapshot = net_send_snapshot, .die = guard_die,
+                                         .get = net_get, .ask = net_ask};
     member->config = (struct etcd_config){
         .name = member->name,
         .data_dir = member->data_dir,
@@ -87,6 +88,7 @@ static void make_config(struct sim_member *member)
         .backend_batch_interval_ms = world.plan.batch_interval_ms,
         .txn_ops_max = 128,
         .request_bytes_max = ETCD_REQUEST_BYTES_MAX_DEFAULT,
+        .strict_reconfig = world.plan.strict_reconfig,
         .quota_backend_bytes = (int64_t)64 << 20,
         .watch_progress_interval_ms = 60000,
         .world = &member->hooks,
@@ -119,7 +121,7 @@ static void after_end(struct sim_member *member, enum guard_end end)
     if (end == GUARD_DIED) {
         counters.deaths++;
         if (!member->owner.excused && !member->owner.rotten)
-            sim_fail("sim", "%s ended itself without a reason: %s", member->name, member->owner.death);
+            sim_fail("refusal", "%s ended itself without a reason: %s", member->name, member->owner.death);
         sim_trace("%s ended itself: %s", member->name, member->owner.death);
         how = DISK_KILL;
     }
@@ -147,7 +149,17 @@ bool member_call(struct sim_member *member, void (*fn)(void *arg), void *arg)
 /* ---- turns ---- */
 
 static void turn_of(void *arg) { server_turn(((struct sim_member *)arg)->server); }
-static void upkeep_of(void *arg) { server_upkeep_turn(((struct sim_member *)arg)->server); }
+
+/* What the member does with ETCD_CATCH_UP_ENTRIES, thousands of them: here so few that followers need images. */
+static void upkeep_of(void *arg)
+{
+    struct etcd_server *server = ((struct sim_member *)arg)->server;
+    server_upkeep_turn(server);
+    uint64_t cut = atomic_load(&server->upkeep.last_snapshot);
+    if (cut > world.plan.catch_up && raft_last_index(server->node.raft) >= cut)
+        raft_compact(server->node.raft, cut - world.plan.catch_up);
+}
+
 static void commit_of(void *arg) { server_commit_turn(((struct sim_member *)arg)->server); }
 
 static void turn(void *arg, uint64_t tag)
@@ -245,9 +257,12 @@ static void refused(struct sim_member *member, const struct kp_error *error)
         member->refused = true;
         return;
     }
-    if (!member->owner.excused && !world.healing && !member->disk->faults.full)
-        sim_fail("sim", "%s does not start though nothing happened to its disk: %s", member->name, error->message);
-    if (++member->failed_starts > STARTS_FAILED_MAX || (world.healing && member->failed_starts > 3))
+    bool joining = member->joins && !member->began;
+    if (joining)
+        operator_refresh(member);
+    if (!member->owner.excused && !joining)
+        sim_fail("refusal", "%s does not start though nothing happened to its disk: %s", member->name, error->message);
+    if (++member->failed_starts > STARTS_FAILED_MAX && !joining)
         sim_fail("liveness", "%s does not start any more: %s", member->name, error->message);
     member_restart_in(member, rng_between(&world.random, 100, 2000) * SIM_MS);
 }
@@ -285,6 +300,7 @@ void member_start(struct sim_member *member)
     const struct disk_faults *faults = &member->disk->faults;
     member->owner.excused = faults->full || faults->sync_error_ppm || faults->write_error_ppm;
     member->failed_starts = 0;
+    member->began = true;
     member->owner.busy_ns = 0;
     counters.restarts++;
     member->server = opening.server;

@@ -26,7 +26,9 @@ void plan_make(void)
     p->maintenance_weight = weight(random, 3);
     p->fault_interval_ms = rng_between(random, 200, 3000);
     p->snapshot_count = rng_between(random, 10, 300);
+    p->catch_up = rng_below(random, 40);
     p->batch_interval_ms = rng_between(random, 20, 1000);
+    p->strict_reconfig = rng_below(random, 2);
     p->segment_bytes = (size_t)rng_between(random, 8, 256) << 10;
     world.net.loss_per_mille = weight(random, 100);
     world.net.double_per_mille = weight(random, 50);
@@ -203,7 +205,7 @@ void nemesis_heal(void)
         member->owner.crash_at_io = member->owner.crash_at_alloc = 0;
         if (member->rot_is_due) /* spared */
             member->rot_is_due = false;
-        if (member->state == MEMBER_DOWN && !member->refused)
+        if (member->state == MEMBER_DOWN && !member->refused && !member->waits)
             member_restart_in(member, (int64_t)rng_below(&world.random, 100) * SIM_MS);
         member_turn_in(member, 1);
     }

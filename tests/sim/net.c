@@ -196,6 +196,81 @@ void net_send_snapshot(void *ctx, struct etcd_server *server, struct raft_messag
     guard_enter(owner);
 }
 
+/* ---- questions: answered at once or not at all ---- */
+
+struct question {
+    struct sim_member *to;
+    const char *what; /* NULL: a get of path */
+    const char *path;
+    struct kp_bytes bytes;
+    struct kp_buf *answer;
+    int rc;
+    struct kp_error error;
+};
+
+static void answer(void *arg)
+{
+    struct question *q = arg;
+    const char *type;
+    q->rc = q->what ? server_question(q->to->server, q->what, q->bytes, q->answer, &q->error)
+                    : server_get(q->to->server, q->path, &type, q->answer, &q->error);
+}
+
+static struct sim_member *owner_of(const struct guard_owner *owner)
+{
+    for (size_t i = 0; i < world.members_len; i++)
+        if (&world.members[i].owner == owner)
+            return &world.members[i];
+    return NULL;
+}
+
+static int put_question(struct sim_member *from, struct question *q, struct kp_error *error)
+{
+    struct sim_member *to = q->to;
+    if (!member_is_up(to) || sim_now_ns < to->busy_until_ns || world.cut[from->slot][to->slot] ||
+        rng_per_mille(&world.random, world.net.loss_per_mille))
+        return kp_fail(error, KP_EUNAVAILABLE, "%s is not reached", to->name);
+    if (!member_call(to, answer, q) || world.cut[to->slot][from->slot] ||
+        rng_per_mille(&world.random, world.net.loss_per_mille)) {
+        q->answer->len = 0;
+        return kp_fail(error, KP_EUNAVAILABLE, "the answer of %s is lost", to->name);
+    }
+    member_turn_in(to, SIM_MS);
+    if (q->rc < 0 && error)
+        *error = q->error;
+    return q->rc;
+}
+
+int net_get(void *ctx, const char *urls, const char *path, struct kp_buf *ret_body, uint64_t *ret_cluster_id,
+            struct kp_error *error)
+{
+    struct guard_owner *owner = guard_leave();
+    struct sim_member *from = owner_of(owner);
+    int rc = kp_fail(error, KP_EUNAVAILABLE, "nobody of %s answers", urls);
+    for (size_t i = 0; rc < 0 && i < world.members_len; i++) {
+        struct sim_member *to = &world.members[i];
+        const char *at = strstr(urls, to->url);
+        if (to == from || !at || (at[strlen(to->url)] && at[strlen(to->url)] != ','))
+            continue;
+        struct question q = {.to = to, .path = path, .answer = ret_body};
+        rc = put_question(from, &q, error);
+        if (rc == 0)
+            *ret_cluster_id = to->server->cluster_id;
+    }
+    guard_enter(owner);
+    return rc;
+}
+
+int net_ask(void *ctx, struct etcd_server *server, uint64_t to, const char *what, struct kp_bytes question,
+            struct kp_buf *ret_answer, struct kp_error *error)
+{
+    struct guard_owner *owner = guard_leave();
+    struct question q = {.to = member_by_id(to), .what = what, .bytes = question, .answer = ret_answer};
+    int rc = q.to ? put_question(owner_of(owner), &q, error) : kp_fail(error, KP_EUNAVAILABLE, "nobody has this id");
+    guard_enter(owner);
+    return rc;
+}
+
 void net_heal(void)
 {
     memset(world.cut, 0, sizeof world.cut);

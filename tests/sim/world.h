@@ -46,7 +46,10 @@ struct sim_member {
     uint64_t incarnation;       /* grows with every start */
     int64_t turn_at_ns;         /* of the turn that is scheduled; 0: none */
     int64_t busy_until_ns;      /* its disk is slow, or it is paused */
+    bool began;                 /* it was up once */
+    bool waits;                 /* it is to be added, and starts when it is */
     bool removed;               /* an operator took it out of the cluster */
+    bool replaced;              /* for its damage */
     bool refused;               /* does not start: it says that its disk is damaged */
     bool rot_is_due;            /* a bit is to flip before it starts again */
     unsigned failed_starts;
@@ -74,7 +77,9 @@ struct world {
             clock_weight, transfer_weight, maintenance_weight;
         int64_t fault_interval_ms;
         int64_t snapshot_count, batch_interval_ms;
+        uint64_t catch_up; /* entries kept in memory behind a snapshot */
         size_t segment_bytes;
+        bool strict_reconfig;
     } plan;
 };
 extern struct world world;
@@ -98,6 +103,11 @@ void member_restart_in(struct sim_member *member, int64_t delay_ns);
 /* net.c */
 void net_send(void *ctx, struct etcd_server *server, struct raft_message *message);
 void net_send_snapshot(void *ctx, struct etcd_server *server, struct raft_message *message, const char *path);
+/* What a member asks of others before it has a log, and of its leader. */
+int net_get(void *ctx, const char *urls, const char *path, struct kp_buf *ret_body, uint64_t *ret_cluster_id,
+            struct kp_error *error);
+int net_ask(void *ctx, struct etcd_server *server, uint64_t to, const char *what, struct kp_bytes question,
+            struct kp_buf *ret_answer, struct kp_error *error);
 void net_heal(void);
 
 /* inside.c: raft's own promises, read from the members' real state */
@@ -120,6 +130,8 @@ bool watchers_reached(int64_t revision);
 void operator_change(void);
 void operator_transfer(void);
 void operator_maintain(void);
+/* A member that does not get into the cluster is told anew who that is. */
+void operator_refresh(struct sim_member *member);
 /* Replaces what cannot come back; true when the cluster is as it should be. */
 bool operator_heal(void);
 
