@@ -115,7 +115,8 @@ struct mvcc_key *index_insert(struct mvcc_index *index, struct kp_bytes key)
     made->revisions = &made->first;
     made->cap = 1;
     made->key_len = (uint32_t)key.len;
-    memcpy(made->key, key.data, key.len);
+    if (key.len)
+        memcpy(made->key, key.data, key.len);
     memmove(chunk->keys + position.slot + 1, chunk->keys + position.slot,
             (chunk->count - position.slot) * sizeof *chunk->keys);
     chunk->keys[position.slot] = made;
