@@ -17,10 +17,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
-static bool is_local(const struct server_conn *conn)
-{
-    return kp_streq(transport_peer(conn->transport), "unix");
-}
+/* gRPC clients of older versions send a unix socket's path, or without TLS a whole URL, as :authority. */
+static bool is_plain(const struct server_conn *conn) { return !transport_is_tls(conn->transport); }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *user_data)
@@ -30,7 +28,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     (void)flags;
     if (!ex || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0; /* trailers of requests are not used */
-    if (is_local(conn) && (!nghttp2_check_header_name(name, name_len) || !nghttp2_check_header_value(value, value_len))) {
+    if (is_plain(conn) && (!nghttp2_check_header_name(name, name_len) || !nghttp2_check_header_value(value, value_len))) {
         ex->h2_bad = "the request head has characters that are not allowed";
         return 0;
     }
@@ -282,8 +280,8 @@ int h2_conn_start(struct server_conn *conn)
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1); /* kept for priorities only, which nobody uses */
-    /* gRPC clients of older versions send a unix socket's path as :authority, which the strict rules refuse. */
-    if (is_local(conn))
+    /* The strict rules refuse such an authority. */
+    if (is_plain(conn))
         nghttp2_option_set_no_http_messaging(option, 1);
     KP_ASSERT(nghttp2_session_server_new2(&conn->session, callbacks, conn, option) == 0);
     nghttp2_session_callbacks_del(callbacks);
