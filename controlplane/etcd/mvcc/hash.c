@@ -147,7 +147,7 @@ enum mvcc_result mvcc_hash_kv(struct mvcc *mvcc, int64_t revision, uint32_t *ret
     if (result == MVCC_OK) {
         h.revision = revision > 0 ? revision : mvcc->revision;
         h.mark = mvcc->compact_revision;
-        if (collect_kept(mvcc, &h, h.revision) == 0)
+        if (h.mark > 0 && collect_kept(mvcc, &h, h.revision) == 0)
             collect_kept(mvcc, &h, h.mark);
         backend_pending_scan(mvcc->backend, 0, collect_late, &h);
     }

@@ -126,7 +126,8 @@ enum mvcc_result mvcc_compact(struct mvcc *mvcc, int64_t revision);
 /* Removes what a marked compaction makes superfluous, a bounded part at a time, taking the write lock; true while
    there is more. Any one thread. */
 bool mvcc_compact_step(struct mvcc *mvcc);
-/* CRC-32C over what is live from the compaction mark up to revision (0: newest), the same on all members. */
+/* Stock etcd's hash (hash.c says of what) up to revision (0: newest): the same on all members, and on a stock etcd with the
+   same history. The read lock is held for a walk of the index when something was ever compacted. */
 enum mvcc_result mvcc_hash_kv(struct mvcc *mvcc, int64_t revision, uint32_t *ret_hash, int64_t *ret_compact_revision,
                               int64_t *ret_revision, struct kp_error *error) KP_NODISCARD;
 

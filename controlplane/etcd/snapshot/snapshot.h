@@ -1,4 +1,4 @@
-/* controlplane/etcd/snapshot: the state of a member as a snapshot of stock etcd, and such a snapshot as a database of ours. */
+/* controlplane/etcd/snapshot: a member's state as a snapshot of stock etcd, and such a snapshot as a database of ours. */
 #ifndef ETCD_SNAPSHOT_H
 #define ETCD_SNAPSHOT_H
 

@@ -45,7 +45,8 @@ static bool parse(struct arguments *arguments, const struct kp_flag *flags, cons
     return true;
 }
 
-#define FLAG_WRITE_OUT(where) {"write-out", 'w', KP_FLAG_STRING, where, "set the output format (fields, json, simple, table)", NULL}
+#define FLAG_WRITE_OUT(where)                                                                                          \
+    {"write-out", 'w', KP_FLAG_STRING, where, "set the output format (fields, json, simple, table)", NULL}
 
 static int run_status(int argc, char **argv)
 {
@@ -110,7 +111,8 @@ static int run_restore(int argc, char **argv)
         {"initial-cluster", 0, KP_FLAG_STRING, &r->initial_cluster, "name=url of every member", NULL},
         {"initial-cluster-token", 0, KP_FLAG_STRING, &r->initial_cluster_token, "tells clusters apart", NULL},
         {"initial-memory-map-size", 0, KP_FLAG_I64, &o.map_size, "no effect: the map grows by itself", NULL},
-        {"mark-compacted", 0, KP_FLAG_BOOL, &o.mark_compacted, "compact all below the raised revision (with --bump-revision)", NULL},
+        {"mark-compacted", 0, KP_FLAG_BOOL, &o.mark_compacted, "compact all below the raised revision (with --bump-revision)",
+         NULL},
         {"name", 0, KP_FLAG_STRING, &r->name, "human-readable name of this member", NULL},
         {"skip-hash-check", 0, KP_FLAG_BOOL, &r->skip_hash, "take a database copied from a data directory", NULL},
         {"wal-dir", 0, KP_FLAG_STRING, &r->wal_dir, "folder of the log, when not below --data-dir", NULL},
@@ -119,7 +121,8 @@ static int run_restore(int argc, char **argv)
     struct arguments arguments = {0};
     struct kp_error error = {0};
     KP_AUTO_FREE char *made = NULL;
-    if (parse(&arguments, flags, &format, "snapshot restore <filename> --data-dir {output dir} [options] [flags]", argc, argv) &&
+    const char *usage = "snapshot restore <filename> --data-dir {output dir} [options] [flags]";
+    if (parse(&arguments, flags, &format, usage, argc, argv) &&
         (arguments.status = restore_check(&o, &arguments.words, &made)) == 0) {
         kp_info("restoring snapshot", "path", r->file, "data-dir", r->data_dir, "wal-dir", r->wal_dir, NULL);
         if (tools_restore(r, &error) < 0)

@@ -72,14 +72,16 @@ void tools_print_status(FILE *out, enum tools_format format, const struct snapsh
     long long revision = status->revision, keys = status->total_keys, size = status->total_size;
     bool versioned = status->version[0];
     if (format == TOOLS_JSON) {
-        fprintf(out, "{\"hash\":%u,\"revision\":%lld,\"totalKey\":%lld,\"totalSize\":%lld", status->hash, revision, keys, size);
+        fprintf(out, "{\"hash\":%u,\"revision\":%lld,\"totalKey\":%lld,\"totalSize\":%lld", status->hash, revision,
+                keys, size);
         if (versioned)
             fprintf(out, ",\"version\":\"%s\"", status->version);
         fputs("}\n", out);
         return;
     }
     if (format == TOOLS_FIELDS) {
-        fprintf(out, "\"Hash\" : %u\n\"Revision\" : %lld\n\"Keys\" : %lld\n\"Size\" : %lld\n", status->hash, revision, keys, size);
+        fprintf(out, "\"Hash\" : %u\n\"Revision\" : %lld\n\"Keys\" : %lld\n\"Size\" : %lld\n", status->hash,
+                revision, keys, size);
         if (versioned)
             fprintf(out, "\"Version\" : %s\n", status->version);
         return;
