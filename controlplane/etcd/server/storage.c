@@ -161,7 +161,8 @@ static int restart(struct etcd_server *server, const struct wal_config *wal_conf
     uint64_t applied, applied_term;
     backend_committed_index(server->backend, &applied, &applied_term);
     if (applied == 0)
-        applied = RAFT_INITIAL_INDEX; /* a crash before the first commit: the initial configuration is all there is */
+        /* A crash before the first commit: the initial configuration is all there is; not even that for one that joins. */
+        applied = KP_MIN(RAFT_INITIAL_INDEX, replay->snapshot.index);
     uint64_t installed;
     if ((rc = load_installed(server, &installed, error)) < 0 || (rc = load_conf(server, &raft->conf, error)) < 0)
         return rc;
