@@ -1,4 +1,5 @@
-/* grpc.health.v1.Health: says whether the server as a whole serves, and tells watchers when that changes. */
+/* grpc.health.v1.Health: says whether the server as a whole serves, and tells watchers when that changes. No single service
+   is known by name; who watches one hears so and nothing more, as the protocol has it. */
 #include "lib/grpc/grpc_internal.h"
 
 #include "proto/health.pb-c.h"
@@ -11,7 +12,10 @@ struct health {
     int refs; /* atomic */
     pthread_mutex_t lock;
     bool serving, closed;
-    struct grpc_stream *watchers[HEALTH_WATCHERS_MAX]; /* a reference each */
+    struct watcher {
+        struct grpc_stream *stream; /* a reference */
+        bool known;                 /* watches the server */
+    } watchers[HEALTH_WATCHERS_MAX];
     size_t watcher_count;
 };
 
@@ -32,12 +36,17 @@ static void health_unref(struct health *health)
     free(health);
 }
 
-static int send_state(struct grpc_stream *stream, bool serving)
+static int send_status(struct grpc_stream *stream, Grpc__Health__V1__HealthCheckResponse__ServingStatus status)
 {
     Grpc__Health__V1__HealthCheckResponse response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
-    response.status = serving ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
-                              : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+    response.status = status;
     return grpc_stream_send(stream, &response.base);
+}
+
+static int send_state(struct grpc_stream *stream, bool serving)
+{
+    return send_status(stream, serving ? GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING
+                                       : GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING);
 }
 
 void grpc_health_set(struct health *health, bool serving)
@@ -46,7 +55,7 @@ void grpc_health_set(struct health *health, bool serving)
     bool changed = health->serving != serving;
     health->serving = serving;
     for (size_t i = 0; changed && i < health->watcher_count; i++) {
-        if (send_state(health->watchers[i], serving) < 0)
+        if (health->watchers[i].known && send_state(health->watchers[i].stream, serving) < 0)
             continue; /* it has gone: its on_close takes it off the list */
     }
     pthread_mutex_unlock(&health->lock);
@@ -56,14 +65,14 @@ void grpc_health_end(struct health *health)
 {
     pthread_mutex_lock(&health->lock);
     health->closed = true;
-    struct grpc_stream *watchers[HEALTH_WATCHERS_MAX];
+    struct watcher watchers[HEALTH_WATCHERS_MAX];
     size_t count = health->watcher_count;
     memcpy(watchers, health->watchers, sizeof(watchers));
     health->watcher_count = 0;
     pthread_mutex_unlock(&health->lock);
     for (size_t i = 0; i < count; i++) {
-        grpc_stream_finish(watchers[i], GRPC_UNAVAILABLE, "the server is shutting down");
-        grpc_stream_unref(watchers[i]);
+        grpc_stream_finish(watchers[i].stream, GRPC_UNAVAILABLE, "the server is shutting down");
+        grpc_stream_unref(watchers[i].stream);
     }
 }
 
@@ -95,7 +104,7 @@ static void on_watcher_close(struct grpc_stream *stream, void *arg)
     bool mine = false;
     pthread_mutex_lock(&health->lock);
     for (size_t i = 0; i < health->watcher_count && !mine; i++) {
-        if (health->watchers[i] != stream)
+        if (health->watchers[i].stream != stream)
             continue;
         health->watchers[i] = health->watchers[--health->watcher_count];
         mine = true;
@@ -110,6 +119,8 @@ static int watch(struct grpc_context *context, const void *request, struct grpc_
 {
     static const struct grpc_stream_callbacks callbacks = {.on_close = on_watcher_close};
     struct health *health = context->server_arg;
+    const Grpc__Health__V1__HealthCheckRequest *req = request;
+    bool known = kp_empty(req->service);
     pthread_mutex_lock(&health->lock);
     bool serving = health->serving;
     int rc = GRPC_DETACHED;
@@ -118,9 +129,11 @@ static int watch(struct grpc_context *context, const void *request, struct grpc_
     else if (health->watcher_count == HEALTH_WATCHERS_MAX)
         rc = grpc_fail(error, GRPC_RESOURCE_EXHAUSTED, "more than %d watchers", HEALTH_WATCHERS_MAX);
     else
-        health->watchers[health->watcher_count++] = grpc_stream_ref(stream);
-    if (rc == GRPC_DETACHED && send_state(stream, serving) < 0)
-        rc = GRPC_DETACHED; /* gone already: on_close follows at once */
+        health->watchers[health->watcher_count++] = (struct watcher){grpc_stream_ref(stream), known};
+    if (rc == GRPC_DETACHED && known)
+        (void)send_state(stream, serving); /* gone already: on_close follows at once */
+    else if (rc == GRPC_DETACHED)
+        (void)send_status(stream, GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVICE_UNKNOWN);
     pthread_mutex_unlock(&health->lock);
     if (rc != GRPC_DETACHED)
         return rc;

@@ -551,8 +551,16 @@ static void health_service_answers_and_watches(void **state)
                                &grpc__health__v1__health_check_response__descriptor, NULL, arena, &answer, &error),
                      KP_ENOTFOUND);
     request.service = (char *)(uintptr_t) "";
-    struct watcher w = WATCHER_INIT;
+    struct watcher w = WATCHER_INIT, other = WATCHER_INIT;
     const struct grpc_call_callbacks callbacks = {.on_message = health_message, .on_end = watcher_end};
+    request.service = (char *)(uintptr_t) "other";
+    KP_AUTO(grpc_call_unref) struct grpc_call *of_other =
+        grpc_call_open(f->channel, "/grpc.health.v1.Health/Watch", &grpc__health__v1__health_check_response__descriptor,
+                       NULL, &callbacks, &other);
+    assert_int_equal(grpc_call_send(of_other, &request.base), 0);
+    grpc_call_send_end(of_other);
+    watcher_wait(&other, 1);
+    request.service = (char *)(uintptr_t) "";
     KP_AUTO(grpc_call_unref) struct grpc_call *c =
         grpc_call_open(f->channel, "/grpc.health.v1.Health/Watch", &grpc__health__v1__health_check_response__descriptor,
                        NULL, &callbacks, &w);
@@ -566,6 +574,8 @@ static void health_service_answers_and_watches(void **state)
     watcher_wait(&w, -1);
     assert_int_equal(w.status, GRPC_UNAVAILABLE);
     assert_int_equal(w.total, 2 + 1 + 2);
+    watcher_wait(&other, -1);
+    assert_int_equal(other.total, 3); /* SERVICE_UNKNOWN, and nothing of the server's changes */
     grpc_server_free(f->server);
     start_unix(f);
 }
