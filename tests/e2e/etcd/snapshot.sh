@@ -157,8 +157,11 @@ test_a_users_need_for_a_password_is_restored() {
 test_alarms_are_restored_as_etcd_does() {
   local make want
   alone new --quota-backend-bytes 200000
-  for _ in 1 2 3; do head -c 100000 /dev/zero | tr '\0' z | ctl put filler >/dev/null 2>&1 || :; done
-  like '^memberID:[0-9]+ alarm:NOSPACE' "$(ctl alarm list)"
+  full() {
+    head -c 100000 /dev/zero | tr '\0' z | ctl put filler >/dev/null 2>&1 || :
+    like '^memberID:[0-9]+ alarm:NOSPACE' "$(ctl alarm list)"
+  }
+  wait_until 10 full
   want=$(ctl alarm list)
   save "$DIR/alarm.snapshot"
   stop9
