@@ -6,6 +6,9 @@ static int member_list(struct grpc_context *context, const void *message, struct
 {
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__MemberListRequest *request = message;
+    int rc = rpc_known_only(context, error);
+    if (rc)
+        return rc;
     enum etcd_err err = request->linearizable ? node_wait_read(server) : ETCD_OK;
     if (err != ETCD_OK)
         return rpc_fail(error, err);

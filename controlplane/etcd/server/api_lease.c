@@ -23,13 +23,15 @@ static int lease_revoke(struct grpc_context *context, const void *message, struc
 }
 
 /* Renewing keeps the keys of the lease alive: only for those who may write them all. */
-static enum etcd_err permit_renewal(struct grpc_stream *stream, struct etcd_server *server, int64_t lease)
+static enum etcd_err permit_renewal(struct grpc_stream *stream, struct etcd_server *server, int64_t lease, bool may_wait,
+                                    bool *ret_ahead)
 {
+    *ret_ahead = false;
     if (!auth_enabled(server->auth))
         return ETCD_OK;
     struct auth_identity who;
-    bool ahead;
-    enum etcd_err err = rpc_identity_now(grpc_stream_context(stream), &who, &ahead);
+    const struct grpc_context *context = grpc_stream_context(stream);
+    enum etcd_err err = may_wait ? rpc_identity(context, &who) : rpc_identity_now(context, &who, ret_ahead);
     if (err == ETCD_OK)
         err = etcd_err_of_auth(auth_check_known(server->auth, &who));
     return err == ETCD_OK ? permit_lease(server, &who, lease, AUTH_WRITE) : err;
@@ -58,12 +60,15 @@ struct renewal {
     int64_t id;
 };
 
-/* On a worker: the leader is asked. */
-static void renew_elsewhere(void *arg)
+/* On a worker: the log may have to bring the token first; the leader is asked. */
+static void renew_waiting(void *arg)
 {
     struct renewal *renewal = arg;
     int64_t ttl_s;
-    enum etcd_err err = lease_renew_anywhere(renewal->server, renewal->id, &ttl_s);
+    bool ahead;
+    enum etcd_err err = permit_renewal(renewal->stream, renewal->server, renewal->id, true, &ahead);
+    if (err == ETCD_OK)
+        err = lease_renew_anywhere(renewal->server, renewal->id, &ttl_s);
     if (err == ETCD_OK)
         reply_ttl(renewal->server, renewal->stream, renewal->id, ttl_s);
     else
@@ -76,17 +81,18 @@ static void on_keep_alive(struct grpc_stream *stream, const void *message, void 
 {
     struct etcd_server *server = arg;
     const Etcdserverpb__LeaseKeepAliveRequest *request = message;
-    enum etcd_err err = permit_renewal(stream, server, request->id);
+    bool ahead;
+    enum etcd_err err = permit_renewal(stream, server, request->id, false, &ahead);
     if (err == ETCD_OK && !atomic_load(&server->node.leader))
         err = ETCD_NO_LEADER;
-    if (err != ETCD_OK) {
+    if (err != ETCD_OK && !ahead) {
         end_stream(stream, err);
         return;
     }
-    if (!atomic_load(&server->node.is_leader)) {
+    if (ahead || !atomic_load(&server->node.is_leader)) {
         struct renewal *renewal = kp_malloc(sizeof *renewal);
         *renewal = (struct renewal){.server = server, .stream = grpc_stream_ref(stream), .id = request->id};
-        if (pool_submit(server->rpc->pool, renew_elsewhere, renewal) < 0) {
+        if (pool_submit(server->rpc->pool, renew_waiting, renewal) < 0) {
             end_stream(stream, ETCD_TOO_MANY_REQUESTS);
             grpc_stream_unref(stream);
             free(renewal);

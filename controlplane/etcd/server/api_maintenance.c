@@ -51,6 +51,7 @@ static int maintenance_status(struct grpc_context *context, const void *message,
         encode_string(&out, 8, etcd_err_info(ETCD_NO_LEADER)->text);
     alarms_each(&server->alarms, status_alarm, &out);
     encode_number(&out, 9, backend_size_in_use(server->backend));
+    encode_number(&out, 10, atomic_load(&server->learner));
     encode_string(&out, 11, "3.6");
     encode_number(&out, 12, KP_MAX(backend_quota(server->backend), 0));
     return rpc_reply(stream, &out);

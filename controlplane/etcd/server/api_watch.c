@@ -394,9 +394,21 @@ static void send_quiet(void *ctx, int64_t revision)
     send_response(watch->stream, &r);
 }
 
+static void end_those_that_need_a_leader(struct etcd_server *server)
+{
+    const struct etcd_err_info *info = etcd_err_info(ETCD_NO_LEADER);
+    for (struct watch_stream *stream = server->rpc->watch_streams, *next; stream; stream = next) {
+        next = stream->next; /* finishing may close it */
+        if (guard_needs_leader(stream->grpc))
+            grpc_stream_finish(stream->grpc, info->grpc_code, info->text);
+    }
+}
+
 void watch_progress_tick(void *arg)
 {
     struct etcd_server *server = arg;
+    if (guard_leader_is_lost(server))
+        end_those_that_need_a_leader(server);
     int64_t before_ms = kp_mono_ms() - server->config.watch_progress_interval_ms;
     for (struct watch_stream *stream = server->rpc->watch_streams; stream; stream = stream->next)
         for (struct watch *watch = stream->watches; watch; watch = watch->next)

@@ -254,7 +254,7 @@ static enum etcd_err check_add(const struct members *members, const struct membe
         return ETCD_MEMBER_EXISTS;
     if (url_is_taken(members, change))
         return ETCD_PEER_URL_EXISTS;
-    if (change->islearner && count_learners(members) >= ETCD_LEARNERS_MAX)
+    if (change->islearner && count_learners(members) >= members->learners_max)
         return ETCD_TOO_MANY_LEARNERS;
     return members->len >= RAFT_MEMBERS_MAX ? ETCD_MEMBER_NOT_ENOUGH_STARTED : ETCD_OK;
 }

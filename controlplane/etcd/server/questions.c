@@ -84,6 +84,8 @@ int server_question(struct etcd_server *server, const char *what, struct kp_byte
 {
     if (kp_streq(what, "member"))
         return cluster_answer_change(server, question, out, error);
+    if (kp_streq(what, "hash"))
+        return corrupt_answer(server, question, out, error);
     if (kp_streq(what, "lease"))
         return lease_answer(server, question, out, error);
     return kp_fail(error, KP_ENOTFOUND, "no answer to \"%s\"", what);

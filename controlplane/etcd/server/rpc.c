@@ -8,7 +8,7 @@
 
 static const struct grpc_method *const all_methods[] = {kv_methods,          watch_methods,   lease_methods,
                                                         maintenance_methods, cluster_methods, auth_methods,
-                                                        lock_methods,        election_methods, NULL};
+                                                        lock_methods,        election_methods, downgrade_methods, NULL};
 
 static int parse(const char *text, struct kp_arena *arena, struct http_url *url, const char **ret_host,
                  struct kp_error *error)
@@ -57,7 +57,7 @@ static int listen_grpc(struct etcd_server *server, const char *text, struct kp_e
                  .pool = rpc->pool,
                  .streams_per_connection_max = RPC_STREAMS_MAX,
                  .idle_timeout_ms = RPC_IDLE_MS},
-        .methods = all_methods,
+        .methods = rpc->methods,
         .arg = server,
         .message_bytes_max = (size_t)(server->config.request_bytes_max + RPC_MESSAGE_OVERHEAD),
         .fallback = health_handler,
@@ -125,6 +125,7 @@ int rpc_start(struct etcd_server *server, struct kp_error *error)
 {
     struct rpc_server *rpc = server->rpc = kp_calloc(1, sizeof *rpc);
     pthread_mutex_init(&rpc->turns.mutex, NULL);
+    guard_init(rpc, all_methods);
     rpc->loop = loop_new();
     rpc->pool = pool_new("etcd-rpc", RPC_POOL_THREADS, RPC_POOL_QUEUE);
     if (loop_start(rpc->loop, "etcd-net", error) < 0)
@@ -158,6 +159,7 @@ void rpc_stop(struct etcd_server *server)
     loop_free(rpc->loop);
     tls_context_unref(rpc->tls);
     pthread_mutex_destroy(&rpc->turns.mutex);
+    guard_done(rpc);
     free(rpc);
     server->rpc = NULL;
 }

@@ -30,16 +30,25 @@ struct rpc_server {
     struct http_server *http[ETCD_URLS_MAX]; /* metrics only */
     size_t http_len;
     struct turns turns;
+    struct kp_strmap *originals;  /* methods by path, */
+    struct grpc_method *guarded;  /* and copies of them behind the guard */
+    const struct grpc_method *methods[2];
+    int64_t leader_seen_ms; /* the loop's own */
     /* the loop's own */
     struct watch_stream *watch_streams;
     struct loop_timer *progress_timer;
 };
 
 extern const struct grpc_method kv_methods[], watch_methods[], lease_methods[], maintenance_methods[], cluster_methods[],
-    auth_methods[], lock_methods[], election_methods[];
+    auth_methods[], lock_methods[], election_methods[], downgrade_methods[];
 void watch_progress_tick(void *server);  /* on the loop */
 void watch_close_all(void *server);      /* on the loop */
 void turns_close_all(struct etcd_server *server);
+/* guard.c */
+void guard_init(struct rpc_server *rpc, const struct grpc_method *const *tables);
+void guard_done(struct rpc_server *rpc);
+bool guard_leader_is_lost(struct etcd_server *server);
+bool guard_needs_leader(struct grpc_stream *stream);
 void health_handler(struct http_request *req, void *server);
 
 /* The context of the client URLs; it reads its files again when they change. */

@@ -81,6 +81,7 @@ int server_open(const struct etcd_config *config, struct etcd_server **ret_serve
     node_init(&server->node);
     upkeep_init(server);
     pthread_mutex_init(&server->members.mutex, NULL);
+    server->members.learners_max = config->learners_max > 0 ? (size_t)config->learners_max : ETCD_LEARNERS_MAX;
     metrics_init();
     if ((rc = storage_open(server, error)) < 0)
         return rc;
@@ -113,7 +114,8 @@ int etcd_server_start(const struct etcd_config *config, struct etcd_server **ret
         error = &local;
     KP_AUTO(etcd_server_stop) struct etcd_server *server = NULL;
     int rc = server_open(config, &server, error);
-    if (rc < 0 || (rc = peers_start(server, error)) < 0 || (rc = node_start(server, error)) < 0 ||
+    if (rc < 0 || (rc = peers_start(server, error)) < 0 ||
+        (rc = corrupt_check_start(server, error)) < 0 || (rc = node_start(server, error)) < 0 ||
         (rc = upkeep_start(server, error)) < 0)
         return rc;
     wait_until_published(server);

@@ -46,6 +46,12 @@ struct etcd_config {
     const char *auth_token;   /* "simple" (also NULL) or "jwt,..." */
     int64_t auth_token_ttl_s; /* of a simple token; 0: the default */
     int64_t bcrypt_cost;      /* 0: the default */
+    int64_t corrupt_check_ms;   /* between comparisons with the other members; 0: never */
+    bool initial_corrupt_check; /* compare before serving */
+    bool force_new_cluster;     /* with the data that is there, this member becomes the only one */
+    int64_t learners_max;       /* 0: the default */
+    int64_t catch_up_entries;   /* log entries kept in memory for slow followers; 0: the default */
+    int64_t bootstrap_defrag_bytes; /* free space at the start above which the database is rewritten; 0: never */
     bool strict_reconfig; /* refuse changes of members that would endanger the quorum */
     const struct etcd_world *world; /* step.h; NULL: the real one */
 };

@@ -140,6 +140,7 @@ struct members {
     pthread_mutex_t mutex;
     struct member *items; /* by id */
     size_t len;
+    size_t learners_max;
     uint64_t *removed; /* ids that must not come back */
     size_t removed_len;
 };
@@ -189,6 +190,11 @@ enum etcd_err cluster_check_change(struct etcd_server *server, enum op_kind kind
 int cluster_answer_change(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error);
 void cluster_look_if_removed(struct etcd_server *server); /* a while without a leader: asks the others why */
 void cluster_know_peers(struct etcd_server *server); /* the transport sends to those in the table, and nobody else */
+
+/* ---- corrupt.c ---- */
+int corrupt_answer(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error);
+void corrupt_check_if_due(struct etcd_server *server);
+int corrupt_check_start(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
 
 /* ---- lease_leader.c ---- */
 int lease_answer(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error);
@@ -318,7 +324,7 @@ struct upkeep {
     pthread_mutex_t mutex;
     pthread_cond_t wake_watch, wake, wake_image, compacted;
     struct image_request *images; /* to be made */
-    int64_t next_publish_ms, leader_seen_ms;
+    int64_t next_publish_ms, leader_seen_ms, next_corrupt_check_ms;
     bool told_removed;
     _Atomic bool publishing, published;
     _Atomic bool compaction_proposed; /* and not applied yet */

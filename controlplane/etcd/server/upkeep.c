@@ -94,10 +94,12 @@ static void finish_cut(struct cut *cut)
 }
 
 /* How far the log in memory is forgotten: followers that are a little behind shall not need an image. */
-static void compact_log(struct node *node, uint64_t index)
+static void compact_log(struct etcd_server *server, uint64_t index)
 {
+    struct node *node = &server->node;
     bool alone = node->conf.voters.len == 1 && node->conf.learners.len == 0;
-    uint64_t keep = alone || raft_log_bytes(node->raft) > ETCD_LOG_BYTES_MAX ? 0 : ETCD_CATCH_UP_ENTRIES;
+    uint64_t wanted = server->config.catch_up_entries > 0 ? (uint64_t)server->config.catch_up_entries : ETCD_CATCH_UP_ENTRIES;
+    uint64_t keep = alone || raft_log_bytes(node->raft) > ETCD_LOG_BYTES_MAX ? 0 : wanted;
     if (index > keep)
         raft_compact(node->raft, index - keep);
     atomic_store(&node->log_bytes, raft_log_bytes(node->raft));
@@ -116,7 +118,7 @@ static void cut_log(struct etcd_server *server, struct node_call *call)
             server_die(server, "mark a snapshot in the log", &error);
         if (wal_release(node->wal, cut->index, &error) < 0)
             kp_warn("old log segments stay", "err", error.message, NULL);
-        compact_log(node, cut->index);
+        compact_log(server, cut->index);
         atomic_store(&server->upkeep.last_snapshot, cut->index);
     }
     finish_cut(cut);
@@ -298,9 +300,11 @@ void server_upkeep_turn(struct etcd_server *server)
     expire_leases(server);
     snapshot_if_due(server);
     auto_compact(server);
-    if (server_is_stepped(server))
-        while (images_make_one(server))
-            ;
+    if (!server_is_stepped(server))
+        return;
+    corrupt_check_if_due(server);
+    while (images_make_one(server))
+        ;
 }
 
 bool server_watch_turn(struct etcd_server *server) { return mvcc_watch_sync(server->mvcc); }
@@ -338,11 +342,17 @@ static void *image_main(void *arg)
     pthread_mutex_lock(&upkeep->mutex);
     while (!upkeep->stopping) {
         if (!upkeep->images) {
-            pthread_cond_wait(&upkeep->wake_image, &upkeep->mutex);
-            continue;
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_sec++;
+            pthread_cond_timedwait(&upkeep->wake_image, &upkeep->mutex, &until);
         }
+        bool stopping = upkeep->stopping;
         pthread_mutex_unlock(&upkeep->mutex);
-        images_make_one(server);
+        if (!stopping) {
+            images_make_one(server);
+            corrupt_check_if_due(server);
+        }
         pthread_mutex_lock(&upkeep->mutex);
     }
     pthread_mutex_unlock(&upkeep->mutex);
@@ -357,7 +367,7 @@ void upkeep_init(struct etcd_server *server)
     pthread_condattr_setclock(&cond_attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&upkeep->mutex, NULL);
     pthread_cond_init(&upkeep->wake_watch, NULL);
-    pthread_cond_init(&upkeep->wake_image, NULL);
+    pthread_cond_init(&upkeep->wake_image, &cond_attr);
     pthread_cond_init(&upkeep->compacted, NULL);
     pthread_cond_init(&upkeep->wake, &cond_attr);
     pthread_condattr_destroy(&cond_attr);
