@@ -7,7 +7,6 @@ no_access_control() {
   for name in $(ctl user list 2>/dev/null); do ctl user delete "$name" >/dev/null; done
   for name in $(ctl role list 2>/dev/null); do ctl role delete "$name" >/dev/null; done
 }
-after_failure() { no_access_control; }
 as() { ctl --user "$1" "${@:2}"; } # name:password, command
 auth_on() {
   no_access_control

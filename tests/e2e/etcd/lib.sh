@@ -46,7 +46,7 @@ etcd_begin() {
   STOCK=$(tests/tools/fetch-etcd) || { echo 'no newer stock etcd to compare with' >&2; exit 1; }
   CTL_OLD=$(command -v etcdctl) CTL_NEW=$STOCK/etcdctl CTL=$CTL_NEW
   export ETCDCTL_API=3
-  DIR=$(mktemp -d /tmp/e2e-etcd-XXXXXX)
+  DIR=$(mktemp -d /tmp/etcd-suite-XXXXXX)
   trap etcd_end EXIT
   trap 'exit 143' TERM INT
   etcd_certificates >"$DIR/openssl.log" 2>&1 || { cat "$DIR/openssl.log" >&2; exit 1; }
@@ -59,7 +59,7 @@ etcd_end() {
   for file in "$DIR"/*.pid; do [ ! -e "$file" ] || kill -9 "$(cat "$file")" 2>/dev/null; done
   background_end
   if mountpoint -q "$DIR/small" 2>/dev/null; then umount -l "$DIR/small"; fi
-  [ -z "${KEEP:-}" ] && rm -rf "$DIR"
+  if [ -n "${KEEP:-}" ]; then echo "kept: $DIR"; else rm -rf "$DIR"; fi
 }
 etcd_certificates() (
   cd "$DIR" || exit 1
