@@ -1,12 +1,9 @@
 /* The Watch service: many watchers over one stream. */
-#include "controlplane/etcd/server/rpc_internal.h"
+#include "controlplane/etcd/server/watch_internal.h"
 
 #define WATCH_ID_NONE (-1)
 #define WATCHES_PER_STREAM_MAX 100000
 #define HELD_MAX 1000 /* requests of a stream whose token this member has yet to hear of */
-
-/* WatchResponse's fields */
-enum { WATCH_ID = 2, WATCH_CREATED = 3, WATCH_CANCELED = 4, WATCH_COMPACT = 5, WATCH_REASON = 6, WATCH_FRAGMENT = 7, WATCH_EVENTS = 11 };
 
 struct watch {
     struct watch_stream *stream;
@@ -18,10 +15,11 @@ struct watch {
     struct watch *next;
 };
 
-/* Belongs to the loop's thread but for what the sink uses: grpc and server. */
+/* Belongs to the loop's thread but for what the sink uses: out and server. */
 struct watch_stream {
     struct etcd_server *server;
     struct grpc_stream *grpc;
+    struct watch_out *out;
     struct watch *watches;
     size_t len;
     int64_t next_id;
@@ -37,9 +35,8 @@ struct response {
     const char *reason;
 };
 
-static void begin_response(struct etcd_server *server, struct kp_buf *out, const struct response *r)
+static void encode_response(struct etcd_server *server, struct kp_buf *out, const struct response *r)
 {
-    frame_begin(out);
     encode_header(server, out, r->revision);
     encode_number(out, WATCH_ID, r->watch_id);
     encode_number(out, WATCH_CREATED, r->created);
@@ -51,9 +48,11 @@ static void begin_response(struct etcd_server *server, struct kp_buf *out, const
 
 static void send_response(struct watch_stream *stream, const struct response *r)
 {
-    KP_AUTO_BUF struct kp_buf out = {0};
-    begin_response(stream->server, &out, r);
-    rpc_reply(stream->grpc, &out); /* fails only when the client has gone: on_close follows */
+    size_t start;
+    encode_response(stream->server, watch_out_begin(stream->out, &start), r);
+    watch_out_end(stream->out, start);
+    if (loop_in_thread(stream->server->rpc->loop)) /* the stream may be finished before this turn ends */
+        watch_out_flush(stream->out);
 }
 
 /* ---- events: on the raft thread or the one that catches up, under the watch lock ---- */
@@ -71,20 +70,21 @@ static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *ba
     size_t bytes = 0, end = from;
     while (end < batch->len && (end == from || bytes + event_bytes(batch->events[end], batch->with_prev) <= max))
         bytes += event_bytes(batch->events[end++], batch->with_prev);
-    KP_AUTO_BUF struct kp_buf out = {0};
     struct response r = {.revision = batch->revision, .watch_id = watch->id, .fragment = end < batch->len};
-    kp_buf_reserve(&out, bytes + 128);
-    begin_response(server, &out, &r);
+    size_t start;
+    struct kp_buf *out = watch_out_begin(watch->stream->out, &start);
+    kp_buf_reserve(out, bytes + 128);
+    encode_response(server, out, &r);
     for (size_t i = from; i < end; i++)
-        encode_event(&out, WATCH_EVENTS, batch->events[i], batch->with_prev);
-    rpc_reply(watch->stream->grpc, &out);
+        encode_event(out, WATCH_EVENTS, batch->events[i], batch->with_prev);
+    watch_out_end(watch->stream->out, start);
     return end - from;
 }
 
 static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watch_batch *batch)
 {
     struct watch *watch = ctx;
-    if (grpc_stream_queued(watch->stream->grpc) > WATCH_QUEUED_MAX)
+    if (watch_out_is_full(watch->stream->out))
         return false; /* on_drain comes once those are sent */
     atomic_store(&watch->last_sent_ms, kp_mono_ms());
     if (batch->compact_revision) {
@@ -94,6 +94,10 @@ static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watc
                              .canceled = true};
         send_response(watch->stream, &r);
         atomic_store(&watch->ended, true);
+        return true;
+    }
+    if (batch->len == 1 && !batch->with_prev) {
+        watch_out_event(watch->stream->out, watch->stream->server, batch->events[0], batch->revision, watch->id);
         return true;
     }
     for (size_t sent = 0; sent < batch->len;)
@@ -348,6 +352,7 @@ static void on_message(struct grpc_stream *grpc, const void *message, void *arg)
 static void on_drain(struct grpc_stream *grpc, void *arg)
 {
     struct watch_stream *stream = arg;
+    watch_out_drained(stream->out);
     for (struct watch *watch = stream->watches; watch; watch = watch->next)
         mvcc_watch_resume(stream->server->mvcc, watch->watcher);
 }
@@ -364,6 +369,7 @@ static void on_close(struct grpc_stream *grpc, void *arg)
         stream->server->rpc->watch_streams = stream->next;
     if (stream->next)
         stream->next->prev = stream->prev;
+    watch_out_unref(stream->out);
     grpc_stream_unref(stream->grpc);
     free(stream);
 }
@@ -376,6 +382,7 @@ static int watch_open(struct grpc_context *context, struct grpc_stream *grpc, st
     struct watch_stream *stream = kp_calloc(1, sizeof *stream);
     stream->server = server;
     stream->grpc = grpc_stream_ref(grpc);
+    stream->out = watch_out_new(server, grpc);
     stream->next = server->rpc->watch_streams;
     if (stream->next)
         stream->next->prev = stream;

@@ -357,6 +357,7 @@ void answers_open(struct answers *answers, struct loop *loop);
 void answers_close(struct answers *answers); /* before the loop goes; what comes later runs where it is added */
 void answers_done(struct answers *answers);
 void answers_add(struct answers *answers, struct answer *answer); /* any thread */
+void answers_kick(struct answers *answers); /* what is there is sent now, also while held; any thread */
 /* The raft thread's: between the two nothing is sent, then all of it. */
 void answers_hold(struct answers *answers);
 void answers_release(struct answers *answers);
