@@ -15,6 +15,15 @@ struct options {
     const char *cipher_suites, *tls_min_version, *tls_max_version;
     bool auto_tls, peer_auto_tls, pre_vote, pprof, initial_corrupt_check, v2, version;
     const char *metrics;
+    int64_t corrupt_ns, compact_hash_ns, defrag_mb;
+    bool compact_hash;
+    /* accepted, without effect here */
+    int64_t ignored, ignored_ns;
+    bool ignored_bool, ticks, gateway;
+    const char *ignored_text;
+    /* refused when they are set */
+    bool no_fsync, reuse, rotation, mlock, tracing, checkpoint;
+    const char *crl, *allowed_hostname, *discovery, *config_file, *anyone, *hosts;
 };
 
 /* Accepted for manifests written for etcd, where what they ask for is what happens anyway. */
@@ -24,11 +33,55 @@ static int check_fixed(const struct options *o, struct kp_error *error)
         return kp_fail(error, KP_EUSAGE, "--metrics must be basic or extensive");
     if (o->pprof || o->v2)
         return kp_fail(error, KP_ENOTSUPPORTED, "--enable-pprof and --enable-v2 are not supported");
-    if (!kp_empty(o->feature_gates) && !kp_starts_with(o->feature_gates, "InitialCorruptCheck="))
-        return kp_fail(error, KP_ENOTSUPPORTED, "--feature-gates: only InitialCorruptCheck is known, not \"%s\"",
-                       o->feature_gates);
     if (!o->pre_vote)
         return kp_fail(error, KP_ENOTSUPPORTED, "--pre-vote cannot be turned off");
+    const struct {
+        const char *flags;
+        bool set;
+    } refused[] = {{"--unsafe-no-fsync", o->no_fsync},
+                   {"--socket-reuse-port and --socket-reuse-address", o->reuse},
+                   {"--enable-log-rotation", o->rotation},
+                   {"--memory-mlock", o->mlock},
+                   {"--enable-distributed-tracing", o->tracing},
+                   {"--experimental-enable-lease-checkpoint", o->checkpoint},
+                   {"--client-crl-file and --peer-crl-file", !kp_empty(o->crl)},
+                   {"--client-cert-allowed-hostname", !kp_empty(o->allowed_hostname)},
+                   {"--discovery", !kp_empty(o->discovery)},
+                   {"--config-file", !kp_empty(o->config_file)},
+                   {"--cors other than *", !kp_empty(o->anyone) && !kp_streq(o->anyone, "*")},
+                   {"--host-whitelist other than *", !kp_empty(o->hosts) && !kp_streq(o->hosts, "*")}};
+    for (size_t i = 0; i < KP_ARRAY_LEN(refused); i++)
+        if (refused[i].set)
+            return kp_fail(error, KP_ENOTSUPPORTED, "%s: not supported", refused[i].flags);
+    return 0;
+}
+
+/* "A=true,B=false": gates of etcd that say what is done here, and no others. */
+static int set_gates(struct options *o, struct kp_error *error)
+{
+    for (const char *p = o->feature_gates; p && *p;) {
+        size_t len = strcspn(p, ",");
+        KP_AUTO_FREE char *gate = kp_strndup(p, len);
+        char *value = strchr(gate, '=');
+        bool on = value && kp_streq(value + 1, "true");
+        if (value && !on && !kp_streq(value + 1, "false"))
+            return kp_fail(error, KP_EUSAGE, "--feature-gates: \"%s\" is neither true nor false", gate);
+        if (value)
+            *value = '\0';
+        if (kp_streq(gate, "InitialCorruptCheck"))
+            o->initial_corrupt_check = on;
+        else if (kp_streq(gate, "CompactHashCheck"))
+            o->compact_hash = on;
+        else if (!value || on)
+            return kp_fail(error, KP_ENOTSUPPORTED, "--feature-gates: \"%s\" is not known", gate);
+        p += len + (p[len] == ',');
+    }
+    struct etcd_config *config = &o->config;
+    config->initial_corrupt_check = o->initial_corrupt_check;
+    config->corrupt_check_ms = o->corrupt_ns / 1000000;
+    if (o->compact_hash && !config->corrupt_check_ms)
+        config->corrupt_check_ms = KP_MAX(o->compact_hash_ns / 1000000, 1000);
+    config->bootstrap_defrag_bytes = o->defrag_mb > 0 ? o->defrag_mb << 20 : 0;
     return 0;
 }
 
@@ -121,6 +174,9 @@ static struct options options = {
     .tls_min_version = "TLS1.2",
     .progress_ns = INT64_C(600) * 1000000000,
     .pre_vote = true,
+    .compact_hash_ns = INT64_C(60) * 1000000000,
+    .ticks = true,
+    .gateway = true,
 };
 
 static const struct kp_flag flags[] = {
@@ -197,14 +253,124 @@ static const struct kp_flag flags[] = {
     {"enable-pprof", 0, KP_FLAG_BOOL, &options.pprof, "refused", "ETCD_ENABLE_PPROF"},
     {"enable-v2", 0, KP_FLAG_BOOL, &options.v2, "refused", "ETCD_ENABLE_V2"},
     {"metrics", 0, KP_FLAG_STRING, &options.metrics, "basic or extensive: the same here", "ETCD_METRICS"},
-    {"feature-gates", 0, KP_FLAG_STRING, &options.feature_gates, "InitialCorruptCheck=true: what is done anyway",
+    {"feature-gates", 0, KP_FLAG_STRING, &options.feature_gates, "InitialCorruptCheck, CompactHashCheck",
      "ETCD_FEATURE_GATES"},
     {"experimental-initial-corrupt-check", 0, KP_FLAG_BOOL, &options.initial_corrupt_check,
-     "every record is decoded at start anyway", "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK"},
+     "compare hashes with the other members before serving", "ETCD_EXPERIMENTAL_INITIAL_CORRUPT_CHECK"},
     {"experimental-watch-progress-notify-interval", 0, KP_FLAG_DURATION, &options.progress_ns,
      "between progress notices of quiet watches", "ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL"},
     {"watch-progress-notify-interval", 0, KP_FLAG_DURATION, &options.progress_ns, "between progress notices of quiet watches",
      "ETCD_WATCH_PROGRESS_NOTIFY_INTERVAL"},
+    {"force-new-cluster", 0, KP_FLAG_BOOL, &options.config.force_new_cluster, "with the data that is there, this member becomes the only one",
+     "ETCD_FORCE_NEW_CLUSTER"},
+    {"corrupt-check-time", 0, KP_FLAG_DURATION, &options.corrupt_ns, "between comparisons of hashes with the other members; 0 is never",
+     "ETCD_CORRUPT_CHECK_TIME"},
+    {"experimental-corrupt-check-time", 0, KP_FLAG_DURATION, &options.corrupt_ns, "the same",
+     "ETCD_EXPERIMENTAL_CORRUPT_CHECK_TIME"},
+    {"compact-hash-check-time", 0, KP_FLAG_DURATION, &options.compact_hash_ns, "between comparisons, when --feature-gates=CompactHashCheck=true or the flag below asks for them",
+     "ETCD_COMPACT_HASH_CHECK_TIME"},
+    {"experimental-compact-hash-check-time", 0, KP_FLAG_DURATION, &options.compact_hash_ns, "between comparisons, when --feature-gates=CompactHashCheck=true or the flag below asks for them",
+     "ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_TIME"},
+    {"experimental-compact-hash-check-enabled", 0, KP_FLAG_BOOL, &options.compact_hash, "compare hashes with the other members",
+     "ETCD_EXPERIMENTAL_COMPACT_HASH_CHECK_ENABLED"},
+    {"max-learners", 0, KP_FLAG_I64, &options.config.learners_max, "learners allowed at once",
+     "ETCD_MAX_LEARNERS"},
+    {"experimental-max-learners", 0, KP_FLAG_I64, &options.config.learners_max, "learners allowed at once",
+     "ETCD_EXPERIMENTAL_MAX_LEARNERS"},
+    {"snapshot-catchup-entries", 0, KP_FLAG_I64, &options.config.catch_up_entries, "log entries kept in memory for slow followers",
+     "ETCD_SNAPSHOT_CATCHUP_ENTRIES"},
+    {"experimental-snapshot-catchup-entries", 0, KP_FLAG_I64, &options.config.catch_up_entries, "log entries kept in memory for slow followers",
+     "ETCD_EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES"},
+    {"bootstrap-defrag-threshold-megabytes", 0, KP_FLAG_I64, &options.defrag_mb, "free megabytes at the start above which the database is rewritten",
+     "ETCD_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES"},
+    {"experimental-bootstrap-defrag-threshold-megabytes", 0, KP_FLAG_I64, &options.defrag_mb, "free megabytes at the start above which the database is rewritten",
+     "ETCD_EXPERIMENTAL_BOOTSTRAP_DEFRAG_THRESHOLD_MEGABYTES"},
+    {"initial-election-tick-advance", 0, KP_FLAG_BOOL, &options.ticks, "no effect",
+     "ETCD_INITIAL_ELECTION_TICK_ADVANCE"},
+    {"grpc-keepalive-min-time", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_GRPC_KEEPALIVE_MIN_TIME"},
+    {"grpc-keepalive-interval", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_GRPC_KEEPALIVE_INTERVAL"},
+    {"grpc-keepalive-timeout", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_GRPC_KEEPALIVE_TIMEOUT"},
+    {"experimental-warning-apply-duration", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_EXPERIMENTAL_WARNING_APPLY_DURATION"},
+    {"warning-apply-duration", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_WARNING_APPLY_DURATION"},
+    {"experimental-warning-unary-request-duration", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_EXPERIMENTAL_WARNING_UNARY_REQUEST_DURATION"},
+    {"warning-unary-request-duration", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_WARNING_UNARY_REQUEST_DURATION"},
+    {"experimental-wait-cluster-ready-timeout", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_EXPERIMENTAL_WAIT_CLUSTER_READY_TIMEOUT"},
+    {"wait-cluster-ready-timeout", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_WAIT_CLUSTER_READY_TIMEOUT"},
+    {"experimental-downgrade-check-time", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_EXPERIMENTAL_DOWNGRADE_CHECK_TIME"},
+    {"downgrade-check-time", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_DOWNGRADE_CHECK_TIME"},
+    {"experimental-compaction-batch-limit", 0, KP_FLAG_I64, &options.ignored, "no effect",
+     "ETCD_EXPERIMENTAL_COMPACTION_BATCH_LIMIT"},
+    {"compaction-batch-limit", 0, KP_FLAG_I64, &options.ignored, "no effect",
+     "ETCD_COMPACTION_BATCH_LIMIT"},
+    {"experimental-compaction-sleep-interval", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_EXPERIMENTAL_COMPACTION_SLEEP_INTERVAL"},
+    {"compaction-sleep-interval", 0, KP_FLAG_DURATION, &options.ignored_ns, "no effect",
+     "ETCD_COMPACTION_SLEEP_INTERVAL"},
+    {"max-concurrent-streams", 0, KP_FLAG_I64, &options.ignored, "no effect",
+     "ETCD_MAX_CONCURRENT_STREAMS"},
+    {"enable-grpc-gateway", 0, KP_FLAG_BOOL, &options.gateway, "no effect",
+     "ETCD_ENABLE_GRPC_GATEWAY"},
+    {"experimental-txn-mode-write-with-shared-buffer", 0, KP_FLAG_BOOL, &options.ignored_bool, "no effect",
+     "ETCD_EXPERIMENTAL_TXN_MODE_WRITE_WITH_SHARED_BUFFER"},
+    {"experimental-stop-grpc-service-on-defrag", 0, KP_FLAG_BOOL, &options.ignored_bool, "no effect",
+     "ETCD_EXPERIMENTAL_STOP_GRPC_SERVICE_ON_DEFRAG"},
+    {"experimental-peer-skip-client-san-verification", 0, KP_FLAG_BOOL, &options.ignored_bool, "no effect",
+     "ETCD_EXPERIMENTAL_PEER_SKIP_CLIENT_SAN_VERIFICATION"},
+    {"backend-bbolt-freelist-type", 0, KP_FLAG_STRING, &options.ignored_text, "no effect",
+     "ETCD_BACKEND_BBOLT_FREELIST_TYPE"},
+    {"log-format", 0, KP_FLAG_STRING, &options.ignored_text, "no effect",
+     "ETCD_LOG_FORMAT"},
+    {"v2-deprecation", 0, KP_FLAG_STRING, &options.ignored_text, "no effect",
+     "ETCD_V2_DEPRECATION"},
+    {"unsafe-no-fsync", 0, KP_FLAG_BOOL, &options.no_fsync, "refused",
+     "ETCD_UNSAFE_NO_FSYNC"},
+    {"socket-reuse-port", 0, KP_FLAG_BOOL, &options.reuse, "refused",
+     "ETCD_SOCKET_REUSE_PORT"},
+    {"socket-reuse-address", 0, KP_FLAG_BOOL, &options.reuse, "refused",
+     "ETCD_SOCKET_REUSE_ADDRESS"},
+    {"enable-log-rotation", 0, KP_FLAG_BOOL, &options.rotation, "refused",
+     "ETCD_ENABLE_LOG_ROTATION"},
+    {"experimental-memory-mlock", 0, KP_FLAG_BOOL, &options.mlock, "refused",
+     "ETCD_EXPERIMENTAL_MEMORY_MLOCK"},
+    {"memory-mlock", 0, KP_FLAG_BOOL, &options.mlock, "refused",
+     "ETCD_MEMORY_MLOCK"},
+    {"experimental-enable-distributed-tracing", 0, KP_FLAG_BOOL, &options.tracing, "refused",
+     "ETCD_EXPERIMENTAL_ENABLE_DISTRIBUTED_TRACING"},
+    {"enable-distributed-tracing", 0, KP_FLAG_BOOL, &options.tracing, "refused",
+     "ETCD_ENABLE_DISTRIBUTED_TRACING"},
+    {"experimental-enable-lease-checkpoint", 0, KP_FLAG_BOOL, &options.checkpoint, "refused",
+     "ETCD_EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT"},
+    {"experimental-enable-lease-checkpoint-persist", 0, KP_FLAG_BOOL, &options.checkpoint, "refused",
+     "ETCD_EXPERIMENTAL_ENABLE_LEASE_CHECKPOINT_PERSIST"},
+    {"client-crl-file", 0, KP_FLAG_STRING, &options.crl, "refused unless empty",
+     "ETCD_CLIENT_CRL_FILE"},
+    {"peer-crl-file", 0, KP_FLAG_STRING, &options.crl, "refused unless empty",
+     "ETCD_PEER_CRL_FILE"},
+    {"client-cert-allowed-hostname", 0, KP_FLAG_STRING, &options.allowed_hostname, "refused unless empty",
+     "ETCD_CLIENT_CERT_ALLOWED_HOSTNAME"},
+    {"discovery", 0, KP_FLAG_STRING, &options.discovery, "refused unless empty",
+     "ETCD_DISCOVERY"},
+    {"discovery-endpoints", 0, KP_FLAG_STRING, &options.discovery, "refused unless empty",
+     "ETCD_DISCOVERY_ENDPOINTS"},
+    {"discovery-srv", 0, KP_FLAG_STRING, &options.discovery, "refused unless empty",
+     "ETCD_DISCOVERY_SRV"},
+    {"config-file", 0, KP_FLAG_STRING, &options.config_file, "refused unless empty",
+     "ETCD_CONFIG_FILE"},
+    {"cors", 0, KP_FLAG_STRING, &options.anyone, "only * is served",
+     "ETCD_CORS"},
+    {"host-whitelist", 0, KP_FLAG_STRING, &options.hosts, "only * is served",
+     "ETCD_HOST_WHITELIST"},
     {"logger", 0, KP_FLAG_STRING, &options.logger, "no effect: one line an event on standard error", "ETCD_LOGGER"},
     {"log-outputs", 0, KP_FLAG_STRING, &options.log_outputs, "no effect: standard error", "ETCD_LOG_OUTPUTS"},
     {"log-level", 0, KP_FLAG_STRING, &options.log_level, "debug, info, warn, error, panic or fatal", "ETCD_LOG_LEVEL"},
@@ -226,7 +392,7 @@ static int parse(struct options *o, int argc, char **argv, bool *ret_help, struc
         config->data_dir = kp_asprintf("%s.etcd", config->name);
     if (!config->initial_cluster) /* every advertised URL belongs to this name, as etcd's default does */
         config->initial_cluster = kp_asprintf("%s=%s", config->name, config->initial_advertise_peer_urls);
-    if ((rc = check_fixed(o, error)) < 0 || (rc = set_compaction(o, error)) < 0 || (rc = set_tls(o, error)) < 0)
+    if ((rc = check_fixed(o, error)) < 0 || (rc = set_gates(o, error)) < 0 || (rc = set_compaction(o, error)) < 0 || (rc = set_tls(o, error)) < 0)
         return rc;
     return etcd_config_check(config, error);
 }

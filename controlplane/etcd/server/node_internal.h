@@ -24,6 +24,9 @@ struct work {
 void node_wait(struct node *node); /* until something is queued or a tick is due */
 void node_take_work(struct node *node, struct work *work);
 void node_finish_read(struct etcd_server *server, struct read_wait *wait, enum etcd_err err);
+/* force.c */
+int force_new_cluster(struct etcd_server *server, struct wal_replay *replay, struct raft_config *raft,
+                      struct kp_error *error) KP_NODISCARD;
 /* node_step.c */
 void node_send(struct etcd_server *server, const struct raft_message *messages, size_t len);
 void node_persist(struct etcd_server *server, const struct raft_ready *ready);

@@ -51,6 +51,10 @@ static int open_backend(struct etcd_server *server, struct kp_error *error)
         /* When a snapshot replaces the database later: auth_reload(server->auth, server->backend, error). */
         (rc = auth_open(server->backend, &auth, &server->auth, error)) < 0)
         return rc;
+    if (config->bootstrap_defrag_bytes &&
+        backend_size(server->backend) - backend_size_in_use(server->backend) >= config->bootstrap_defrag_bytes &&
+        (rc = backend_defragment(server->backend, error)) < 0)
+        return rc;
     /* etcd's least TTL: one and a half election timeouts, in whole seconds. */
     mvcc_lease_set_ttl_min(server->mvcc, (config->election_ms * 3 / 2 + 999) / 1000);
     return 0;
@@ -178,7 +182,7 @@ static int restart(struct etcd_server *server, const struct wal_config *wal_conf
     raft->entries = replay->entries;
     raft->entries_len = replay->entries_len;
     raft->applied = applied;
-    return 0;
+    return server->config.force_new_cluster ? force_new_cluster(server, replay, raft, error) : 0;
 }
 
 int storage_open(struct etcd_server *server, struct kp_error *error)

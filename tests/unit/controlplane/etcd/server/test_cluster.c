@@ -365,6 +365,115 @@ static void a_follower_far_behind_gets_an_image_and_its_watchers_every_event(voi
     expect(behind, "k299", "v");
 }
 
+static enum etcd_err change(struct machine *m, enum op_kind kind, uint64_t id, const char *url, bool learner)
+{
+    Etcdserverpb__Member member = ETCDSERVERPB__MEMBER__INIT;
+    char *urls[] = {(char *)(uintptr_t)url};
+    member.id = id;
+    member.peerurls = urls;
+    member.n_peerurls = url ? 1 : 0;
+    member.islearner = learner;
+    enum etcd_err err = cluster_check_change(m->server, kind, &member);
+    return err == ETCD_OK ? run(m, kind, &member.base) : err;
+}
+
+static void a_learner_joins_catches_up_and_is_promoted(void **state)
+{
+    struct cluster *c = *state;
+    assert_int_equal(put(leader(c), "a", "1"), ETCD_OK);
+    struct machine *m = new_machine(c);
+    assert_int_equal(change(leader(c), OP_MEMBER_ADD, 77, m->url, true), ETCD_OK);
+    assert_int_equal(change(leader(c), OP_MEMBER_ADD, 78, "http://127.0.0.1:1", true), ETCD_TOO_MANY_LEARNERS);
+    assert_int_equal(change(leader(c), OP_MEMBER_ADD, 78, m->url, false), ETCD_PEER_URL_EXISTS);
+    assert_int_equal(change(leader(c), OP_MEMBER_PROMOTE, 77, NULL, false), ETCD_LEARNER_NOT_READY);
+    char initial[320];
+    snprintf(initial, sizeof initial, "%s,%s=%s", c->initial, m->name, m->url);
+    configure(c, m, "existing", initial);
+    up(m);
+    assert_int_equal(m->id, 77);
+    UNTIL(c, atomic_load(&m->server->upkeep.published));
+    assert_true(atomic_load(&m->server->learner));
+    assert_true(c->images > 0);
+    expect(m, "a", "1");
+    enum etcd_err err = ETCD_LEARNER_NOT_READY;
+    UNTIL(c, (err = change(leader(c), OP_MEMBER_PROMOTE, 77, NULL, false)) != ETCD_LEARNER_NOT_READY);
+    assert_int_equal(err, ETCD_OK);
+    UNTIL(c, !atomic_load(&m->server->learner));
+    assert_int_equal(change(leader(c), OP_MEMBER_PROMOTE, 77, NULL, false), ETCD_MEMBER_NOT_LEARNER);
+    assert_int_equal(put(m, "b", "2"), ETCD_OK);
+    down(m);
+    up(m);
+    expect(m, "b", "2");
+}
+
+static void a_removed_leader_hands_over_and_knows(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *gone = leader(c);
+    assert_int_equal(change(gone, OP_MEMBER_REMOVE, 12345, NULL, false), ETCD_MEMBER_NOT_FOUND);
+    assert_int_equal(change(gone, OP_MEMBER_REMOVE, gone->id, NULL, false), ETCD_OK);
+    UNTIL(c, server_is_removed(gone->server) && leader(c) && leader(c) != gone);
+    assert_int_equal(put(leader(c), "a", "1"), ETCD_OK);
+    assert_int_equal(leader(c)->server->members.len, 2);
+    /* It stays out, also with its data. */
+    down(gone);
+    struct kp_error error = {0};
+    struct etcd_server *server = NULL;
+    assert_int_equal(server_open(&gone->config, &server, &error), KP_ECONFLICT);
+    assert_non_null(strstr(error.message, "permanently removed"));
+    /* Two of two are needed now: removing one more is refused while the other is away. */
+    struct machine *f = follower(c);
+    f->cut_off = true;
+    for (int i = 0; i < 50 && leader(c); i++)
+        turn(c);
+    f->cut_off = false;
+    UNTIL(c, leader(c) && follower(c));
+    assert_int_equal(put(follower(c), "a", "2"), ETCD_OK);
+}
+
+static void a_member_that_was_away_learns_that_it_is_removed(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *away = follower(c);
+    away->cut_off = true;
+    UNTIL(c, leader(c));
+    enum etcd_err err = ETCD_UNHEALTHY;
+    UNTIL(c, leader(c) && (err = change(leader(c), OP_MEMBER_REMOVE, away->id, NULL, false)) != ETCD_UNHEALTHY);
+    assert_int_equal(err, ETCD_OK);
+    away->cut_off = false;
+    UNTIL(c, server_is_removed(away->server));
+}
+
+static void a_member_without_its_data_does_not_begin_anew(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *m = follower(c);
+    down(m);
+    assert_int_equal(kp_remove_tree(m->dir, NULL), 0);
+    struct kp_error error = {0};
+    assert_int_equal(server_open(&m->config, &m->server, &error), KP_ECONFLICT);
+    assert_non_null(strstr(error.message, "has already been bootstrapped"));
+}
+
+static void the_last_one_can_be_forced_to_go_on_alone(void **state)
+{
+    struct cluster *c = *state;
+    assert_int_equal(put(leader(c), "a", "1"), ETCD_OK);
+    struct machine *last = follower(c);
+    expect(last, "a", "1");
+    for (size_t i = 0; i < c->len; i++)
+        down(&c->machines[i]);
+    last->config.force_new_cluster = true;
+    up(last);
+    expect(last, "a", "1");
+    assert_int_equal(put(last, "b", "2"), ETCD_OK);
+    assert_int_equal(last->server->members.len, 1);
+    down(last);
+    last->config.force_new_cluster = false;
+    up(last);
+    expect(last, "b", "2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +481,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_go_on_without_the_third_which_catches_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leader_without_a_quorum_steps_down, setup, teardown),
         cmocka_unit_test_setup_teardown(a_follower_far_behind_gets_an_image_and_its_watchers_every_event, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_learner_joins_catches_up_and_is_promoted, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_removed_leader_hands_over_and_knows, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_member_that_was_away_learns_that_it_is_removed, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_member_without_its_data_does_not_begin_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_last_one_can_be_forced_to_go_on_alone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
