@@ -1,0 +1,176 @@
+#!/bin/bash
+# Three control planes and two workers under a writing client: the API at its one address stays available through the loss of any
+# machine, and no acknowledged write is lost. Gaps are measured from outside. HA_GAP_MS is the longest that passes (5000).
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+KPROV=$PWD/${BUILD:-build}/bin/kprov
+KUBECTL=${KUBECTL:-kubectl}
+[ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
+for tool in "$KUBECTL" curl nsenter; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps, tests/tools/fetch-clients" >&2; exit 1; }; done
+DIR=$(mktemp -d /tmp/e2e-ha-XXXXXX)
+export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
+NAME=e2eha
+GAP_MS=${HA_GAP_MS:-5000}
+PASSED=0 FAILED=0
+cleanup() {
+  rm -f "$DIR/writing"
+  if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
+    for node in cp-1 cp-2 cp-3; do for part in etcd kube-apiserver kprov-vip; do "$KPROV" logs $NAME $node $part >"$KEEP_LOGS-$node-$part.log" 2>&1; done; done
+  fi
+  wait
+  "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
+  rm -rf "$DIR"
+}
+trap cleanup EXIT
+ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
+not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
+result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
+k() { timeout 20 "$KUBECTL" "$@"; }
+eventually() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.2
+  done
+}
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+cat >"$DIR/cluster.yaml" <<YAML
+apiVersion: kprov.dev/v1alpha1
+kind: Cluster
+metadata: {name: $NAME}
+spec:
+  controlPlane: {replicas: 3}
+  nodePools:
+  - {name: worker, replicas: 2}
+  componentArgs:
+    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: 5s}
+    kubelet: {nodeLeaseDurationSeconds: 4, nodeStatusUpdateFrequency: 1s}
+YAML
+start=$(now_ms)
+"$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 90s >"$DIR/create.log" 2>&1
+result $? 'three control planes and two workers are Ready' "$(tail -n 3 "$DIR/create.log")"
+cat "$DIR/create.log"
+[ $FAILED = 0 ] || exit 1
+[ $(($(now_ms) - start)) -lt 12000 ]
+result $? 'their creation takes less than 12 s' "$(($(now_ms) - start)) ms"
+
+address() { "$KPROV" get nodes --cluster $NAME 2>/dev/null | awk -v n="$NAME-$1" '$1 == n { print $4 }'; }
+for node in cp-1 cp-2 cp-3 worker-1 worker-2; do declare "ADDR_${node//-/_}=$(address $node)"; done
+SERVER=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
+for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
+  k config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$DIR/${part#*:}"
+done
+api() { curl -sf -m 1.5 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
+member_count() { k get endpoints kubernetes -o 'jsonpath={.subsets[0].addresses[*].ip}' | wc -w; }
+members_are() { [ "$(member_count)" = "$1" ]; }
+eventually 20 members_are 3
+result $? 'the Service kubernetes has three endpoints'
+for node in cp-1 cp-2 cp-3; do
+  k get node $NAME-$node -o json | grep -q '"key": "node-role.kubernetes.io/control-plane"' || not_ok "$node is tainted as control plane"
+done
+
+# ---- the writer: one new object after another, each answer noted with its time -----------------------------------------
+writer() {
+  local i=0
+  while [ -e "$DIR/writing" ]; do
+    i=$((i + 1))
+    if api -X POST -H 'Content-Type: application/json' -o /dev/null \
+      -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'$1-$i'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
+      echo "$(now_ms) w-$1-$i" >>"$DIR/acked"
+    fi
+    sleep 0.02
+  done
+}
+longest_gap() { # from-ms: the longest time without an acknowledged write since
+  awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
+}
+holder() { k -n kube-system get lease kprov-vip -o 'jsonpath={.spec.holderIdentity}' | sed "s/^$NAME-//"; }
+other_than() { for node in cp-1 cp-2 cp-3; do [ $node = "$1" ] || { echo $node; return; }; done; }
+processes() { # node SIGNAL: to every process of the machine but its init
+  local pid
+  read -r pid _ <"$(echo "$DIR"/local/*/machines/$NAME-"$1"/pid)"
+  # shellcheck disable=SC2016 # for the shell in the machine
+  nsenter -t "$pid" -m -p sh -c 'n=0; for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = 1 ] || [ $p = $$ ] || ! kill -$1 $p 2>/dev/null || n=$((n + 1)); done; [ $n -gt 5 ]' sh "$2" ||
+    not_ok "processes of $1 get $2"
+}
+port() { local a; a=$(address "$1"); IFS=. read -r _ _ c d <<<"$a"; echo "m$((c << 8 | d))"; }
+cut() { # node up|down: its cable
+  nsenter --net="$(echo "$DIR"/local/*/netns)" ip link set "$(port "$1")" "$2"
+}
+ready_nodes() { [ "$(k get nodes --no-headers 2>/dev/null | grep -c ' Ready')" = "$1" ]; }
+fault() { # what, command to do it, command to undo it
+  local from gap
+  from=$(now_ms)
+  eval "$2"
+  sleep 8
+  gap=$(longest_gap "$from")
+  [ "$gap" -le "$GAP_MS" ]
+  result $? "the API takes writes through: $1 (longest gap $gap ms)" "$gap ms"
+  [ -z "$3" ] || eval "$3"
+  eventually 40 ready_nodes 5
+  result $? "five nodes are Ready after: $1" "$(k get nodes --no-headers 2>&1)"
+  eventually 30 members_are 3
+  result $? "three API servers after: $1" "$(member_count)"
+}
+: >"$DIR/acked"
+touch "$DIR/writing"
+writer a &
+writer b &
+sleep 1
+one=$(holder)
+fault "kill of the machine that holds the address" "'$KPROV' node stop $NAME $one --force" "'$KPROV' node start $NAME $one"
+two=$(other_than "$(holder)")
+fault "kill of a control plane that does not hold it" "'$KPROV' node stop $NAME $two --force" "'$KPROV' node start $NAME $two"
+three=$(holder)
+fault "pause of the holder" "processes $three STOP" "processes $three CONT"
+four=$(holder)
+fault "the holder's cable cut" "cut $four down" "cut $four up"
+
+# ---- a lost worker --------------------------------------------------------------------------------------------------------
+k apply -f - >/dev/null <<'YAML'
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      tolerations:
+      - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
+      - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
+      containers:
+      - {name: web, image: 'registry.kprov.dev/busybox:1.35', command: [sleep, '3600']}
+YAML
+k rollout status deployment/web --timeout=20s >/dev/null
+result $? 'an application runs on the workers'
+from=$(now_ms)
+"$KPROV" node stop $NAME worker-1 --force 2>/dev/null
+on_the_other() { [ "$(k get pods -l app=web --field-selector=status.phase=Running -o 'jsonpath={range .items[*]}{.spec.nodeName} {.metadata.deletionTimestamp}{"\n"}{end}' | grep -c "^$NAME-worker-2 $")" = 2 ]; }
+eventually 30 on_the_other
+result $? 'the pods of a lost worker are replaced' "$(k get pods -o wide 2>&1)"
+gap=$(longest_gap "$from")
+[ "$gap" -le "$GAP_MS" ]
+result $? "the API takes writes through the loss of a worker (longest gap $gap ms)"
+
+rm -f "$DIR/writing"
+wait
+# ---- nothing acknowledged is lost, at any of the three members -------------------------------------------------------------
+for node in cp-1 cp-2 cp-3; do
+  var=ADDR_${node//-/_}
+  api -m 10 "https://${!var}:6443/api/v1/namespaces/default/configmaps" | grep -o '"name": *"w-[ab]-[0-9]*"' | sed 's/.*"\(w-.*\)"/\1/' | LC_ALL=C sort >"$DIR/there"
+  awk '{print $2}' "$DIR/acked" | LC_ALL=C sort >"$DIR/wanted"
+  lost=$(LC_ALL=C comm -23 "$DIR/wanted" "$DIR/there" | wc -l)
+  [ "$lost" = 0 ] && [ -s "$DIR/wanted" ]
+  result $? "all $(wc -l <"$DIR/wanted") acknowledged writes are at the API server of $node" "$lost are not"
+done
+"$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
+result $? 'the cluster is deleted'
+[ -z "$(ls "$DIR/local" | grep -v '^lock$')" ]
+result $? 'and nothing of it is left' "$(ls "$DIR/local")"
+echo "$PASSED passed, $FAILED failed, 0 skipped"
+[ $FAILED = 0 ]
