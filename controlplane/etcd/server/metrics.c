@@ -22,6 +22,7 @@ enum gauge {
     WATCHERS,
     SLOW_WATCHERS,
     EVENTS,
+    AUTH_REVISION,
     GAUGE_COUNT,
 };
 static const struct {
@@ -43,6 +44,7 @@ static const struct {
     [WATCHERS] = {"etcd_debugging_mvcc_watcher_total", "Watchers."},
     [SLOW_WATCHERS] = {"etcd_debugging_mvcc_slow_watcher_total", "Watchers that are behind."},
     [EVENTS] = {"etcd_debugging_mvcc_events_total", "Events sent to watchers."},
+    [AUTH_REVISION] = {"etcd_debugging_auth_revision", "How often users and roles changed."},
 };
 static struct kp_metric *gauges[GAUGE_COUNT], *calls, *version_info;
 static const char *const call_labels[] = {"grpc_service", "grpc_method", "grpc_code", NULL};
@@ -110,6 +112,7 @@ void metrics_collect(struct etcd_server *server)
         [WATCHERS] = (double)watch.watchers,
         [SLOW_WATCHERS] = (double)watch.slow,
         [EVENTS] = (double)watch.events,
+        [AUTH_REVISION] = (double)auth_revision(server->auth),
     };
     for (int i = 0; i < GAUGE_COUNT; i++)
         kp_metric_set(gauges[i], values[i]);

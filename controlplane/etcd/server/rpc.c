@@ -33,8 +33,9 @@ static const char *unix_path(const struct http_url *url)
 
 static void on_finish(const char *path, int status, int64_t duration_ns, void *server)
 {
-    static const char prefix[] = "/etcdserverpb.";
-    if (kp_starts_with(path, prefix)) /* what a client makes up must not become a series */
+    bool ours = kp_starts_with(path, "/etcdserverpb.") || kp_starts_with(path, "/v3lockpb.") ||
+                kp_starts_with(path, "/v3electionpb.");
+    if (ours) /* what a client makes up must not become a series */
         metric_call(path, grpc_status_name(status));
 }
 
