@@ -237,6 +237,26 @@ test_three_members_are_restored_from_one_snapshot_of_stock() {
   for i in 1 2 3; do member_stop "$i" TERM; done
 }
 
+# What was restored is in no log: a member that joins gets it as an image.
+test_a_member_that_joins_a_restored_cluster_gets_it_all() {
+  local want number=8
+  alone new
+  fill
+  want=$(contents)
+  save "$DIR/join.snapshot"
+  stop9
+  restore ours "$DIR/join.snapshot"
+  boot ours
+  CLIENT_PORT[number]=$(free_port) PEER_PORT[number]=$(free_port)
+  ctl member add m8 --peer-urls "$(peer_url 8)" >/dev/null
+  rm -rf "$DIR/m8"
+  TOKEN=restored member_start 8 --initial-cluster "m9=$(peer_url 9),m8=$(peer_url 8)" --initial-cluster-state existing
+  joined() { is "$want" "$(EP=$(endpoint 8) contents)"; }
+  wait_until 20 joined
+  member_stop 8 TERM
+  member_stop 9 9
+}
+
 # ---- the offline commands -------------------------------------------------------------------------------------------------
 test_hashkv_of_a_file_is_that_of_the_member() {
   local of_member make revision
@@ -254,6 +274,41 @@ test_hashkv_of_a_file_is_that_of_the_member() {
   is "$of_member, $revision, ${LOOK%% *}" "$("$UTL" hashkv --data-dir "$DIR/m9")" 'the folder of ours'
   refused 'future revision' "$UTL" hashkv "$DIR/hash.snapshot" --rev $((revision + 1))
   refused 'has been compacted' "$UTL" hashkv "$DIR/hash.snapshot" --rev 1
+}
+# The same random history told to stock and to ours hashes alike at every revision, before and after compactions.
+test_the_same_history_hashes_as_on_stock() {
+  local stock=8 round i key revision last
+  alone ours
+  CLIENT_PORT[stock]=$(free_port) PEER_PORT[stock]=$(free_port)
+  rm -rf "$DIR/m8"
+  TOKEN=other MEMBER_BINARY=$STOCK/etcd member_start 8 --initial-cluster "m8=$(peer_url 8)"
+  stock_up() { at 8 endpoint status >/dev/null; }
+  wait_until 15 stock_up
+  both() { ctl "$@" >/dev/null && at 8 "$@" >/dev/null; }
+  hash_at() { at "$1" endpoint hashkv --rev "$2" | sed 's/.*, *//'; }
+  RANDOM=7
+  for round in 1 2 3; do
+    for i in $(seq 14); do
+      key=k$((RANDOM % 6))
+      case $((RANDOM % 10)) in
+      [0-5]) both put "$key" "$round.$i" ;;
+      [6-7]) both del "$key" ;;
+      8) both del --prefix k1 ;;
+      9) both del --prefix k ;;
+      esac
+    done
+    last=$(revision)
+    is "$(at 8 get none -w fields | number_of Revision)" "$last"
+    for revision in 0 $((last - 6)) $((last - 3)) $((last - 1)) "$last"; do is "$(hash_at 8 "$revision")" "$(hash_at 9 "$revision")" "revision $revision"; done
+    both compaction $((last - 5)) --physical
+    for revision in 0 $((last - 4)) $((last - 3)) $((last - 2)) "$last"; do is "$(hash_at 8 "$revision")" "$(hash_at 9 "$revision")" "compacted, revision $revision"; done
+  done
+  both del --prefix k
+  is "$(hash_at 8 0)" "$(hash_at 9 0)" 'no key is left'
+  both compaction "$(revision)" --physical
+  is "$(hash_at 8 0)" "$(hash_at 9 0)" 'nothing is left'
+  member_stop 8 TERM
+  stop9
 }
 test_nothing_is_done_to_the_data_of_a_running_member() {
   local size
