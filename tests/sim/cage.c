@@ -5,27 +5,27 @@
 
 #include "tests/sim/disk.h"
 
-static struct guard_owner *current;
+static struct cage_owner *current;
 static jmp_buf landing;
-static enum guard_end landed;
+static enum cage_end landed;
 static _Thread_local bool is_main;
 static _Atomic bool crash_pending; /* met on a helper thread */
 
-void libc_owner(struct guard_owner *owner);
-struct guard_owner *libc_current(void);
+void libc_owner(struct cage_owner *owner);
+struct cage_owner *libc_current(void);
 
-struct guard_owner *guard_owner(void) { return is_main ? current : NULL; }
+struct cage_owner *cage_owner(void) { return is_main ? current : NULL; }
 
-struct guard_owner *guard_leave(void)
+struct cage_owner *cage_leave(void)
 {
-    struct guard_owner *owner = current;
+    struct cage_owner *owner = current;
     current = NULL;
     return owner;
 }
 
-void guard_enter(struct guard_owner *owner) { current = owner; }
+void cage_enter(struct cage_owner *owner) { current = owner; }
 
-static _Noreturn void land(enum guard_end end)
+static _Noreturn void land(enum cage_end end)
 {
     current = NULL;
     libc_owner(NULL);
@@ -33,33 +33,33 @@ static _Noreturn void land(enum guard_end end)
     longjmp(landing, 1);
 }
 
-_Noreturn void guard_crash(void) { land(GUARD_CRASHED); }
+_Noreturn void cage_crash(void) { land(CAGE_CRASHED); }
 
-enum guard_end guard_run(struct guard_owner *owner, void (*fn)(void *arg), void *arg)
+enum cage_end cage_run(struct cage_owner *owner, void (*fn)(void *arg), void *arg)
 {
     KP_ASSERT(!current);
     /* One member asks another: the asker's turn goes on after the answer. */
-    struct guard_owner *const outer = libc_current();
+    struct cage_owner *const outer = libc_current();
     bool outer_pending = crash_pending;
     jmp_buf outer_landing;
     memcpy(outer_landing, landing, sizeof landing);
     crash_pending = false;
-    landed = GUARD_RETURNED;
+    landed = CAGE_RETURNED;
     if (setjmp(landing) == 0) {
         current = owner;
         libc_owner(owner);
         fn(arg);
     }
-    enum guard_end end = landed == GUARD_RETURNED && crash_pending ? GUARD_CRASHED : landed;
+    enum cage_end end = landed == CAGE_RETURNED && crash_pending ? CAGE_CRASHED : landed;
     memcpy(landing, outer_landing, sizeof landing);
-    landed = GUARD_RETURNED;
+    landed = CAGE_RETURNED;
     crash_pending = outer_pending;
     current = NULL;
     libc_owner(outer);
     return end;
 }
 
-bool guard_count_io(struct guard_owner *owner)
+bool cage_count_io(struct cage_owner *owner)
 {
     counters.io_calls++;
     if (!is_main) { /* the copying thread of LMDB: its own calls alone are counted while it lives */
@@ -72,7 +72,7 @@ bool guard_count_io(struct guard_owner *owner)
     return owner->crash_at_io && --owner->crash_at_io == 0;
 }
 
-int64_t guard_mono_ns(const struct guard_owner *owner)
+int64_t cage_mono_ns(const struct cage_owner *owner)
 {
     int64_t ns = sim_now_ns + owner->busy_ns;
     return ns + owner->mono_offset_ns + ns / 1000000 * owner->skew_ppm;
@@ -82,14 +82,14 @@ int64_t guard_mono_ns(const struct guard_owner *owner)
 
 static _Noreturn void die(const char *what, const char *detail)
 {
-    struct guard_owner *owner = libc_current();
+    struct cage_owner *owner = libc_current();
     snprintf(owner->death, sizeof owner->death, "%s: %s", what, detail);
-    land(GUARD_DIED);
+    land(CAGE_DIED);
 }
 
-void guard_die(void *ctx, struct etcd_server *server, const char *what, const struct kp_error *error)
+void cage_die(void *ctx, struct etcd_server *server, const char *what, const struct kp_error *error)
 {
-    if (!guard_owner())
+    if (!cage_owner())
         sim_fail("sim", "a member ends itself outside of its code: %s", what);
     die(what, error ? error->message : "");
 }
@@ -98,7 +98,7 @@ _Noreturn void __real__exit(int status);
 _Noreturn void __wrap__exit(int status);
 _Noreturn void __wrap__exit(int status)
 {
-    if (guard_owner())
+    if (cage_owner())
         die("exits", "_exit");
     __real__exit(status);
 }
@@ -107,7 +107,7 @@ _Noreturn void __real_abort(void);
 _Noreturn void __wrap_abort(void);
 _Noreturn void __wrap_abort(void)
 {
-    if (guard_owner())
+    if (cage_owner())
         die("aborts", "abort");
     __real_abort();
 }
@@ -117,7 +117,7 @@ _Noreturn void __wrap_kp_assert_fail(const char *expr, const char *file, int lin
 {
     char text[200];
     snprintf(text, sizeof text, "%s:%d: %s", file, line, expr);
-    if (guard_owner())
+    if (cage_owner())
         die("assertion", text);
     fprintf(stderr, "assertion of the simulator failed: %s\n", text);
     __real_abort();
@@ -137,7 +137,7 @@ static void on_signal(int number)
     raise(number);
 }
 
-void guard_init(void)
+void cage_init(void)
 {
     static uint8_t stack[65536];
     is_main = true;

@@ -236,7 +236,7 @@ static void arrive(void *arg, uint64_t tag)
         give_up(call, etcd_err_info(call->err)->text);
         return;
     }
-    if (call->err == ETCD_NO_LEADER || call->err == ETCD_NOT_LEADER)
+    if (call->err == ETCD_NO_LEADER || call->err == ETCD_NOT_LEADER || call->err == ETCD_NOT_FOR_LEARNER)
         call->client->member = NULL;
     finish(call);
 }
@@ -248,7 +248,7 @@ static void answer_leaves(struct call *call)
 
 static void proposed(struct op *op)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct call *call = op->ctx;
     call->err = op->err;
     if (op->response)
@@ -257,7 +257,7 @@ static void proposed(struct op *op)
     if (!call->over)
         answer_leaves(call);
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
 }
 
 static void patience(void *arg, uint64_t tag)
@@ -293,7 +293,7 @@ static void range_now(void *arg)
     call->err = etcd_err_of_mvcc(mvcc_range(call->member->server->mvcc, &range, &result, &error));
     if (call->err != ETCD_OK)
         return;
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     call->kvs = kp_calloc(result.len + 1, sizeof *call->kvs);
     for (size_t i = 0; i < result.len; i++) {
         const struct mvcc_kv *kv = &result.items[i].kv;
@@ -312,7 +312,7 @@ static void range_now(void *arg)
     call->count = result.count;
     call->more = result.more;
     call->revision = result.revision;
-    guard_enter(owner);
+    cage_enter(owner);
     mvcc_range_done(&result);
 }
 
@@ -333,7 +333,7 @@ static void read_now(void *arg, uint64_t tag)
 
 static void read_allowed(struct read_wait *wait)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct call *call = wait->ctx;
     call->err = wait->err;
     if (call->over)
@@ -343,7 +343,7 @@ static void read_allowed(struct read_wait *wait)
     else
         answer_leaves(call);
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
 }
 
 /* The handler of a request, as api_kv.c and api_lease.c have it. */
@@ -351,6 +351,10 @@ static void serve(void *arg)
 {
     struct call *call = arg;
     struct etcd_server *server = call->member->server;
+    if (atomic_load(&server->learner)) { /* as the guard before every call says */
+        call->err = ETCD_NOT_FOR_LEARNER;
+        return;
+    }
     if (call->asked.kind == HISTORY_KEEPALIVE) {
         call->err = lease_renew_anywhere(server, call->asked.lease, &call->ttl_s);
         call->revision = mvcc_revision(server->mvcc);
@@ -383,13 +387,14 @@ static void send_call(struct call *call)
               (int)call->asked.kind, call->key);
     event_in(rng_between(&client->random, 500, 9000) * SIM_MS, patience, call, 0);
     if (call->is_read && (call->asked.serializable || plant_is(PLANT_STALE_READ) ||
-                          atomic_load(&member->server->node.sole_leader))) {
+                          atomic_load(&member->server->node.sole_leader)) &&
+        (call->asked.serializable || !atomic_load(&member->server->learner))) {
         event_in(rng_between(&client->random, 0, 20) * SIM_MS, read_now, call, 0);
         return;
     }
     if (!member_call(member, serve, call))
         return;
-    if (call->asked.kind == HISTORY_KEEPALIVE || (!call->is_read && call->err != ETCD_OK))
+    if (call->asked.kind == HISTORY_KEEPALIVE || call->err == ETCD_NOT_FOR_LEARNER || (!call->is_read && call->err != ETCD_OK))
         answer_leaves(call);
     member_turn_in(member, (int64_t)rng_below(&world.random, 2 * SIM_MS));
 }

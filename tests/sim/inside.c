@@ -206,9 +206,9 @@ int64_t __wrap_mvcc_end(struct mvcc *mvcc);
 int64_t __wrap_mvcc_end(struct mvcc *mvcc)
 {
     int64_t revision = __real_mvcc_end(mvcc);
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     compare_state(mvcc, applying);
-    guard_enter(owner);
+    cage_enter(owner);
     return revision;
 }
 

@@ -18,13 +18,13 @@
     ret __wrap_##name(__VA_ARGS__);                                                                                    \
     ret __wrap_##name(__VA_ARGS__)
 
-static struct guard_owner *disk_owner;    /* whose turn it is, also for LMDB's copying thread */
+static struct cage_owner *disk_owner;    /* whose turn it is, also for LMDB's copying thread */
 static _Thread_local bool crash_is_due;   /* of the call under way */
 
-void libc_owner(struct guard_owner *owner);
-void libc_owner(struct guard_owner *owner) { disk_owner = owner; }
-struct guard_owner *libc_current(void);
-struct guard_owner *libc_current(void) { return disk_owner; }
+void libc_owner(struct cage_owner *owner);
+void libc_owner(struct cage_owner *owner) { disk_owner = owner; }
+struct cage_owner *libc_current(void);
+struct cage_owner *libc_current(void) { return disk_owner; }
 
 static int result(int rc)
 {
@@ -45,37 +45,37 @@ static int64_t result_64(int64_t rc)
 /* Before a call: time passes and the crash may come first. False: fail with EIO (a helper thread cannot crash). */
 static bool begin(unsigned cost)
 {
-    struct guard_owner *owner = disk_owner;
+    struct cage_owner *owner = disk_owner;
     crash_is_due = false;
     if (!owner)
         return true;
     owner->busy_ns += owner->disk ? owner->disk->faults.io_ns * cost : 0;
-    crash_is_due = guard_count_io(owner);
+    crash_is_due = cage_count_io(owner);
     if (!crash_is_due)
         return true;
     bool first = rng_next(&owner->disk->random) % 2;
-    counters.crash_at_io += guard_owner() != NULL;
-    if (first && guard_owner())
-        guard_crash();
+    counters.crash_at_io += cage_owner() != NULL;
+    if (first && cage_owner())
+        cage_crash();
     return !first;
 }
 
 static void end(void)
 {
-    if (crash_is_due && guard_owner())
-        guard_crash();
+    if (crash_is_due && cage_owner())
+        cage_crash();
 }
 
 #define CALL(cost, expr)                                                                                               \
     __extension__({                                                                                                    \
         __typeof__(expr) rc_ = -EIO;                                                                                   \
         if (begin(cost)) {                                                                                             \
-            struct guard_owner *owner_ = guard_owner(); /* the disk's own allocations are not the member's */          \
+            struct cage_owner *owner_ = cage_owner(); /* the disk's own allocations are not the member's */          \
             if (owner_)                                                                                                \
-                guard_leave();                                                                                         \
+                cage_leave();                                                                                         \
             rc_ = (expr);                                                                                              \
             if (owner_)                                                                                                \
-                guard_enter(owner_);                                                                                   \
+                cage_enter(owner_);                                                                                   \
         }                                                                                                              \
         end();                                                                                                         \
         rc_;                                                                                                           \
@@ -329,10 +329,10 @@ WRAP(int, closedir, DIR *dir) { return folder_of(dir) ? 0 : __real_closedir(dir)
 
 WRAP(int, clock_gettime, clockid_t clock, struct timespec *ts)
 {
-    struct guard_owner *owner = disk_owner;
+    struct cage_owner *owner = disk_owner;
     int64_t ns = sim_now_ns;
     if (owner)
-        ns = guard_mono_ns(owner);
+        ns = cage_mono_ns(owner);
     if (clock == CLOCK_REALTIME)
         ns += INT64_C(1800000000) * SIM_S + (owner ? owner->wall_offset_ns : 0);
     *ts = (struct timespec){.tv_sec = ns / SIM_S, .tv_nsec = ns % SIM_S};
@@ -360,14 +360,14 @@ WRAP(ssize_t, getrandom, void *to, size_t len, unsigned flags)
 
 WRAP(int, pthread_cond_timedwait, pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until)
 {
-    if (guard_owner())
+    if (cage_owner())
         sim_fail("sim", "a member waits (pthread_cond_timedwait) in a turn");
     return __real_pthread_cond_timedwait(cond, mutex, until);
 }
 
 WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
 {
-    if (guard_owner())
+    if (cage_owner())
         sim_fail("sim", "a member waits (pthread_cond_wait) in a turn");
     return __real_pthread_cond_wait(cond, mutex);
 }
@@ -376,13 +376,13 @@ WRAP(int, pthread_cond_wait, pthread_cond_t *cond, pthread_mutex_t *mutex)
 
 static void count_allocation(void)
 {
-    struct guard_owner *owner = guard_owner();
+    struct cage_owner *owner = cage_owner();
     if (!owner)
         return;
     counters.allocations++;
     if (owner->crash_at_alloc && --owner->crash_at_alloc == 0) {
         counters.crash_at_alloc++;
-        guard_crash();
+        cage_crash();
     }
 }
 WRAP(void *, malloc, size_t size)
@@ -406,15 +406,17 @@ WRAP(void *, realloc, void *p, size_t size)
 struct kp_metric;
 #define SHELTERED(call)                                                                                                \
     do {                                                                                                               \
-        struct guard_owner *owner = guard_owner();                                                                     \
+        struct cage_owner *owner = cage_owner();                                                                     \
         if (owner)                                                                                                     \
-            guard_leave();                                                                                             \
+            cage_leave();                                                                                             \
         call;                                                                                                          \
         if (owner)                                                                                                     \
-            guard_enter(owner);                                                                                        \
+            cage_enter(owner);                                                                                        \
     } while (0)
 
 /* No process is watched: metrics of many members in one registry say nothing. */
+void __wrap_metrics_init(void);
+void __wrap_metrics_init(void) {}
 void __wrap_kp_metric_add(struct kp_metric *metric, double delta, ...);
 void __wrap_kp_metric_add(struct kp_metric *metric, double delta, ...) {}
 void __wrap_kp_metric_set(struct kp_metric *metric, double value, ...);

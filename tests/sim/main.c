@@ -242,7 +242,7 @@ static pid_t start_seed(uint64_t seed, enum plant plant, struct report *own)
     kp_log_init("sim", sim_traces ? KP_LOG_INFO : (enum kp_log_level)-1);
     world.seed = seed;
     world.random.state = seed * 0x9e3779b97f4a7c15u + 1;
-    guard_init();
+    cage_init();
     if (stores) {
         store_run();
         report->counters = counters;

@@ -10,7 +10,7 @@ struct world world;
 
 bool member_is_up(const struct sim_member *member) { return member->state == MEMBER_UP; }
 
-int64_t member_mono_ms(const struct sim_member *member) { return guard_mono_ns(&member->owner) / SIM_MS; }
+int64_t member_mono_ms(const struct sim_member *member) { return cage_mono_ns(&member->owner) / SIM_MS; }
 
 struct sim_member *member_by_id(uint64_t id)
 {
@@ -54,7 +54,7 @@ struct sim_member *member_new(bool joins)
     snprintf(member->client_url, sizeof member->client_url, "http://10.0.0.%zu:2379", member->slot + 1);
     snprintf(member->data_dir, sizeof member->data_dir, "%s/data", root);
     member->disk = disk_new(root, rng_fork(&world.random));
-    member->owner = (struct guard_owner){.disk = member->disk,
+    member->owner = (struct cage_owner){.disk = member->disk,
                                          .random = rng_fork(&world.random),
                                          .mono_offset_ns = rng_between(&world.random, 0, 100000) * SIM_S,
                                          .skew_ppm = rng_between(&world.random, -2000, 2000)};
@@ -70,7 +70,7 @@ void member_set_cluster(struct sim_member *member, const char *initial_cluster)
 
 static void make_config(struct sim_member *member)
 {
-    member->hooks = (struct etcd_world){.stepped = true, .send = net_send, .send_snapshot = net_send_snapshot, .die = guard_die,
+    member->hooks = (struct etcd_world){.stepped = true, .send = net_send, .send_snapshot = net_send_snapshot, .die = cage_die,
                                          .get = net_get, .ask = net_ask};
     member->config = (struct etcd_config){
         .name = member->name,
@@ -115,25 +115,25 @@ void member_crash(struct sim_member *member, enum disk_crash how, const char *wh
     watchers_member_down(member);
 }
 
-static void after_end(struct sim_member *member, enum guard_end end)
+static void after_end(struct sim_member *member, enum cage_end end)
 {
     enum disk_crash how = rng_below(&world.random, 100) < world.plan.power_weight ? DISK_POWER : DISK_KILL;
-    if (end == GUARD_DIED) {
+    if (end == CAGE_DIED) {
         counters.deaths++;
         if (!member->owner.excused && !member->owner.rotten)
             sim_fail("refusal", "%s ended itself without a reason: %s", member->name, member->owner.death);
         sim_trace("%s ended itself: %s", member->name, member->owner.death);
         how = DISK_KILL;
     }
-    member_crash(member, how, end == GUARD_DIED ? "died" : "crashed");
+    member_crash(member, how, end == CAGE_DIED ? "died" : "crashed");
     member_restart_in(member, rng_between(&world.random, 50, 3000) * SIM_MS);
 }
 
 bool member_call(struct sim_member *member, void (*fn)(void *arg), void *arg)
 {
     member->owner.busy_ns = 0;
-    enum guard_end end = guard_run(&member->owner, fn, arg);
-    if (end == GUARD_RETURNED) {
+    enum cage_end end = cage_run(&member->owner, fn, arg);
+    if (end == CAGE_RETURNED) {
         plant_meddle(member);
         inside_check(member);
         if (member->owner.busy_ns) {
@@ -281,10 +281,10 @@ void member_start(struct sim_member *member)
     arm(member);
     struct opening opening = {.member = member};
     member->incarnation++;
-    enum guard_end end = guard_run(&member->owner, open_it, &opening);
-    if (end != GUARD_RETURNED) {
+    enum cage_end end = cage_run(&member->owner, open_it, &opening);
+    if (end != CAGE_RETURNED) {
         counters.crash_while_opening++;
-        if (end == GUARD_DIED && member->owner.rotten && ++member->failed_starts > 3) {
+        if (end == CAGE_DIED && member->owner.rotten && ++member->failed_starts > 3) {
             disk_crash(member->disk, DISK_KILL);
             member->refused = true; /* it ends itself at each start: as good as a refusal */
             return;

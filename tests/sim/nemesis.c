@@ -145,6 +145,8 @@ static void rot(void)
     for (size_t i = 0; i < world.members_len; i++)
         if (world.members[i].state != MEMBER_GONE && (world.members[i].owner.rotten || world.members[i].rot_is_due))
             return;
+    if (!operator_may_rot())
+        return;
     struct sim_member *member = pick(true);
     if (!member)
         return;

@@ -145,14 +145,14 @@ static struct letter *letter_new(struct etcd_server *server, struct raft_message
 
 void net_send(void *ctx, struct etcd_server *server, struct raft_message *message)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct rng *random = &world.random;
     struct letter *letter = letter_new(server, message);
     counters.messages_sent++;
     inside_message(&letter->message);
     if (!letter->to) { /* nobody of that id ever lived */
         letter_free(letter);
-        guard_enter(owner);
+        cage_enter(owner);
         return;
     }
     letter->lost = rng_per_mille(random, world.net.loss_per_mille) || world.cut[letter->from->slot][letter->to->slot];
@@ -166,12 +166,12 @@ void net_send(void *ctx, struct etcd_server *server, struct raft_message *messag
         event_at(arrival(letter->from, letter->to) + (int64_t)rng_below(random, 300) * SIM_MS, deliver, again, 0);
     }
     event_at(arrival(letter->from, letter->to), deliver, letter, 0);
-    guard_enter(owner);
+    cage_enter(owner);
 }
 
 void net_send_snapshot(void *ctx, struct etcd_server *server, struct raft_message *message, const char *path)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct rng *random = &world.random;
     struct letter *letter = letter_new(server, message);
     letter->snapshot = true;
@@ -187,13 +187,13 @@ void net_send_snapshot(void *ctx, struct etcd_server *server, struct raft_messag
     letter->lost = !letter->to || rng_per_mille(random, world.net.loss_per_mille * 4);
     if (!letter->to) {
         letter_free(letter);
-        guard_enter(owner);
+        cage_enter(owner);
         return;
     }
     sim_trace("%s sends %s a snapshot of %zu bytes at %llu", letter->from->name, letter->to->name, letter->image.len,
               (unsigned long long)letter->message.snapshot->index);
     event_in(rng_between(random, 10 * SIM_MS, 800 * SIM_MS), deliver, letter, 0);
-    guard_enter(owner);
+    cage_enter(owner);
 }
 
 /* ---- questions: answered at once or not at all ---- */
@@ -216,7 +216,7 @@ static void answer(void *arg)
                     : server_get(q->to->server, q->path, &type, q->answer, &q->error);
 }
 
-static struct sim_member *owner_of(const struct guard_owner *owner)
+static struct sim_member *owner_of(const struct cage_owner *owner)
 {
     for (size_t i = 0; i < world.members_len; i++)
         if (&world.members[i].owner == owner)
@@ -244,7 +244,7 @@ static int put_question(struct sim_member *from, struct question *q, struct kp_e
 int net_get(void *ctx, const char *urls, const char *path, struct kp_buf *ret_body, uint64_t *ret_cluster_id,
             struct kp_error *error)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct sim_member *from = owner_of(owner);
     int rc = kp_fail(error, KP_EUNAVAILABLE, "nobody of %s answers", urls);
     for (size_t i = 0; rc < 0 && i < world.members_len; i++) {
@@ -257,17 +257,17 @@ int net_get(void *ctx, const char *urls, const char *path, struct kp_buf *ret_bo
         if (rc == 0)
             *ret_cluster_id = to->server->cluster_id;
     }
-    guard_enter(owner);
+    cage_enter(owner);
     return rc;
 }
 
 int net_ask(void *ctx, struct etcd_server *server, uint64_t to, const char *what, struct kp_bytes question,
             struct kp_buf *ret_answer, struct kp_error *error)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct question q = {.to = member_by_id(to), .what = what, .bytes = question, .answer = ret_answer};
     int rc = q.to ? put_question(owner_of(owner), &q, error) : kp_fail(error, KP_EUNAVAILABLE, "nobody has this id");
-    guard_enter(owner);
+    cage_enter(owner);
     return rc;
 }
 

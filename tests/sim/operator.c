@@ -110,14 +110,14 @@ static void changed(void *arg, uint64_t tag)
 
 static void change_done(struct op *op)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct change *c = op->ctx;
     c->err = op->err;
     sim_trace("operator: change %d of %s: %s", (int)c->kind, c->about->name, op->err ? etcd_err_info(op->err)->text : "done");
     op_done(op);
     event_in(SIM_MS, changed, c, 0);
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
 }
 
 static void propose(void *arg)
@@ -193,11 +193,27 @@ static struct sim_member *random_of(struct etcd_server *server, bool learner)
     return len ? found[rng_below(&world.random, len)] : NULL;
 }
 
+static bool damaged_in(struct etcd_server *server, struct sim_member **ret)
+{
+    for (size_t i = 0; i < world.members_len; i++)
+        if ((world.members[i].refused || world.members[i].owner.rotten) && find(server, &world.members[i])) {
+            *ret = &world.members[i];
+            return true;
+        }
+    return false;
+}
+
 void operator_change(void)
 {
+    struct sim_member *damaged;
     if (!may_change())
         return;
     struct etcd_server *server = member_leader()->server;
+    if (damaged_in(server, &damaged)) { /* first things first: another one less could be the quorum */
+        if (damaged->refused)
+            ask(OP_MEMBER_REMOVE, damaged, false);
+        return;
+    }
     size_t voters = count_of(server, false), learners = count_of(server, true);
     struct sim_member *learner = random_of(server, true), *voter = random_of(server, false);
     switch (rng_below(&world.random, 4)) {
@@ -275,12 +291,39 @@ void operator_maintain(void)
 
 /* ---- making it whole ---- */
 
+bool operator_may_rot(void)
+{
+    struct sim_member *leader = member_leader();
+    if (!leader || asked || count_of(leader->server, false) < 3)
+        return false;
+    for (size_t i = 0; i < world.members_len; i++)
+        if (find(leader->server, &world.members[i]) && !member_is_up(&world.members[i]))
+            return false;
+    return true;
+}
+
+/* An addition of which nobody knows whether it happened may have made the newcomer's vote needed. */
+static void start_those_that_wait(void)
+{
+    for (size_t i = 0; i < world.members_len; i++)
+        for (size_t j = 0; j < world.members_len; j++) {
+            struct sim_member *m = &world.members[i], *other = &world.members[j];
+            if (!m->waits || !member_is_up(other) || !find(other->server, m))
+                continue;
+            m->waits = false;
+            set_cluster(other->server, m);
+            member_restart_in(m, SIM_MS);
+        }
+}
+
 /* The table of a leader that all follow is the truth once everything asked for has settled. */
 bool operator_heal(void)
 {
     static int64_t since_ns;
     since_ns = since_ns ? since_ns : sim_now_ns;
     struct sim_member *leader = member_leader();
+    if (!leader && sim_now_ns - since_ns > SETTLE_S * SIM_S)
+        start_those_that_wait();
     if (!leader || sim_now_ns - since_ns < SETTLE_S * SIM_S || !may_change())
         return false;
     struct etcd_server *server = leader->server;

@@ -50,11 +50,11 @@ void sim_trace_line(const char *format, ...) KP_PRINTF(1, 2);
 /* ---- simulated time ---- */
 extern int64_t sim_now_ns;
 
-/* ---- guard.c: running a member's code, which may crash at any call ---- */
+/* ---- cage.c: running a member's code, which may crash at any call ---- */
 struct disk;
-enum guard_end { GUARD_RETURNED, GUARD_CRASHED, GUARD_DIED };
+enum cage_end { CAGE_RETURNED, CAGE_CRASHED, CAGE_DIED };
 /* Whose code runs: its disk, clock and random numbers. */
-struct guard_owner {
+struct cage_owner {
     struct disk *disk;
     struct rng random;      /* what getrandom gives */
     int64_t mono_offset_ns; /* of its monotonic clock */
@@ -67,19 +67,19 @@ struct guard_owner {
     bool rotten;            /* bits of its disk were changed: anything but wrong answers is fine */
     char death[256];
 };
-/* Runs fn as the owner. GUARD_CRASHED: an injected crash; GUARD_DIED: it ended itself (owner->death says why). */
-enum guard_end guard_run(struct guard_owner *owner, void (*fn)(void *arg), void *arg);
+/* Runs fn as the owner. CAGE_CRASHED: an injected crash; CAGE_DIED: it ended itself (owner->death says why). */
+enum cage_end cage_run(struct cage_owner *owner, void (*fn)(void *arg), void *arg);
 /* Brackets code of the simulator that is called from inside of a member. */
-struct guard_owner *guard_leave(void);
-void guard_enter(struct guard_owner *owner);
-struct guard_owner *guard_owner(void); /* NULL: the simulator's own code runs */
-_Noreturn void guard_crash(void);
-int64_t guard_mono_ns(const struct guard_owner *owner);
+struct cage_owner *cage_leave(void);
+void cage_enter(struct cage_owner *owner);
+struct cage_owner *cage_owner(void); /* NULL: the simulator's own code runs */
+_Noreturn void cage_crash(void);
+int64_t cage_mono_ns(const struct cage_owner *owner);
 /* One I/O call; true: the crash is to come, after or in the middle of it. */
-bool guard_count_io(struct guard_owner *owner);
+bool cage_count_io(struct cage_owner *owner);
 /* For the hooks of a member: it cannot go on. */
 struct etcd_server;
-_Noreturn void guard_die(void *ctx, struct etcd_server *server, const char *what, const struct kp_error *error);
-void guard_init(void);
+_Noreturn void cage_die(void *ctx, struct etcd_server *server, const char *what, const struct kp_error *error);
+void cage_init(void);
 
 #endif

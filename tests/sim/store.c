@@ -7,7 +7,7 @@
 #define OPS_MAX 12
 
 struct store {
-    struct guard_owner owner;
+    struct cage_owner owner;
     struct backend *backend; /* of this incarnation */
     uint64_t written;        /* batches that are durable for sure */
     uint64_t tried;          /* of which no more can be there */
@@ -82,7 +82,7 @@ static void verify(void *arg)
         return;
     if (backend_reader_get(reader, BACKEND_META, "consistent_index", 16, &mark, &error) == 0)
         memcpy(&store->found, mark.data, sizeof store->found);
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     /* A newer mark that rotted leaves the batch before it: that the log is ahead of it is seen by who has the log. */
     if (store->found + store->rotten < store->written || store->found > store->tried)
         sim_fail("durable", "batch %llu is the last, %llu were written and %llu tried", (unsigned long long)store->found,
@@ -106,7 +106,7 @@ static void verify(void *arg)
             sim_fail("store", "%s is not as batch %llu left it", key, (unsigned long long)store->found);
     }
     kp_strmap_free(expected, (void (*)(void *))kp_blob_unref);
-    guard_enter(owner);
+    cage_enter(owner);
 }
 
 static void trouble(struct store *store)
@@ -140,30 +140,30 @@ void store_run(void)
     store.owner.disk->faults.lies_about = plant_is(PLANT_LOST_DATABASE_SYNC) ? "/db" : NULL;
     while (store.tried < BATCHES_MAX) {
         trouble(&store);
-        enum guard_end end = guard_run(&store.owner, open_store, &store);
-        store.owner.crash_at_io = end == GUARD_RETURNED ? store.owner.crash_at_io : 0;
-        if (end == GUARD_RETURNED && store.rc == 0) {
+        enum cage_end end = cage_run(&store.owner, open_store, &store);
+        store.owner.crash_at_io = end == CAGE_RETURNED ? store.owner.crash_at_io : 0;
+        if (end == CAGE_RETURNED && store.rc == 0) {
             uint64_t io = store.owner.crash_at_io, alloc = store.owner.crash_at_alloc;
             store.owner.crash_at_io = store.owner.crash_at_alloc = 0;
-            end = guard_run(&store.owner, verify, &store);
+            end = cage_run(&store.owner, verify, &store);
             store.owner.crash_at_io = io;
             store.owner.crash_at_alloc = alloc;
             store.tried = store.found;
             counters.restarts++;
         } else if (store.rotten) {
             store.rc = -1;
-        } else if (end == GUARD_RETURNED && !store.owner.disk->faults.sync_error_ppm &&
+        } else if (end == CAGE_RETURNED && !store.owner.disk->faults.sync_error_ppm &&
             !store.owner.disk->faults.write_error_ppm && !store.owner.disk->faults.full)
             sim_fail("store", "does not open: %s", store.error.message);
         if (store.rotten) { /* found, or it hit what is not used */
-            counters.opens_refused += end != GUARD_RETURNED || store.rc < 0;
+            counters.opens_refused += end != CAGE_RETURNED || store.rc < 0;
             return;
         }
-        while (end == GUARD_RETURNED && store.rc == 0 && store.tried < BATCHES_MAX) {
+        while (end == CAGE_RETURNED && store.rc == 0 && store.tried < BATCHES_MAX) {
             store.tried++;
             counters.commits++;
-            end = guard_run(&store.owner, write_batch, &store);
-            if (end == GUARD_RETURNED && store.rc == 0)
+            end = cage_run(&store.owner, write_batch, &store);
+            if (end == CAGE_RETURNED && store.rc == 0)
                 store.written = store.tried;
         }
         bool power = rng_below(&world.random, 2);

@@ -40,7 +40,7 @@ static void over(struct watcher *w, int64_t compact_revision)
 
 static bool take(void *ctx, struct mvcc_watcher *stream, const struct mvcc_watch_batch *batch)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct watcher *w = ctx;
     bool taken = !w->stalled;
     if (!taken) {
@@ -65,20 +65,20 @@ static bool take(void *ctx, struct mvcc_watcher *stream, const struct mvcc_watch
         w->next_revision = event->revision + 1;
     }
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
     return taken;
 }
 
 static void created(void *ctx, struct mvcc_watcher *stream, int64_t revision)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct watcher *w = ctx;
     history_watch_created(world.history, w->number, revision);
     if (!w->next_revision)
         w->next_revision = revision + 1;
     w->seen = KP_MAX(w->seen, w->next_revision - 1);
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
 }
 
 static void open_stream(void *arg)
@@ -135,14 +135,14 @@ static void connect_later(struct watcher *w, int64_t low_ms, int64_t high_ms)
 
 static void progress_now(void *ctx, int64_t revision)
 {
-    struct guard_owner *owner = guard_leave();
+    struct cage_owner *owner = cage_leave();
     struct watcher *w = ctx;
     counters.watch_progress++;
     history_watch_progress(world.history, w->number, revision);
     w->seen = KP_MAX(w->seen, revision);
     w->next_revision = KP_MAX(w->next_revision, revision + 1);
     if (owner)
-        guard_enter(owner);
+        cage_enter(owner);
 }
 
 static void ask_progress(void *arg)

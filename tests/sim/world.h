@@ -37,7 +37,7 @@ struct sim_member {
     char name[8], url[32], client_url[32], data_dir[64], initial_cluster[512];
     bool joins; /* starts into an existing cluster */
     enum member_state state;
-    struct guard_owner owner;
+    struct cage_owner owner;
     struct disk *disk;
     struct etcd_config config;
     struct etcd_world hooks;
@@ -128,6 +128,7 @@ bool watchers_reached(int64_t revision);
 
 /* operator.c: membership, leadership and maintenance, as someone with etcdctl would */
 void operator_change(void);
+bool operator_may_rot(void); /* the cluster can do without any one of its members */
 void operator_transfer(void);
 void operator_maintain(void);
 /* A member that does not get into the cluster is told anew who that is. */
