@@ -162,6 +162,12 @@ fuzz:
 	@BUILD=$(FUZZ_O) tests/run-fuzz $(patsubst tests/fuzz/%.c,$(FUZZ_O)/%,$(FUZZ_SRCS))
 
 # ---- micro benchmarks: tests/bench/<name>/bench_<name>.c ----------------------------------------------------------------
+$(O)/bench/etcd/load: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/bench/etcd/load/*.c)) $(O)/lib/base.a $(O)/lib/tls.a
+	@mkdir -p $(@D)
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+# Beside a stock etcd; BENCH_QUICK=1 is a smoke run.
+bench-etcd: $(O)/bin/etcd $(O)/bench/etcd/load
+	@BUILD=$(O) tests/bench/etcd/run
 $(O)/bench/%: $(O)/obj/tests/bench/%.o $(ALL_ARCHIVES)
 	@mkdir -p $(@D)
 	@$(CC) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
@@ -240,6 +246,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all bench-etcd sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
