@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
 # Snapshots go between stock etcd (Debian's and a newer one) and ours in both directions, with everything that is in them; and
 # the sub-commands of etcdutl. Members stand alone here unless a test says otherwise.
-# ETCD_TEST=part picks tests by name. SNAPSHOT_KEYS=n sets how many keys the timed test has.
+# ETCD_TEST=part picks tests by name.
 set -u
 cd "$(dirname "$0")/../../.." || exit 1
 . tests/e2e/etcd/lib.sh
 
 etcd_begin
-SNAPSHOT_KEYS=${SNAPSHOT_KEYS:-20000}
 OLD=$(command -v etcd) || { echo 'no etcd of Debian: make test-deps brings it' >&2; exit 1; }
 ln -s "$ETCD" "$DIR/etcdutl"
 UTL=$DIR/etcdutl
