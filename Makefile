@@ -231,13 +231,14 @@ install: all
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/kprov/bin $(DESTDIR)$(PREFIX)/share/kprov
 	@install -m 0755 $(O)/bin/kprov $(DESTDIR)$(PREFIX)/bin/kprov
 	@install -m 0755 $(filter-out $(O)/bin/kprov,$(BINARIES)) $(DESTDIR)$(PREFIX)/lib/kprov/bin
+	@ln -sf etcd $(DESTDIR)$(PREFIX)/lib/kprov/bin/etcdutl
 	@cp -R nodeimage/image $(DESTDIR)$(PREFIX)/share/kprov/
 clean:
 	@rm -rf $(O)
 help:
 	@echo "make            build every program into build/bin"
 	@echo "make deps       install the Debian packages the build needs (root)"
-	@echo "make test       everything CI runs (root); STAGES=\"lint unit\" picks of: deps lint build unit fuzz e2e"
+	@echo "make test       everything CI runs (root); STAGES=\"lint unit\" picks of: deps lint build unit fuzz check sim real bench e2e"
 	@echo "make test-unit  unit tests; T=part-of-a-path picks some, SAN=1 turns the sanitizers on"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS (default 10) each"
 	@echo "make lint       house rules: includes, calls, sizes, the map"
