@@ -41,6 +41,7 @@ struct backend_options {
     /* Called by whoever finds that the file is not as it was written: the member must not go on with it. */
     void (*on_damage)(void *ctx, const struct kp_error *error);
     void *ctx;
+    void (*on_commit)(void *ctx, double seconds); /* one was made; may be NULL */
     bool stepped; /* no committer thread: the owner calls backend_turn, and whoever would wait commits itself */
 };
 

@@ -157,7 +157,10 @@ static int commit_pending(struct backend *backend, struct kp_error *error)
     }
     struct backend_batch *batch = backend->committing;
     bool nothing = !batch->revision_count && !batch->op_count && batch->index == backend->committed_index;
+    int64_t start_ns = kp_mono_ns();
     int rc = nothing ? 0 : backend_batch_write(backend, batch, error);
+    if (rc == 0 && !nothing && backend->options.on_commit)
+        backend->options.on_commit(backend->options.ctx, (double)(kp_mono_ns() - start_ns) / 1e9);
     if (rc == 0) {
         if (!nothing)
             backend_measure(backend);

@@ -1,9 +1,10 @@
 /* The member's metrics, under etcd's names. */
+#include "controlplane/etcd/peer/peer.h"
 #include "controlplane/etcd/server/server_internal.h"
 
 static const double fsync_buckets[] = {0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128,
                                        0.256, 0.512, 1.024, 2.048, 4.096, 8.192};
-static struct kp_metric *wal_fsync, *put_total, *range_total, *delete_total, *txn_total;
+static struct kp_metric *wal_fsync, *backend_commits, *put_total, *range_total, *delete_total, *txn_total;
 
 enum gauge {
     HAS_LEADER,
@@ -23,6 +24,8 @@ enum gauge {
     SLOW_WATCHERS,
     EVENTS,
     AUTH_REVISION,
+    IS_LEARNER,
+    COMMITTED_GAP,
     GAUGE_COUNT,
 };
 static const struct {
@@ -43,6 +46,8 @@ static const struct {
     [COMPACT_REVISION] = {"etcd_debugging_mvcc_compact_revision", "The revision compacted up to."},
     [WATCHERS] = {"etcd_debugging_mvcc_watcher_total", "Watchers."},
     [SLOW_WATCHERS] = {"etcd_debugging_mvcc_slow_watcher_total", "Watchers that are behind."},
+    [IS_LEARNER] = {"etcd_server_is_learner", "Whether this member is a learner (1) or not (0)."},
+    [COMMITTED_GAP] = {"etcd_server_apply_backlog", "Entries committed and not applied yet."},
     [EVENTS] = {"etcd_debugging_mvcc_events_total", "Events sent to watchers."},
     [AUTH_REVISION] = {"etcd_debugging_auth_revision", "How often users and roles changed."},
 };
@@ -50,10 +55,31 @@ static struct kp_metric *gauges[GAUGE_COUNT], *calls, *version_info;
 static const char *const call_labels[] = {"grpc_service", "grpc_method", "grpc_code", NULL};
 static const char *const version_labels[] = {"server_version", NULL};
 
+/* About each other member. */
+enum peer_gauge { PEER_SENT, PEER_RECEIVED, PEER_FAILED, PEER_RTT, PEER_ACTIVE, PEER_GAUGE_COUNT };
+static const struct {
+    const char *name, *help, *labels[3];
+} peer_gauge_names[PEER_GAUGE_COUNT] = {
+    [PEER_SENT] = {"etcd_network_peer_sent_bytes_total", "Bytes sent to a peer.", {"To"}},
+    [PEER_RECEIVED] = {"etcd_network_peer_received_bytes_total", "Bytes received from a peer.", {"From"}},
+    [PEER_FAILED] = {"etcd_network_peer_sent_failures_total", "Messages to a peer that were lost.", {"To"}},
+    [PEER_RTT] = {"etcd_network_peer_last_round_trip_time_seconds", "The newest round trip to a peer.", {"To"}},
+    [PEER_ACTIVE] = {"etcd_network_active_peers", "Whether a peer is connected (1) or not (0).", {"Local", "Remote"}},
+};
+static struct kp_metric *peer_gauges[PEER_GAUGE_COUNT], *server_id, *cluster_version;
+static const char *const id_labels[] = {"server_id", NULL}, *const cluster_version_labels[] = {"cluster_version", NULL};
+
 void metrics_init(void)
 {
     wal_fsync = kp_histogram("etcd_disk_wal_fsync_duration_seconds", "How long a sync of the log takes.", NULL,
                              fsync_buckets, KP_ARRAY_LEN(fsync_buckets));
+    backend_commits = kp_histogram("etcd_disk_backend_commit_duration_seconds", "How long a commit of the database takes.",
+                                   NULL, fsync_buckets, KP_ARRAY_LEN(fsync_buckets));
+    server_id = kp_gauge("etcd_server_id", "This member's id: 1 for the label.", id_labels);
+    cluster_version = kp_gauge("etcd_cluster_version", "The version all members understand: 1 for the label.",
+                               cluster_version_labels);
+    for (int i = 0; i < PEER_GAUGE_COUNT; i++)
+        peer_gauges[i] = kp_gauge(peer_gauge_names[i].name, peer_gauge_names[i].help, peer_gauge_names[i].labels);
     put_total = kp_counter("etcd_mvcc_put_total", "Puts asked of this member.", NULL);
     range_total = kp_counter("etcd_mvcc_range_total", "Ranges asked of this member.", NULL);
     delete_total = kp_counter("etcd_mvcc_delete_total", "Deletions asked of this member.", NULL);
@@ -65,6 +91,7 @@ void metrics_init(void)
         gauges[i] = kp_gauge(gauge_names[i].name, gauge_names[i].help, NULL);
 }
 
+void metric_backend_commit(void *ctx, double seconds) { kp_metric_observe(backend_commits, seconds); }
 void metric_wal_sync(double seconds) { kp_metric_observe(wal_fsync, seconds); }
 
 void metric_count(enum op_kind kind)
@@ -89,8 +116,27 @@ void metric_call(const char *path, const char *code)
     kp_metric_add(calls, 1, service, slash + 1, code);
 }
 
+static void collect_peers(struct etcd_server *server)
+{
+    struct peer_stats stats[RAFT_MEMBERS_MAX];
+    char self[24], id[24];
+    snprintf(self, sizeof self, "%llx", (unsigned long long)server->member_id);
+    kp_metric_set(server_id, 1, self);
+    kp_metric_set(cluster_version, 1, "3.6");
+    size_t len = server->transport ? peer_stats(server->transport, stats, KP_ARRAY_LEN(stats)) : 0;
+    for (size_t i = 0; i < len; i++) {
+        snprintf(id, sizeof id, "%llx", (unsigned long long)stats[i].id);
+        kp_metric_set(peer_gauges[PEER_SENT], (double)stats[i].sent_bytes, id);
+        kp_metric_set(peer_gauges[PEER_RECEIVED], (double)stats[i].received_bytes, id);
+        kp_metric_set(peer_gauges[PEER_FAILED], (double)stats[i].sent_failures, id);
+        kp_metric_set(peer_gauges[PEER_RTT], stats[i].rtt_s, id);
+        kp_metric_set(peer_gauges[PEER_ACTIVE], stats[i].active_since_ms != 0, self, id);
+    }
+}
+
 void metrics_collect(struct etcd_server *server)
 {
+    collect_peers(server);
     struct node *node = &server->node;
     struct mvcc_watch_stats watch;
     mvcc_watch_stats(server->mvcc, &watch);
@@ -109,6 +155,8 @@ void metrics_collect(struct etcd_server *server)
         [KEYS] = (double)mvcc_key_count(server->mvcc),
         [REVISION] = (double)mvcc_revision(server->mvcc),
         [COMPACT_REVISION] = (double)mvcc_compact_revision(server->mvcc),
+        [IS_LEARNER] = atomic_load(&server->learner),
+        [COMMITTED_GAP] = (double)(atomic_load(&node->committed) - KP_MIN(atomic_load(&node->applied), atomic_load(&node->committed))),
         [WATCHERS] = (double)watch.watchers,
         [SLOW_WATCHERS] = (double)watch.slow,
         [EVENTS] = (double)watch.events,

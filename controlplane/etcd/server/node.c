@@ -134,6 +134,8 @@ static void propose(struct etcd_server *server)
 {
     struct node *node = &server->node;
     struct kp_blob *entries[256];
+    if (node->leader_lost && !atomic_load(&node->is_leader))
+        return; /* there will be another soon, or it comes back */
     propose_change(server);
     while (node->blocked) {
         size_t len = 0;
@@ -205,6 +207,29 @@ static void pass_time(struct etcd_server *server)
         raft_tick(node->raft);
 }
 
+/* The others refuse before an election timeout after the leader's last word; the usual random wait on top of that is not
+   needed, for the pre-vote keeps a member with a bad connection from disturbing a leader that lives. */
+void node_leader_is_lost(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    if (node->leader_lost)
+        return;
+    int64_t election_ms = server->config.election_ms;
+    node->leader_lost = true;
+    node->campaign_ms = kp_mono_ms() + election_ms + (int64_t)(kp_random_u64() % (uint64_t)(election_ms / 4 + 1));
+}
+
+static void campaign_if_lost(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    int64_t now_ms = kp_mono_ms();
+    if (!node->leader_lost || !atomic_load(&node->leader) || now_ms < node->campaign_ms)
+        return;
+    struct kp_error error = {0};
+    node->campaign_ms = now_ms + server->config.election_ms;
+    (void)raft_campaign(node->raft, &error); /* a learner may not, and need not */
+}
+
 static void note_leadership(struct etcd_server *server, const struct raft_ready *ready)
 {
     struct node *node = &server->node;
@@ -215,6 +240,7 @@ static void note_leadership(struct etcd_server *server, const struct raft_ready 
     if (atomic_exchange(&node->leader, ready->leader) != ready->leader && ready->leader) {
         atomic_fetch_add(&node->leader_changes, 1);
         atomic_store(&node->elected_ms, kp_mono_ms());
+        node->leader_lost = false;
     }
     if (leads && !atomic_load(&node->is_leader))
         mvcc_lease_promote(server->mvcc, kp_mono_ms(), server->config.election_ms);
@@ -294,6 +320,8 @@ static void step(struct etcd_server *server, const struct raft_message *message)
 static void step_messages(struct etcd_server *server, struct raft_message *messages, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
+        if (messages[i].from == atomic_load_explicit(&server->node.leader, memory_order_relaxed))
+            server->node.leader_lost = false;
         step(server, &messages[i]);
         raft_message_done(&messages[i]);
     }
@@ -334,6 +362,7 @@ void node_turn(struct etcd_server *server)
     step_messages(server, work.inbox, work.inbox_len);
     step_snapshots(server, work.incoming);
     pass_time(server);
+    campaign_if_lost(server);
     run_calls(server, work.calls);
     if (!work.stopping) {
         propose(server);

@@ -11,6 +11,7 @@ void node_finish_op(struct etcd_server *server, struct op *op, enum etcd_err err
 struct op *node_take_op(struct node *node, uint64_t id); /* NULL when it is not ours, or gave up waiting */
 bool entry_parse(const struct kp_blob *data, enum op_kind *ret_kind, uint64_t *ret_id, struct auth_identity *ret_who,
                  struct kp_bytes *ret_request);
+void node_leader_is_lost(struct etcd_server *server); /* the connection to it broke */
 /* node_queue.c: what any thread leaves for the raft thread */
 struct work {
     struct op *ops;

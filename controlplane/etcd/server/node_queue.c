@@ -146,6 +146,8 @@ static void take_report(struct etcd_server *server, struct node_call *call)
         raft_report_snapshot(server->node.raft, report->to, report->ok);
     else
         raft_report_unreachable(server->node.raft, report->to);
+    if (!report->snapshot && report->to == atomic_load(&server->node.leader))
+        node_leader_is_lost(server);
     free(report);
 }
 
@@ -174,10 +176,11 @@ static bool something_waits(const struct node *node)
 
 void node_wait(struct node *node)
 {
+    bool campaigns = node->leader_lost && atomic_load(&node->leader);
+    int64_t until_ms = campaigns ? KP_MIN(node->next_tick_ms, node->campaign_ms) : node->next_tick_ms;
     pthread_mutex_lock(&node->mutex);
-    while (!something_waits(node) && kp_mono_ms() < node->next_tick_ms) {
-        struct timespec until = {.tv_sec = node->next_tick_ms / 1000,
-                                 .tv_nsec = (node->next_tick_ms % 1000) * 1000000};
+    while (!something_waits(node) && kp_mono_ms() < until_ms) {
+        struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000};
         pthread_cond_timedwait(&node->wake, &node->mutex, &until);
     }
     pthread_mutex_unlock(&node->mutex);

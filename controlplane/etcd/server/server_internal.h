@@ -276,6 +276,8 @@ struct node {
     int64_t next_tick_ms, next_expiry_ms;
     struct raft_conf_state conf;
     uint64_t conf_index; /* where the configuration last changed */
+    bool leader_lost;    /* messages to it were lost, and none has come since: what is forwarded now would be lost too */
+    int64_t campaign_ms; /* with leader_lost: when to ask for an election, rather than wait for the timeout */
     bool removing;       /* our removal is applied; we may still lead to tell the others */
     bool term_applied;   /* an entry of the current term is applied, so all before it are */
 
@@ -402,6 +404,7 @@ void health_version(struct etcd_server *server, struct kp_buf *out);
 void metrics_init(void);
 void metrics_collect(struct etcd_server *server);
 void metric_wal_sync(double seconds);
+void metric_backend_commit(void *ctx, double seconds);
 void metric_count(enum op_kind kind);
 void metric_count_range(void);
 void metric_call(const char *path, const char *code); /* "/package.Service/Method", "OK" */

@@ -39,6 +39,7 @@ static int open_backend(struct etcd_server *server, struct kp_error *error)
                                       .batch_interval_ms = config->backend_batch_interval_ms,
                                       .batch_limit = config->backend_batch_limit,
                                       .on_error = on_backend_error,
+                                      .on_commit = metric_backend_commit,
                                       .on_damage = on_backend_damage,
                                       .ctx = server,
                                       .stepped = server_is_stepped(server)};
