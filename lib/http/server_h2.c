@@ -2,7 +2,8 @@
 #include "lib/http/server_internal.h"
 
 #define H2_CONNECTION_WINDOW ((int32_t)1 << 20)
-#define H2_WRITE_BYTES ((size_t)32 << 10) /* frames are joined up to this much */
+#define H2_WRITE_BYTES ((size_t)48 << 10) /* frames are joined up to this much */
+#define H2_FRAME_HEADER 9
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
@@ -183,20 +184,21 @@ static size_t make_nvs(const struct header_list *list, nghttp2_nv *nvs)
     return list->count;
 }
 
+/* How much the next DATA frame takes; send_body copies it, straight to where it is written from. */
 static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
                          nghttp2_data_source *source, void *user_data)
 {
     struct exchange *ex = source->ptr;
     struct http_stream *stream = ex->out;
+    (void)buf;
     (void)user_data;
     pthread_mutex_lock(&stream->mutex);
-    size_t count = outq_read(&stream->queue, buf, len);
-    bool empty = stream->queue.queued == 0, ended = stream->ended;
+    size_t count = KP_MIN(len, stream->queue.queued);
+    bool last = count == stream->queue.queued, ended = stream->ended;
     pthread_mutex_unlock(&stream->mutex);
-    ex->bytes_out += count;
-    if (count && empty)
-        stream_drained(stream);
-    if (!empty || !ended)
+    if (count)
+        *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (!last || !ended)
         return count ? (ssize_t)count : NGHTTP2_ERR_DEFERRED;
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (stream->trailers.count) {
@@ -207,6 +209,33 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
         free(nvs);
     }
     return (ssize_t)count;
+}
+
+static int send_body(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t len,
+                     nghttp2_data_source *source, void *user_data)
+{
+    struct server_conn *conn = user_data;
+    struct exchange *ex = source->ptr;
+    struct http_stream *stream = ex->out;
+    (void)session;
+    struct kp_buf *out = &conn->server->h2_out;
+    KP_ASSERT(frame->data.padlen == 0);
+    if (out->len >= H2_WRITE_BYTES) {
+        conn->out_full = true;
+        return NGHTTP2_ERR_WOULDBLOCK; /* h2_conn_send comes back with room */
+    }
+    kp_buf_reserve(out, H2_FRAME_HEADER + len);
+    kp_buf_append(out, head, H2_FRAME_HEADER);
+    pthread_mutex_lock(&stream->mutex);
+    size_t count = outq_read(&stream->queue, out->data + out->len, len);
+    bool empty = stream->queue.queued == 0;
+    pthread_mutex_unlock(&stream->mutex);
+    KP_ASSERT(count == len); /* only this thread takes from the queue */
+    out->len += len;
+    ex->bytes_out += len;
+    if (empty)
+        stream_drained(stream);
+    return 0;
 }
 
 static void submit_response(struct server_conn *conn, struct exchange *ex)
@@ -278,6 +307,7 @@ int h2_conn_start(struct server_conn *conn)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_frame_send);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, send_body);
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1); /* kept for priorities only, which nobody uses */
     /* The strict rules refuse such an authority. */
@@ -305,21 +335,25 @@ void h2_conn_send(struct server_conn *conn)
     if (conn->closed || conn->sending || conn->phase != PHASE_H2)
         return;
     conn->sending = true;
-    KP_AUTO_BUF struct kp_buf out = { 0 };
+    struct kp_buf *out = &conn->server->h2_out; /* of all connections: one sends at a time */
+    KP_ASSERT(out->len == 0);
     ssize_t count = 0;
     while (transport_queued(conn->transport) < TRANSPORT_QUEUED_HIGH) {
         const uint8_t *data;
+        conn->out_full = false;
         count = nghttp2_session_mem_send(conn->session, &data);
-        if (count <= 0)
+        if (count > 0)
+            kp_buf_append(out, data, (size_t)count);
+        if (count < 0 || (count == 0 && !conn->out_full))
             break;
-        kp_buf_append(&out, data, (size_t)count);
-        if (out.len >= H2_WRITE_BYTES) {
-            transport_write(conn->transport, out.data, out.len);
-            out.len = 0;
+        if (out->len >= H2_WRITE_BYTES) {
+            transport_write(conn->transport, out->data, out->len);
+            out->len = 0;
         }
     }
-    if (out.len)
-        transport_write(conn->transport, out.data, out.len);
+    if (out->len)
+        transport_write(conn->transport, out->data, out->len);
+    out->len = 0;
     conn->sending = false;
     if (count < 0)
         conn_close(conn);

@@ -99,7 +99,7 @@ struct server_conn {
     bool keep_alive, eof, processing, read_paused;
     /* HTTP/2 */
     nghttp2_session *session;
-    bool sending, draining;
+    bool sending, draining, out_full;
     struct loop_turn_end send_item;
     int64_t reset_window_s;
     unsigned resets;
@@ -114,6 +114,7 @@ struct http_server {
     struct loop_timer *sweep;
     uint16_t port;
     struct server_conn *conns;
+    struct kp_buf h2_out; /* loop thread: what a connection is about to write */
     atomic_uint conn_count;
     bool stopping;      /* loop thread: nothing new is taken */
     bool accept_paused;

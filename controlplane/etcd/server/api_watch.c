@@ -84,6 +84,13 @@ static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *ba
 static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watch_batch *batch)
 {
     struct watch *watch = ctx;
+    if (batch->len == 1 && !batch->with_prev && !batch->compact_revision) {
+        int64_t now_ms;
+        if (!watch_out_event(watch->stream->out, watch->stream->server, batch->events[0], batch->revision, watch->id, &now_ms))
+            return false;
+        atomic_store_explicit(&watch->last_sent_ms, now_ms, memory_order_relaxed);
+        return true;
+    }
     if (watch_out_is_full(watch->stream->out))
         return false; /* on_drain comes once those are sent */
     atomic_store(&watch->last_sent_ms, kp_mono_ms());
@@ -94,10 +101,6 @@ static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watc
                              .canceled = true};
         send_response(watch->stream, &r);
         atomic_store(&watch->ended, true);
-        return true;
-    }
-    if (batch->len == 1 && !batch->with_prev) {
-        watch_out_event(watch->stream->out, watch->stream->server, batch->events[0], batch->revision, watch->id);
         return true;
     }
     for (size_t sent = 0; sent < batch->len;)

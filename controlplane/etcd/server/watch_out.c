@@ -2,8 +2,9 @@
 #include "controlplane/etcd/server/watch_internal.h"
 
 #define FRAME_HEADER 5
-#define KICK_BYTES ((size_t)128 << 10) /* gathered: the loop begins to send while the rest of the batch is applied */
-#define KEPT_BYTES ((size_t)256 << 10) /* of a buffer that has been sent */
+#define PIECE_BYTES ((size_t)64 << 10) /* gathered: put by in one piece, small enough for the allocator to keep at hand */
+#define PIECES_MAX (2 * WATCH_QUEUED_MAX / PIECE_BYTES)
+#define KICK_PIECES 2 /* the loop begins to send while the rest of the batch is applied */
 
 /*   idle --first bytes--> posted --the loop sends--> idle          */
 struct watch_out {
@@ -14,11 +15,13 @@ struct watch_out {
     struct grpc_stream *grpc; /* a reference */
     pthread_mutex_t mutex;    /* guards the rest */
     struct kp_buf buf;
+    struct kp_blob *pieces[PIECES_MAX]; /* before buf */
+    size_t pieces_len, pieces_bytes;
     size_t queued; /* unsent in the stream when last looked at */
     bool posted, kicked;
     /* the event encoded last: most of a stream's watchers want the same ones */
     struct kp_blob *record; /* a reference: nothing else can take its address */
-    int64_t revision;
+    int64_t revision, sent_ms;
     struct kp_buf head, event;
 };
 
@@ -39,6 +42,8 @@ void watch_out_unref(struct watch_out *out)
         return;
     grpc_stream_unref(out->grpc);
     kp_blob_unref(out->record);
+    for (size_t i = 0; i < out->pieces_len; i++)
+        kp_blob_unref(out->pieces[i]);
     kp_buf_done(&out->buf);
     kp_buf_done(&out->head);
     kp_buf_done(&out->event);
@@ -46,24 +51,38 @@ void watch_out_unref(struct watch_out *out)
     free(out);
 }
 
-static struct kp_blob *take(struct watch_out *out)
+/* With the mutex held. */
+static void put_by(struct watch_out *out)
 {
-    struct kp_blob *blob = out->buf.len ? kp_blob_new(out->buf.data, out->buf.len) : NULL;
+    if (out->buf.len == 0 || out->pieces_len == PIECES_MAX)
+        return;
+    out->pieces[out->pieces_len++] = kp_blob_new(out->buf.data, out->buf.len);
+    out->pieces_bytes += out->buf.len;
     out->buf.len = 0;
-    out->kicked = false;
-    if (out->buf.cap > KEPT_BYTES)
+    if (out->buf.cap > 4 * PIECE_BYTES)
         kp_buf_done(&out->buf);
-    return blob;
 }
 
 void watch_out_flush(struct watch_out *out)
 {
+    struct kp_blob *pieces[PIECES_MAX + 1];
     pthread_mutex_lock(&out->mutex);
-    KP_AUTO(kp_blob_unref) struct kp_blob *blob = take(out);
+    put_by(out);
+    size_t len = out->pieces_len;
+    memcpy(pieces, out->pieces, len * sizeof pieces[0]);
+    if (out->buf.len) { /* no place among the pieces */
+        pieces[len++] = kp_blob_new(out->buf.data, out->buf.len);
+        kp_buf_done(&out->buf);
+    }
+    out->pieces_len = out->pieces_bytes = 0;
+    out->kicked = false;
     pthread_mutex_unlock(&out->mutex);
-    if (!blob)
+    if (!len)
         return;
-    grpc_stream_send_blob(out->grpc, blob); /* fails only when the client has gone: on_close follows */
+    for (size_t i = 0; i < len; i++) {
+        grpc_stream_send_blob(out->grpc, pieces[i]); /* fails only when the client has gone: on_close follows */
+        kp_blob_unref(pieces[i]);
+    }
     size_t queued = grpc_stream_queued(out->grpc);
     pthread_mutex_lock(&out->mutex);
     out->queued = queued;
@@ -80,11 +99,16 @@ static void send_gathered(struct answer *answer)
     watch_out_unref(out);
 }
 
+static size_t begin(struct watch_out *out)
+{
+    kp_buf_append(&out->buf, "\0\0\0\0\0", FRAME_HEADER);
+    return out->buf.len - FRAME_HEADER;
+}
+
 struct kp_buf *watch_out_begin(struct watch_out *out, size_t *ret_start)
 {
     pthread_mutex_lock(&out->mutex);
-    *ret_start = out->buf.len;
-    kp_buf_append(&out->buf, "\0\0\0\0\0", FRAME_HEADER);
+    *ret_start = begin(out);
     return &out->buf;
 }
 
@@ -94,7 +118,9 @@ void watch_out_end(struct watch_out *out, size_t start)
     KP_ASSERT(len <= UINT32_MAX);
     for (int i = 0; i < 4; i++)
         out->buf.data[start + 1 + (size_t)i] = (char)(len >> (24 - 8 * i));
-    bool post = !out->posted, kick = out->buf.len > KICK_BYTES && !out->kicked;
+    if (out->buf.len >= PIECE_BYTES)
+        put_by(out);
+    bool post = !out->posted, kick = out->pieces_len >= KICK_PIECES && !out->kicked;
     out->posted = true;
     out->kicked |= kick;
     pthread_mutex_unlock(&out->mutex);
@@ -107,29 +133,43 @@ void watch_out_end(struct watch_out *out, size_t start)
         answers_kick(out->answers);
 }
 
-void watch_out_event(struct watch_out *out, struct etcd_server *server, const struct mvcc_event *event, int64_t revision,
-                     int64_t watch_id)
+/* With the mutex held. */
+static bool is_full(const struct watch_out *out)
 {
-    size_t start;
-    struct kp_buf *buf = watch_out_begin(out, &start);
+    return out->queued + out->pieces_bytes + out->buf.len > WATCH_QUEUED_MAX;
+}
+
+bool watch_out_event(struct watch_out *out, struct etcd_server *server, const struct mvcc_event *event, int64_t revision,
+                     int64_t watch_id, int64_t *ret_now_ms)
+{
+    pthread_mutex_lock(&out->mutex);
+    if (is_full(out)) {
+        pthread_mutex_unlock(&out->mutex);
+        return false;
+    }
     if (out->record != event->record || out->revision != revision) {
         kp_blob_unref(out->record);
         out->record = kp_blob_ref(event->record);
         out->revision = revision;
+        out->sent_ms = kp_mono_ms();
         out->head.len = out->event.len = 0;
         encode_header(server, &out->head, revision);
         encode_event(&out->event, WATCH_EVENTS, event, false);
     }
-    kp_buf_append(buf, out->head.data, out->head.len);
-    encode_number(buf, WATCH_ID, watch_id);
-    kp_buf_append(buf, out->event.data, out->event.len);
+    *ret_now_ms = out->sent_ms;
+    kp_buf_reserve(&out->buf, FRAME_HEADER + out->head.len + out->event.len + 16);
+    size_t start = begin(out);
+    kp_buf_append(&out->buf, out->head.data, out->head.len);
+    encode_number(&out->buf, WATCH_ID, watch_id);
+    kp_buf_append(&out->buf, out->event.data, out->event.len);
     watch_out_end(out, start);
+    return true;
 }
 
 bool watch_out_is_full(struct watch_out *out)
 {
     pthread_mutex_lock(&out->mutex);
-    bool full = out->queued + out->buf.len > WATCH_QUEUED_MAX;
+    bool full = is_full(out);
     pthread_mutex_unlock(&out->mutex);
     return full;
 }
