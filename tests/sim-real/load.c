@@ -67,8 +67,25 @@ static void compact(struct client *client, int64_t keep)
         client->at = (client->at + 1) % client->load->endpoint_count;
 }
 
+/* A thread of its own: no command waits for a member that does not answer. */
+static void *compact_main(void *arg)
+{
+    struct load *load = arg;
+    struct client client;
+    client_init(&client, load, COMPACT_CLIENT, 5000);
+    while (!atomic_load(&load->stopping)) {
+        int_fast64_t keep = atomic_exchange(&load->compact_keep, -1);
+        if (keep >= 0)
+            compact(&client, keep);
+        else
+            kp_sleep_ms(20);
+    }
+    client_done(&client);
+    return NULL;
+}
+
 /* False when the run is to end. */
-static bool command(struct load *load, struct client *client, char *line)
+static bool command(struct load *load, char *line)
 {
     int64_t number;
     line[strcspn(line, "\n")] = 0;
@@ -79,7 +96,7 @@ static bool command(struct load *load, struct client *client, char *line)
     else if (strcmp(line, "bloat") == 0)
         atomic_store(&load->bloating, true);
     else if (strncmp(line, "compact ", 8) == 0 && kp_parse_i64(line + 8, &number) == 0)
-        compact(client, number);
+        atomic_store(&load->compact_keep, number);
     else if (strcmp(line, "finish") == 0)
         return false;
     else
@@ -89,8 +106,6 @@ static bool command(struct load *load, struct client *client, char *line)
 
 static void control(struct load *load, const char *path)
 {
-    struct client client;
-    client_init(&client, load, COMPACT_CLIENT, 5000);
     bool going = true;
     while (going) {
         /* Opened anew whenever the last writer has gone. */
@@ -99,10 +114,9 @@ static void control(struct load *load, const char *path)
         if (!in)
             die(path, strerror(errno));
         while (going && fgets(line, sizeof(line), in))
-            going = command(load, &client, line);
+            going = command(load, line);
         fclose(in);
     }
-    client_done(&client);
 }
 
 static int compare_gaps(const void *a, const void *b)
@@ -163,6 +177,7 @@ static void setup(struct load *load, const struct arguments *arguments)
 {
     struct kp_error error = {0};
     load->seed = (uint64_t)arguments->seed;
+    atomic_store(&load->compact_keep, -1);
     char *list = kp_strdup(arguments->endpoints), *save = NULL;
     for (char *url = strtok_r(list, ",", &save); url; url = strtok_r(NULL, ",", &save))
         if (load->endpoint_count < LOAD_ENDPOINTS_MAX)
@@ -195,10 +210,14 @@ int main(int argc, char **argv)
         if (pthread_create(&threads[i], NULL, i < arguments.clients ? client_main : bloat_main, start) != 0)
             die("threads", strerror(errno));
     }
+    pthread_t compactor;
+    if (pthread_create(&compactor, NULL, compact_main, &load) != 0)
+        die("threads", strerror(errno));
     control(&load, arguments.control);
     atomic_store(&load.stopping, true);
     for (int64_t i = 0; i <= arguments.clients; i++)
         pthread_join(threads[i], NULL);
+    pthread_join(compactor, NULL);
     probes_stop(probes);
     int wrong = load_final(&load, pool);
     summary(&load);

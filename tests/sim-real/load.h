@@ -25,6 +25,7 @@ struct load {
     uint64_t seed;
     atomic_bool stopping;    /* clients and probes end */
     atomic_bool bloating;    /* large values until NOSPACE */
+    atomic_int_fast64_t compact_keep; /* all but so many revisions are to be compacted; -1: nothing is */
     atomic_int_fast64_t revision; /* the highest seen */
     atomic_uint_fast64_t term;    /* of raft, the highest seen */
     /* counters */
