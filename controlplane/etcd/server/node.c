@@ -242,6 +242,10 @@ static void note_leadership(struct etcd_server *server, const struct raft_ready 
         atomic_store(&node->elected_ms, kp_mono_ms());
         node->leader_lost = false;
     }
+    if (ready->leader)
+        atomic_store(&node->leaderless_ms, 0);
+    else if (!atomic_load(&node->leaderless_ms))
+        atomic_store(&node->leaderless_ms, kp_mono_ms());
     if (leads && !atomic_load(&node->is_leader))
         mvcc_lease_promote(server->mvcc, kp_mono_ms(), server->config.election_ms);
     atomic_store(&node->is_leader, leads);

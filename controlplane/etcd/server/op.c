@@ -7,6 +7,7 @@
 #define ENTRY_VERSION_AS 2
 #define ENTRY_HEADER 10
 #define ENTRY_HEADER_AS 20
+#define LEADERLESS_TIMES 2 /* election timeouts without a leader after which reads do not wait for one */
 
 int64_t request_timeout_ms(const struct etcd_server *server)
 {
@@ -147,11 +148,20 @@ enum etcd_err op_run_as(struct etcd_server *server, enum op_kind kind, const Pro
     return op.err;
 }
 
+/* A worker each that waits in vain would leave none for those who need no leader. */
+static bool is_leaderless(struct etcd_server *server)
+{
+    int64_t since_ms = atomic_load(&server->node.leaderless_ms);
+    return since_ms && kp_mono_ms() - since_ms > LEADERLESS_TIMES * server->config.election_ms;
+}
+
 enum etcd_err node_wait_read(struct etcd_server *server)
 {
     /* The only voter has applied whatever was acknowledged: nobody else can have committed anything. */
     if (atomic_load_explicit(&server->node.sole_leader, memory_order_acquire))
         return ETCD_OK;
+    if (is_leaderless(server))
+        return ETCD_NO_LEADER;
     struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     struct read_wait wait = {
         .deadline_ms = kp_mono_ms() + request_timeout_ms(server), .done = wake_read, .ctx = &waiter};

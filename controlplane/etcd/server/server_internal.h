@@ -284,6 +284,7 @@ struct node {
     _Atomic size_t waiting; /* proposals and reads */
     _Atomic uint64_t term, leader, applied, committed;
     _Atomic size_t log_bytes;
+    _Atomic int64_t leaderless_ms; /* since when there is none; 0: there is one */
     _Atomic int64_t elected_ms; /* when the newest leader became known */
     _Atomic bool is_leader, sole_leader; /* sole: the only voter, so its applied state is the newest there is */
     _Atomic uint64_t leader_changes, proposals_failed;
