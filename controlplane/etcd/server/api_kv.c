@@ -21,6 +21,9 @@ struct kv_call {
     struct op op;
     struct answer answer;
     struct grpc_stream *stream; /* a reference */
+    struct etcd_server *server;
+    struct read_wait wait;                   /* of a read, ... */
+    const Etcdserverpb__RangeRequest *range; /* ... in the arena of the stream's request */
 };
 
 static void kv_call_free(struct kv_call *call)
@@ -139,15 +142,78 @@ static int serve_range(struct etcd_server *server, const Etcdserverpb__RangeRequ
     return rpc_reply(stream, &out);
 }
 
+static void finish_range(struct kv_call *call, int rc, const struct kp_error *error)
+{
+    grpc_stream_finish(call->stream, rc, error->message);
+    kv_call_free(call);
+}
+
+/* It was asked while nobody needed to be known; that may have changed. */
+static int serve_nobody(struct kv_call *call, bool on_loop, struct kp_error *error)
+{
+    const struct auth_identity nobody = {0};
+    enum etcd_err err = call->wait.err;
+    if (err == ETCD_OK)
+        err = permit_range(call->server, &nobody, call->range->key, call->range->range_end, AUTH_READ);
+    return err == ETCD_OK ? serve_range(call->server, call->range, &nobody, on_loop, call->stream, error)
+                          : rpc_fail(error, err);
+}
+
+static void range_on_pool(void *arg)
+{
+    struct kv_call *call = arg;
+    struct kp_error error = {0};
+    finish_range(call, serve_nobody(call, false, &error), &error);
+}
+
+static void send_range(struct answer *answer)
+{
+    struct kv_call *call = KP_CONTAINER_OF(answer, struct kv_call, answer);
+    struct kp_error error = {0};
+    if (grpc_stream_closed(call->stream)) { /* the client has gone, or we are being stopped */
+        kv_call_free(call);
+        return;
+    }
+    int rc = serve_nobody(call, true, &error);
+    if (rc == GRPC_TO_POOL && pool_submit(call->server->rpc->pool, range_on_pool, call) == 0)
+        return;
+    if (rc == GRPC_TO_POOL)
+        rc = rpc_fail(&error, ETCD_TOO_MANY_REQUESTS);
+    finish_range(call, rc, &error);
+}
+
+static void range_may_be_read(struct read_wait *wait)
+{
+    struct kv_call *call = KP_CONTAINER_OF(wait, struct kv_call, wait);
+    answers_add(&call->server->answers, &call->answer);
+}
+
+/* Lets go of the thread until the quorum has confirmed that we lead. */
+static int range_after_quorum(struct etcd_server *server, const Etcdserverpb__RangeRequest *request,
+                              struct grpc_stream *stream)
+{
+    struct kv_call *call = kp_calloc(1, sizeof *call);
+    metric_count_range();
+    call->server = server;
+    call->range = request;
+    call->stream = grpc_stream_ref(stream);
+    call->answer.fn = send_range;
+    call->wait.deadline_ms = kp_mono_ms() + request_timeout_ms(server);
+    call->wait.done = range_may_be_read;
+    node_read(server, &call->wait);
+    return GRPC_DETACHED;
+}
+
 static int kv_range(struct grpc_context *context, const void *message, struct grpc_stream *stream, struct kp_error *error)
 {
     struct etcd_server *server = server_of(context);
     const Etcdserverpb__RangeRequest *request = message;
     struct auth_identity who = {0};
-    if (context->on_loop &&
-        (auth_enabled(server->auth) || (!request->serializable && !atomic_load(&server->node.sole_leader))))
+    if (context->on_loop && auth_enabled(server->auth))
         return GRPC_TO_POOL;
     enum etcd_err err = range_check(request);
+    if (err == ETCD_OK && context->on_loop && !request->serializable && !atomic_load(&server->node.sole_leader))
+        return range_after_quorum(server, request, stream);
     if (err == ETCD_OK && !request->serializable)
         err = node_wait_read(server);
     if (err == ETCD_OK)
