@@ -89,6 +89,20 @@ static int count_down(struct grpc_context *context, const void *request, struct 
     return in->create_revision ? grpc_fail(error, GRPC_DATA_LOSS, "at the end") : 0;
 }
 
+/* Answers on the loop; with version 1 on the pool, where lease tells how it got there. */
+static int quick(struct grpc_context *context, const void *request, struct grpc_stream *stream, struct kp_error *error)
+{
+    const Kv *in = request;
+    if (context->on_loop && in->version == 1)
+        return GRPC_TO_POOL;
+    if (in->version == 2)
+        return grpc_fail(error, GRPC_OUT_OF_RANGE, "two");
+    Kv out = MVCCPB__KEY_VALUE__INIT;
+    out.key = in->key; /* the request is still whole in the second try */
+    out.lease = context->on_loop ? 1 : 2;
+    return grpc_stream_send(stream, &out.base);
+}
+
 static void bidi_message(struct grpc_stream *stream, const void *message, void *arg)
 {
     const Kv *in = message;
@@ -144,6 +158,7 @@ static const struct grpc_method test_methods[] = {
     {.path = "/test.T/Slow", .kind = GRPC_UNARY, KV_TYPES, .unary = slow},
     {.path = "/test.T/Huge", .kind = GRPC_UNARY, KV_TYPES, .unary = huge},
     {.path = "/test.T/Count", .kind = GRPC_SERVER_STREAM, KV_TYPES, .server_stream = count_down},
+    {.path = "/test.T/Quick", .kind = GRPC_SERVER_STREAM, KV_TYPES, .server_stream = quick, .inline_first = true},
     {.path = "/test.T/Bidi", .kind = GRPC_BIDI, KV_TYPES, .open = bidi},
     {.path = "/test.T/Sum", .kind = GRPC_CLIENT_STREAM, KV_TYPES, .open = sum},
     {0},
@@ -415,6 +430,33 @@ static void server_stream_delivers_all_then_its_status(void **state)
     }
 }
 
+static void a_quick_call_is_tried_on_the_loop_then_on_the_pool(void **state)
+{
+    struct fixture *f = *state;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    for (int64_t version = 0; version < 3; version++) {
+        Kv in = MVCCPB__KEY_VALUE__INIT;
+        in.version = version;
+        in.key = (ProtobufCBinaryData){3, (uint8_t *)"abc"};
+        ProtobufCMessage *message = NULL;
+        struct kp_error error = {0};
+        enum grpc_status status;
+        const struct grpc_call_options options = {.ret_status = &status};
+        int rc = grpc_call(f->channel, "/test.T/Quick", &in.base, &mvccpb__key_value__descriptor, &options, arena, &message,
+                           &error);
+        if (version == 2) {
+            assert_int_equal(status, GRPC_OUT_OF_RANGE);
+            assert_string_equal(error.message, "two");
+            continue;
+        }
+        assert_int_equal(rc, 0);
+        const Kv *out = (const Kv *)message;
+        assert_int_equal(out->lease, version == 0 ? 1 : 2);
+        assert_int_equal(out->key.len, 3);
+        assert_memory_equal(out->key.data, "abc", 3);
+    }
+}
+
 static void bidi_stream_talks_both_ways(void **state)
 {
     struct fixture *f = *state;
@@ -603,6 +645,7 @@ int main(void)
         cmocka_unit_test(deadline_ends_a_slow_call_and_tells_the_handler),
         cmocka_unit_test(huge_answers_arrive_and_huge_requests_are_refused),
         cmocka_unit_test(server_stream_delivers_all_then_its_status),
+        cmocka_unit_test(a_quick_call_is_tried_on_the_loop_then_on_the_pool),
         cmocka_unit_test(bidi_stream_talks_both_ways),
         cmocka_unit_test(server_may_end_a_bidi_stream_early_or_at_once),
         cmocka_unit_test(client_stream_is_answered_at_its_end),

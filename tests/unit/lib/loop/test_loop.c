@@ -60,6 +60,49 @@ static void repeat(void *arg)
     }
 }
 
+static void end_of_turn(void *arg)
+{
+    struct run *run = arg;
+    kp_buf_puts(&run->log, "end ");
+}
+
+struct ending {
+    struct run run;
+    struct loop_turn_end item;
+};
+
+static void ask_for_end(void *arg)
+{
+    struct ending *ending = arg;
+    ending->item.fn = end_of_turn;
+    ending->item.arg = &ending->run;
+    loop_at_turn_end(ending->run.loop, &ending->item);
+    kp_buf_puts(&ending->run.log, "asked ");
+}
+
+static void what_is_put_off_runs_once_after_all_of_a_turn(void **state)
+{
+    (void)state;
+    struct ending ending = { .run.loop = loop_new() };
+    struct loop_timer *timer = loop_timer_new(ending.run.loop, ask_for_end, &ending);
+    loop_post(ending.run.loop, ask_for_end, &ending);
+    loop_post(ending.run.loop, ask_for_end, &ending);
+    loop_post(ending.run.loop, stop, &ending.run);
+    loop_run(ending.run.loop);
+    assert_string_equal(ending.run.log.data, "asked asked end ");
+    loop_call(ending.run.loop, ask_for_end, &ending); /* no thread runs it: done by the time the call returns */
+    assert_string_equal(ending.run.log.data, "asked asked end asked end ");
+    loop_timer_start(timer, 1, 0); /* a timer alone must not leave it waiting for the next event */
+    struct loop_timer *last = loop_timer_new(ending.run.loop, stop, &ending.run);
+    loop_timer_start(last, 20, 0);
+    loop_run(ending.run.loop);
+    assert_string_equal(ending.run.log.data, "asked asked end asked end asked end ");
+    loop_timer_free(timer);
+    loop_timer_free(last);
+    kp_buf_done(&ending.run.log);
+    loop_free(ending.run.loop);
+}
+
 static void timers_repeat_until_freed(void **state)
 {
     (void)state;
@@ -332,6 +375,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(posts_run_in_order_and_calls_wait),
+        cmocka_unit_test(what_is_put_off_runs_once_after_all_of_a_turn),
         cmocka_unit_test(timers_repeat_until_freed),
         cmocka_unit_test(a_megabyte_is_echoed_over_tcp_by_name_and_over_unix),
         cmocka_unit_test(a_stale_unix_socket_is_replaced_and_a_live_one_is_not),

@@ -297,10 +297,16 @@ static void many_keys_survive_splits_compaction_and_reopening(void **state)
     reopen(f);
     assert_int_equal(mvcc_hash_kv(f->mvcc, 0, &after, &mark, &revision, NULL), MVCC_OK);
     assert_int_equal(before, after);
+    const struct mvcc_range_request one = {.key = B("k00001")}, few = {.key = B("k00001"), .range_end = B("k00101")},
+                                    rest = {.key = B("k02990"), .range_end = {(const uint8_t *)"", 1}};
     struct mvcc_range_request r = {.key = B("k"), .range_end = B("l")};
     struct mvcc_range_result result;
     assert_int_equal(mvcc_range(f->mvcc, &r, &result, NULL), MVCC_OK);
     assert_int_equal(result.len, N / 2);
+    assert_false(mvcc_range_is_short(f->mvcc, &r));
+    assert_true(mvcc_range_is_short(f->mvcc, &one));
+    assert_true(mvcc_range_is_short(f->mvcc, &few));
+    assert_true(mvcc_range_is_short(f->mvcc, &rest));
     for (size_t i = 0; i < result.len; i++) {
         snprintf(key, sizeof key, "k%05zu", 2 * i + 1);
         assert_memory_equal(result.items[i].kv.key.data, key, 6);
