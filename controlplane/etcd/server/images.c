@@ -2,11 +2,28 @@
 #include "controlplane/etcd/peer/peer.h"
 #include "controlplane/etcd/server/node_internal.h"
 
+#include <dirent.h>
 #include <unistd.h>
 
 char *images_new_path(struct etcd_server *server, const char *what)
 {
     return kp_asprintf("%s.%s-%016llx", server->db_path, what, (unsigned long long)kp_random_u64());
+}
+
+/* What a crash left of images on their way; nobody will ask for them again. */
+void images_sweep(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    if (!dir)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        if (!kp_starts_with(entry->d_name, "db.image-") && !kp_starts_with(entry->d_name, "db.incoming-"))
+            continue;
+        KP_AUTO_FREE char *path = kp_asprintf("%s/%s", folder, entry->d_name);
+        if (unlink(path) < 0)
+            kp_warn("a left-over image stays", "path", path, NULL);
+    }
+    closedir(dir);
 }
 
 void images_want(struct etcd_server *server, struct raft_message *message)

@@ -61,6 +61,9 @@ int server_get(struct etcd_server *server, const char *path, const char **ret_co
     }
     if (kp_streq(path, ETCD_PATH_MEMBERS)) {
         *ret_content_type = "application/octet-stream";
+        /* Who joins was added a moment ago. Without a leader, what is known here is better than nothing. */
+        if (!server_is_stepped(server) && atomic_load(&server->node.leader))
+            (void)node_wait_read(server);
         members_encode(&server->members, out, 2);
         return 0;
     }

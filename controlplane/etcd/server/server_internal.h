@@ -314,6 +314,7 @@ bool images_make_one(struct etcd_server *server); /* false: nothing was waiting 
 void images_forget(struct etcd_server *server);   /* those waiting */
 /* On the raft thread: replaces database and state by the image at path, and the log by its marker. */
 void images_install(struct etcd_server *server, const struct raft_snapshot *snapshot, const char *path);
+void images_sweep(const char *folder);
 char *images_new_path(struct etcd_server *server, const char *what); /* malloc'd */
 
 /* ---- upkeep.c: threads for catching up watchers, leases, compaction, snapshots ---- */

@@ -377,6 +377,14 @@ static enum etcd_err change(struct machine *m, enum op_kind kind, uint64_t id, c
     return err == ETCD_OK ? run(m, kind, &member.base) : err;
 }
 
+static bool all_know(struct cluster *c, size_t members)
+{
+    for (size_t i = 0; i < c->len; i++)
+        if (c->machines[i].server && c->machines[i].server->members.len != members)
+            return false;
+    return true;
+}
+
 static void a_learner_joins_catches_up_and_is_promoted(void **state)
 {
     struct cluster *c = *state;
@@ -386,6 +394,7 @@ static void a_learner_joins_catches_up_and_is_promoted(void **state)
     assert_int_equal(change(leader(c), OP_MEMBER_ADD, 78, "http://127.0.0.1:1", true), ETCD_TOO_MANY_LEARNERS);
     assert_int_equal(change(leader(c), OP_MEMBER_ADD, 78, m->url, false), ETCD_PEER_URL_EXISTS);
     assert_int_equal(change(leader(c), OP_MEMBER_PROMOTE, 77, NULL, false), ETCD_LEARNER_NOT_READY);
+    UNTIL(c, all_know(c, 4)); /* whichever it asks */
     char initial[320];
     snprintf(initial, sizeof initial, "%s,%s=%s", c->initial, m->name, m->url);
     configure(c, m, "existing", initial);
