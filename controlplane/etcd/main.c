@@ -6,6 +6,8 @@
 #include "controlplane/etcd/server/server.h"
 #include "controlplane/etcd/tools/tools.h"
 
+#define CLIENT_URLS_DEFAULT "http://localhost:2379"
+
 struct options {
     struct etcd_config config;
     const char *log_level, *compaction_mode, *compaction_retention, *logger, *log_outputs;
@@ -147,8 +149,8 @@ static struct options options = {
     .config = {.name = "default",
                .data_dir = NULL,
                .wal_dir = "",
-               .listen_client_urls = "http://localhost:2379",
-               .advertise_client_urls = "http://localhost:2379",
+               .listen_client_urls = CLIENT_URLS_DEFAULT,
+               .advertise_client_urls = CLIENT_URLS_DEFAULT,
                .listen_peer_urls = "http://localhost:2380",
                .initial_advertise_peer_urls = "http://localhost:2380",
                .listen_metrics_urls = "",
@@ -394,7 +396,11 @@ static int parse(struct options *o, int argc, char **argv, bool *ret_help, struc
         config->initial_cluster = kp_asprintf("%s=%s", config->name, config->initial_advertise_peer_urls);
     if ((rc = check_fixed(o, error)) < 0 || (rc = set_gates(o, error)) < 0 || (rc = set_compaction(o, error)) < 0 || (rc = set_tls(o, error)) < 0)
         return rc;
-    return etcd_config_check(config, error);
+    if ((rc = etcd_config_check(config, error)) < 0)
+        return rc;
+    if (!kp_streq(config->listen_client_urls, CLIENT_URLS_DEFAULT) && kp_streq(config->advertise_client_urls, CLIENT_URLS_DEFAULT))
+        return kp_fail(error, KP_EUSAGE, "--advertise-client-urls is required when --listen-client-urls is set explicitly");
+    return 0;
 }
 
 static int serve(const struct options *o)

@@ -64,5 +64,7 @@ void etcd_server_stop(struct etcd_server *server);
 KP_DEFINE_AUTO(struct etcd_server *, etcd_server_stop)
 /* Checks what can be wrong with a configuration before anything is touched. */
 int etcd_config_check(const struct etcd_config *config, struct kp_error *error) KP_NODISCARD;
+/* What must hold of --initial-cluster as well when there is no data yet. */
+int etcd_config_check_first(const struct etcd_config *config, struct kp_error *error) KP_NODISCARD;
 
 #endif

@@ -29,6 +29,7 @@ static int make_folders(struct etcd_server *server, struct kp_error *error)
     server->db_path = kp_asprintf("%s/db", snap);
     if (kp_mkdir_p(config->data_dir, 0700, error) < 0 || kp_mkdir_p(snap, 0700, error) < 0)
         return kp_wrap(error, "data folder");
+    images_sweep(snap);
     return 0;
 }
 
@@ -78,7 +79,9 @@ static int first_start(struct etcd_server *server, const struct wal_config *wal_
 {
     bool joins = kp_streq(server->config.initial_cluster_state, "existing");
     members_done(&server->members);
-    int rc = joins ? cluster_join(server, error)
+    int rc = etcd_config_check_first(&server->config, error);
+    if (rc == 0)
+        rc = joins ? cluster_join(server, error)
                    : members_from_config(&server->config, &server->members, &server->cluster_id, &server->member_id, error);
     if (rc == 0 && !joins)
         rc = cluster_check_new(server, error);
@@ -191,6 +194,7 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
     struct node *node = &server->node;
     const struct etcd_config *config = &server->config;
     node->next_tick_ms = kp_mono_ms();
+    atomic_store(&node->leaderless_ms, KP_MAX(kp_mono_ms(), 1));
     struct raft_config raft = {.election_ticks = (unsigned)(config->election_ms / config->heartbeat_ms),
                                .heartbeat_ticks = 1,
                                .pre_vote = true,
