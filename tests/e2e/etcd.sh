@@ -256,7 +256,7 @@ is "every acknowledged put survives kill -9" "" "$(comm -23 "$DIR/acknowledged" 
 [ "$(wc -l <"$DIR/acknowledged")" -gt 20 ] || is "enough writes were made" "more than 20" "$(wc -l <"$DIR/acknowledged")"
 
 # ---- a second process on the same data, a damaged log -----------------------------------------------------------------
-has "data in use" "another process" "$(timeout 5 "$ETCD" --name one --data-dir "$DIR/data" --listen-client-urls http://127.0.0.1:0 --initial-advertise-peer-urls "http://127.0.0.1:$PEER" 2>&1)"
+has "data in use" "another process" "$(timeout 5 "$ETCD" --name one --data-dir "$DIR/data" --listen-client-urls http://127.0.0.1:0 --advertise-client-urls http://127.0.0.1:0 --initial-advertise-peer-urls "http://127.0.0.1:$PEER" 2>&1)"
 is "the first goes on" "a 4" "$(lines "$(ctl get a)")"
 RSS=$(awk '/VmRSS/ {print $2}' "/proc/$PID/status")
 [ "$RSS" -lt 20000 ] || grep -q __asan_init "$ETCD" || is "resident memory in kB" "below 20000" "$RSS"

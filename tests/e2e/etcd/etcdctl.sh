@@ -13,7 +13,7 @@ perf() {
   cluster_of "$(seq 21 $((20 + MEMBERS)))"
   background "$DIR/perf.out" timeout 100 "$CTL" --endpoints "$EP" --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" \
     check perf --load s --prefix perf/
-  PERF_PID=$BG
+  PERF_PID=$BG PERF_EP=$EP
 }
 case perf in *"${ETCD_TEST:-perf}"*) perf ;; esac
 cluster_of "$(seq "$MEMBERS")"
