@@ -86,10 +86,18 @@ static int on_get(void *ctx, const char *urls, const char *path, struct kp_buf *
     return kp_fail(error, KP_EUNAVAILABLE, "nobody there");
 }
 
+static int on_ask(void *ctx, struct etcd_server *server, uint64_t to, const char *what, struct kp_bytes question,
+                  struct kp_buf *ret_answer, struct kp_error *error)
+{
+    struct machine *from = ctx, *other = by_id(from->cluster, to);
+    return reaches(from, other) ? server_question(other->server, what, question, ret_answer, error)
+                                : kp_fail(error, KP_EUNAVAILABLE, "nobody there");
+}
+
 static void configure(struct cluster *c, struct machine *m, const char *state, const char *initial)
 {
     m->world = (struct etcd_world){
-        .ctx = m, .stepped = true, .send = on_send, .send_snapshot = on_send_snapshot, .get = on_get};
+        .ctx = m, .stepped = true, .send = on_send, .send_snapshot = on_send_snapshot, .get = on_get, .ask = on_ask};
     m->config = (struct etcd_config){.name = m->name,
                                      .data_dir = m->dir,
                                      .listen_client_urls = "http://127.0.0.1:2379",
@@ -483,6 +491,47 @@ static void the_last_one_can_be_forced_to_go_on_alone(void **state)
     expect(last, "b", "2");
 }
 
+static void a_follower_asks_the_leader_about_leases(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *f = follower(c);
+    Etcdserverpb__LeaseGrantRequest grant = ETCDSERVERPB__LEASE_GRANT_REQUEST__INIT;
+    grant.id = 5;
+    grant.ttl = 600;
+    assert_int_equal(run(f, OP_LEASE_GRANT, &grant.base), ETCD_OK);
+    int64_t ttl_s = 0, granted_s = 0, remaining_s = 0;
+    bool found = false;
+    assert_int_equal(lease_renew_anywhere(f->server, 5, &ttl_s), ETCD_OK);
+    assert_int_equal(ttl_s, 600);
+    assert_int_equal(lease_renew_anywhere(f->server, 6, &ttl_s), ETCD_OK);
+    assert_int_equal(ttl_s, 0);
+    assert_int_equal(lease_remaining_anywhere(f->server, 5, &found, &granted_s, &remaining_s), ETCD_OK);
+    assert_true(found && granted_s == 600 && remaining_s > 500);
+    f->cut_off = true;
+    assert_int_equal(lease_renew_anywhere(f->server, 5, &ttl_s), ETCD_TIMEOUT);
+}
+
+static void a_member_that_holds_something_else_raises_the_alarm(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *f = follower(c);
+    for (size_t i = 0; i < c->len; i++)
+        c->machines[i].server->config.corrupt_check_ms = 30;
+    assert_int_equal(put(leader(c), "a", "1"), ETCD_OK);
+    expect(f, "a", "1");
+    for (int i = 0; i < 50; i++)
+        turn(c);
+    assert_false(atomic_load(&f->server->alarms.corrupt));
+    struct mvcc_put_request rot = {.key = {(const uint8_t *)"rot", 3}, .value = {(const uint8_t *)"x", 1}};
+    mvcc_begin(f->server->mvcc);
+    assert_int_equal(mvcc_put(f->server->mvcc, &rot, NULL, NULL), MVCC_OK);
+    mvcc_end(f->server->mvcc);
+    assert_int_equal(put(leader(c), "a", "2"), ETCD_OK);
+    UNTIL(c, atomic_load(&leader(c)->server->alarms.corrupt) && atomic_load(&f->server->alarms.corrupt));
+    assert_int_equal(leader(c)->server->alarms.items[0].member_id, f->id);
+    assert_int_equal(put(leader(c), "a", "3"), ETCD_CORRUPT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -494,6 +543,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_removed_leader_hands_over_and_knows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_member_that_was_away_learns_that_it_is_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_member_without_its_data_does_not_begin_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_follower_asks_the_leader_about_leases, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_member_that_holds_something_else_raises_the_alarm, setup, teardown),
         cmocka_unit_test_setup_teardown(the_last_one_can_be_forced_to_go_on_alone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
