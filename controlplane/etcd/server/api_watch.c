@@ -48,9 +48,8 @@ static void encode_response(struct etcd_server *server, struct kp_buf *out, cons
 
 static void send_response(struct watch_stream *stream, const struct response *r)
 {
-    size_t start;
-    encode_response(stream->server, watch_out_begin(stream->out, &start), r);
-    watch_out_end(stream->out, start);
+    encode_response(stream->server, watch_out_begin(stream->out), r);
+    watch_out_end(stream->out);
     if (loop_in_thread(stream->server->rpc->loop)) /* the stream may be finished before this turn ends */
         watch_out_flush(stream->out);
 }
@@ -71,13 +70,12 @@ static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *ba
     while (end < batch->len && (end == from || bytes + event_bytes(batch->events[end], batch->with_prev) <= max))
         bytes += event_bytes(batch->events[end++], batch->with_prev);
     struct response r = {.revision = batch->revision, .watch_id = watch->id, .fragment = end < batch->len};
-    size_t start;
-    struct kp_buf *out = watch_out_begin(watch->stream->out, &start);
+    struct kp_buf *out = watch_out_begin(watch->stream->out);
     kp_buf_reserve(out, bytes + 128);
     encode_response(server, out, &r);
     for (size_t i = from; i < end; i++)
         encode_event(out, WATCH_EVENTS, batch->events[i], batch->with_prev);
-    watch_out_end(watch->stream->out, start);
+    watch_out_end(watch->stream->out);
     return end - from;
 }
 

@@ -12,8 +12,8 @@ struct watch_out;
 struct watch_out *watch_out_new(struct etcd_server *server, struct grpc_stream *grpc);
 void watch_out_unref(struct watch_out *out);
 /* Begins a WatchResponse: whatever is appended until watch_out_end is part of it. Held locked meanwhile. */
-struct kp_buf *watch_out_begin(struct watch_out *out, size_t *ret_start);
-void watch_out_end(struct watch_out *out, size_t start); /* the loop will send it, with all else that is gathered by then */
+struct kp_buf *watch_out_begin(struct watch_out *out);
+void watch_out_end(struct watch_out *out); /* the loop will send it, with all else that is gathered by then */
 /* A whole response of one event without the record before it; *ret_now_ms is about now. False when full. */
 bool watch_out_event(struct watch_out *out, struct etcd_server *server, const struct mvcc_event *event, int64_t revision,
                      int64_t watch_id, int64_t *ret_now_ms);
