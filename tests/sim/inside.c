@@ -129,6 +129,8 @@ static void check_leader(struct sim_member *member, const struct raft *raft)
             sim_fail("election-safety", "term %llu has two leaders: %llx and %llx", (unsigned long long)raft->term,
                      (unsigned long long)leaders[raft->term], (unsigned long long)raft->id);
         leaders[raft->term] = raft->id;
+        if (!world.healing && rng_per_mille(&world.random, world.plan.assassin))
+            member->owner.crash_at_io = 1 + rng_below(&world.random, 10);
         if (world.history)
             history_leader(world.history, (unsigned)member->slot);
         const struct raft_log *log = &raft->log;

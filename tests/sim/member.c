@@ -126,7 +126,7 @@ static void after_end(struct sim_member *member, enum cage_end end)
         how = DISK_KILL;
     }
     member_crash(member, how, end == CAGE_DIED ? "died" : "crashed");
-    member_restart_in(member, rng_between(&world.random, 50, 3000) * SIM_MS);
+    member_restart_in(member, rng_between(&world.random, 50, world.healing ? 3000 : world.plan.down_ms_max) * SIM_MS);
 }
 
 bool member_call(struct sim_member *member, void (*fn)(void *arg), void *arg)

@@ -25,8 +25,11 @@ void plan_make(void)
     p->transfer_weight = weight(random, 4);
     p->maintenance_weight = weight(random, 3);
     p->fault_interval_ms = rng_between(random, 200, 3000);
-    p->snapshot_count = rng_between(random, 10, 300);
-    p->catch_up = rng_below(random, 40);
+    p->snapshot_count = (int64_t)5 << rng_below(random, 7);
+    p->catch_up = rng_below(random, 2) ? rng_below(random, 40) : 0;
+    p->assassin = weight(random, 800);
+    p->down_ms_max = rng_below(random, 3) ? 3000 : 15000;
+    p->message_bytes = rng_below(random, 3) ? 0 : 1;
     p->batch_interval_ms = rng_between(random, 20, 1000);
     p->strict_reconfig = rng_below(random, 2);
     p->segment_bytes = (size_t)rng_between(random, 8, 256) << 10;
@@ -63,7 +66,7 @@ static void crash(void)
         for (size_t i = 0; i < world.members_len; i++)
             if (member_is_up(&world.members[i]) && (all || &world.members[i] == member)) {
                 member_crash(&world.members[i], how, "fault");
-                member_restart_in(&world.members[i], rng_between(random, 20, 6000) * SIM_MS);
+                member_restart_in(&world.members[i], rng_between(random, 20, 2 * world.plan.down_ms_max) * SIM_MS);
             }
         return;
     }

@@ -13,7 +13,7 @@ const char *plant_name(enum plant plant)
 {
     static const char *const names[] = {
         "none",
-#define PLANT_NAME(id, name, what) name,
+#define PLANT_NAME(id, name, what, catchers) name,
         PLANTS(PLANT_NAME)
 #undef PLANT_NAME
     };
@@ -24,11 +24,31 @@ const char *plant_what(enum plant plant)
 {
     static const char *const texts[] = {
         "nothing",
-#define PLANT_WHAT(id, name, what) what,
+#define PLANT_WHAT(id, name, what, catchers) what,
         PLANTS(PLANT_WHAT)
 #undef PLANT_WHAT
     };
     return texts[plant];
+}
+
+bool plant_is_caught_by(enum plant plant, const char *checkers)
+{
+    static const char *const catchers[] = {
+        "",
+#define PLANT_CATCHERS(id, name, what, catchers) catchers,
+        PLANTS(PLANT_CATCHERS)
+#undef PLANT_CATCHERS
+    };
+    for (const char *p = checkers; *p;) {
+        char word[32];
+        size_t len = strcspn(p, ",");
+        snprintf(word, sizeof word, "%.*s", (int)len, p);
+        for (const char *at = catchers[plant]; (at = strstr(at, word)); at++)
+            if ((at == catchers[plant] || at[-1] == ' ') && (at[len] == ' ' || !at[len]))
+                return true;
+        p += len + (p[len] == ',');
+    }
+    return false;
 }
 
 static bool now_and_then(enum plant plant, unsigned per_mille)
@@ -160,6 +180,17 @@ int __wrap_wal_append_snapshot(struct wal *wal, const struct wal_snapshot *snaps
     return __real_wal_append_snapshot(wal, snapshot, error);
 }
 
+/* Not a bug: now and then one entry a message. */
+int __real_raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error);
+int __wrap_raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error);
+int __wrap_raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error)
+{
+    struct raft_config small = *config;
+    if (world.plan.message_bytes)
+        small.message_bytes_max = world.plan.message_bytes;
+    return __real_raft_new(&small, ret, error);
+}
+
 /* Not a bug: small segments, so that many are cut. */
 int __real_wal_open(const struct wal_config *config, struct wal_replay *ret_replay, struct wal **ret,
                     struct kp_error *error);
@@ -195,8 +226,6 @@ void __wrap_watch_notify(struct mvcc *mvcc, struct mvcc_event *events, size_t le
     if (now_and_then(PLANT_WATCH_DROPPED, 20))
         return;
     __real_watch_notify(mvcc, events, len);
-    if (now_and_then(PLANT_WATCH_TWICE, 20))
-        __real_watch_notify(mvcc, events, len);
 }
 
 enum mvcc_result __real_mvcc_compare(struct mvcc *mvcc, const struct mvcc_compare *compare, bool *ret_holds,
@@ -243,5 +272,7 @@ enum mvcc_result __wrap_mvcc_watch(struct mvcc *mvcc, const struct mvcc_watch_re
     struct mvcc_watch_request late = *request;
     if (planted == PLANT_WATCH_LATE && late.start_revision)
         late.start_revision++;
+    if (planted == PLANT_WATCH_TWICE && late.start_revision > 1)
+        late.start_revision--;
     return __real_mvcc_watch(mvcc, &late, sink, ctx, created, ret_watcher);
 }

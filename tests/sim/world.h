@@ -77,6 +77,9 @@ struct world {
             clock_weight, transfer_weight, maintenance_weight;
         int64_t fault_interval_ms;
         int64_t snapshot_count, batch_interval_ms;
+        unsigned assassin;          /* per mille of new leaders that crash within a few calls */
+        int64_t down_ms_max;        /* how long a crashed member stays down */
+        size_t message_bytes;       /* of entries in one message of raft; 0: its default */
         uint64_t catch_up; /* entries kept in memory behind a snapshot */
         size_t segment_bytes;
         bool strict_reconfig;
