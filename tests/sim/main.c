@@ -14,7 +14,7 @@
 #define RECOVERY_S 60        /* simulated: after everything healed the cluster serves within this */
 #define SEED_SECONDS_MAX 120 /* real: a run that takes longer hangs */
 #define JOBS_MAX 64
-#define PLANT_SEEDS_MAX 2000
+#define PLANT_SEEDS_MAX 1000
 
 extern char **environ;
 struct sim_counters counters;

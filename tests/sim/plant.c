@@ -125,25 +125,18 @@ bool __wrap_raft_log_matches(const struct raft_log *log, uint64_t index, uint64_
     return matches;
 }
 
-/* What a majority has is committed, of whatever term it is. */
-static uint64_t match_of(const void *ctx, uint64_t id)
-{
-    const struct raft *raft = ctx;
-    for (size_t i = 0; i < raft->progress_len; i++)
-        if (raft->progress[i].id == id)
-            return raft->progress[i].match;
-    return 0;
-}
-
+/* Thesis 3.6.2: only entries of the own term are committed by counting. */
 void plant_meddle(struct sim_member *member)
 {
     if (planted != PLANT_OLD_TERM_COMMIT || !member->server)
         return;
     struct raft *raft = member->server->node.raft;
-    if (raft->role != RAFT_LEADER || !raft->conf.voters.len || raft->conf.voters_outgoing.len)
+    if (raft->role != RAFT_LEADER || raft->in_ready)
         return;
-    uint64_t index = __real_raft_quorum_value(&raft->conf, match_of, raft);
-    if (index > raft->log.committed && index <= raft_log_last(&raft->log)) {
+    uint64_t index = KP_MIN(raft_log_last(&raft->log), raft->log.stable);
+    while (index > raft->log.committed && raft_log_at(&raft->log, index)->term == raft->term)
+        index--;
+    if (index > raft->log.committed) {
         raft->log.committed = index;
         member_turn_in(member, 1);
     }
@@ -174,7 +167,7 @@ int __wrap_wal_append_snapshot(struct wal *wal, const struct wal_snapshot *snaps
     if (planted == PLANT_NO_MARKER)
         for (size_t i = 0; i < world.members_len; i++) {
             const struct etcd_server *server = world.members[i].server;
-            if (server && server->node.wal == wal && snapshot->index > raft_last_index(server->node.raft))
+            if (server && server->node.wal == wal && server->node.image)
                 return 0;
         }
     return __real_wal_append_snapshot(wal, snapshot, error);

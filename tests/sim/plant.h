@@ -10,8 +10,8 @@
       "leader-completeness state-machine-safety election-safety log-matching order linear watch durable refusal")      \
     X(LOST_DATABASE_SYNC, "lost-database-sync", "fdatasync of the database says that it synced, and did not",          \
       "refusal durable order")                                                                                         \
-    X(OLD_TERM_COMMIT, "old-term-commit", "a leader counts copies of entries of earlier terms as committed",           \
-      "leader-completeness state-machine-safety")                                                                      \
+    X(OLD_TERM_COMMIT, "old-term-commit", "a leader takes what earlier terms left in its log for committed",           \
+      "leader-completeness state-machine-safety order linear durable")                                                                      \
     X(COMMIT_ALONE, "commit-alone", "a leader commits what one member less than a majority has",                       \
       "leader-completeness state-machine-safety order linear durable")                                                 \
     X(TWO_LEADERS, "two-leaders", "a candidate wins with one vote less than a majority",                               \
