@@ -185,7 +185,11 @@ void raft_on_vote(struct raft *raft, const struct raft_message *message)
         message->log_term > last_term || (message->log_term == last_term && message->index >= last); /* thesis 3.6.1 */
     bool free_to_vote = raft->vote == message->from || (raft->vote == 0 && raft->leader == 0) ||
                         (pre && message->term > raft->term);
-    bool grant = up_to_date && free_to_vote;
+    /* Of two with the same log that ask at once the higher id asks on; or both would stand in one term and split the votes. */
+    bool rival = pre && raft->role == RAFT_PRE_CANDIDATE && message->log_term == last_term && message->index == last &&
+                 raft->id > message->from;
+    bool grant = up_to_date && free_to_vote && !rival;
+    bool silent = raft->leader == 0 || raft->election_elapsed >= raft->election_ticks;
     /* A learner votes too when asked: who asks may know of its promotion before itself does (thesis 4.2.2). */
     raft_send(raft, &(struct raft_message){.type = pre ? RAFT_MSG_PRE_VOTE_RESP : RAFT_MSG_VOTE_RESP,
                                            .to = message->from,
@@ -197,6 +201,11 @@ void raft_on_vote(struct raft *raft, const struct raft_message *message)
         raft->election_elapsed = 0;
         raft->vote = message->from;
     }
+    /* Who asks cannot win, so the better one asks in its place, without waiting for its own timeout: the leader is gone. Better
+       is an order of logs and ids, so this goes round no circle. */
+    if (pre && message->term > raft->term && silent && (rival || !up_to_date) &&
+        (raft->role == RAFT_FOLLOWER || raft->role == RAFT_PRE_CANDIDATE))
+        raft_elect(raft, false);
 }
 
 void raft_on_vote_resp(struct raft *raft, const struct raft_message *message)

@@ -251,7 +251,7 @@ static void check_recovers(struct truth *truth)
             cluster_start(cluster, &cluster->nodes[i]);
     uint64_t goal = truth->applied_max + 1;
     for (unsigned tick = 0; tick < 600; tick++) {
-        if (!cluster_settle(cluster, 400))
+        if (!cluster_settle(cluster, 2000)) /* a log of hundreds of entries, one message at a time */
             blame(truth, "the cluster does not settle", tick, 0);
         struct cluster_node *leader = current_leader(cluster);
         if (leader) {
