@@ -121,6 +121,14 @@ static void partition(void)
     event_in(rng_between(random, 100, 7000) * SIM_MS, heal_cuts, NULL, 0);
 }
 
+/* A leader that was away could end no lease: for check_lease it is as good as new. */
+static void resumed(void *arg, uint64_t tag)
+{
+    struct sim_member *member = arg;
+    if (member_is_up(member) && atomic_load(&member->server->node.is_leader) && world.history)
+        history_leader(world.history, (unsigned)member->slot);
+}
+
 static void pause_member(void)
 {
     struct sim_member *member = pick(true);
@@ -128,6 +136,7 @@ static void pause_member(void)
         return;
     counters.pauses++;
     member->busy_until_ns = sim_now_ns + rng_between(&world.random, 50, 6000) * SIM_MS;
+    event_at(member->busy_until_ns, resumed, member, 0);
     sim_trace("%s is paused for %lld ms", member->name, (long long)((member->busy_until_ns - sim_now_ns) / SIM_MS));
 }
 

@@ -173,6 +173,18 @@ int __wrap_wal_append_snapshot(struct wal *wal, const struct wal_snapshot *snaps
     return __real_wal_append_snapshot(wal, snapshot, error);
 }
 
+int __real_raft_step(struct raft *raft, const struct raft_message *message, struct kp_error *error);
+int __wrap_raft_step(struct raft *raft, const struct raft_message *message, struct kp_error *error);
+int __wrap_raft_step(struct raft *raft, const struct raft_message *message, struct kp_error *error)
+{
+    struct raft_message any = *message;
+    if (planted == PLANT_ANY_LOG_WINS && (any.type == RAFT_MSG_VOTE || any.type == RAFT_MSG_PRE_VOTE)) {
+        any.log_term = raft->term + 1;
+        any.index = raft_log_last(&raft->log) + 1;
+    }
+    return __real_raft_step(raft, &any, error);
+}
+
 /* Not a bug: now and then one entry a message. */
 int __real_raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error);
 int __wrap_raft_new(const struct raft_config *config, struct raft **ret, struct kp_error *error);

@@ -40,6 +40,10 @@
       "lease")                                                                                                         \
     X(LEASE_NEVER, "lease-never", "leases do not expire",                                                              \
       "lease")                                                                                                         \
+    X(DRIFT, "drift", "one member loses its keys on its own, in the end",                                             \
+      "durable")                                                                                                       \
+    X(ANY_LOG_WINS, "any-log-wins", "a voter does not look at how far the candidate's log goes",                       \
+      "leader-completeness")                                                                                           \
     X(LOG_UNCHECKED, "log-unchecked", "a follower takes entries without looking at what precedes them",                \
       "log-matching")
 enum plant {
