@@ -263,6 +263,8 @@ static int search(const struct group *group, uint32_t *ret_stuck)
 static void check_group(const struct group *group, const struct check_history *history)
 {
     uint32_t stuck = 0;
+    if (!group->op_count)
+        return;
     op_count += group->op_count;
     int found = search(group, &stuck);
     const struct linear_op *op = &group->ops[stuck];

@@ -573,7 +573,8 @@ static void keys_collect(struct builder *b)
             seen[b->puts[i].key] = true;
             order->keys[order->key_count++] = b->puts[i].key;
         }
-    qsort(order->keys, order->key_count, sizeof(*order->keys), key_order);
+    if (order->key_count)
+        qsort(order->keys, order->key_count, sizeof(*order->keys), key_order);
     order->timelines = check_alloc((text_count() + 1) * sizeof(*order->timelines));
 }
 
@@ -586,9 +587,11 @@ void order_build(const struct check_history *history, bool report, struct order 
     gather_calls(b);
     gather_items(b);
     keys_collect(b);
-    qsort(b->facts, b->fact_len, sizeof(*b->facts), fact_order);
+    if (b->fact_len)
+        qsort(b->facts, b->fact_len, sizeof(*b->facts), fact_order);
     sorted_history = history;
-    qsort(b->writers, b->writer_len, sizeof(*b->writers), writer_order);
+    if (b->writer_len)
+        qsort(b->writers, b->writer_len, sizeof(*b->writers), writer_order);
     size_t f = 0, w = 0;
     while (f < b->fact_len || w < b->writer_len) {
         int64_t next_fact = f < b->fact_len ? b->facts[f].rev : INT64_MAX;
