@@ -18,6 +18,7 @@ static struct seen *seen[INDEX_MAX];
 /* What is committed, as the first member that said so has it. */
 static struct {
     uint64_t term, hash, state;
+    uint64_t in_term; /* of the member that committed it first: a later one than its own, maybe */
     bool known, has_state;
 } committed[INDEX_MAX];
 static uint64_t committed_last;
@@ -94,7 +95,7 @@ static void check_log(struct sim_member *member, const struct raft_log *log)
 }
 
 /* State-machine safety: one entry for an index, whoever applies it. */
-static void check_commit(struct sim_member *member, const struct raft_log *log)
+static void check_commit(struct sim_member *member, const struct raft_log *log, uint64_t term)
 {
     struct inside *inside = member->inside;
     for (uint64_t i = KP_MAX(inside->commit + 1, log->snapshot_index + 1); i <= log->committed; i++) {
@@ -103,6 +104,8 @@ static void check_commit(struct sim_member *member, const struct raft_log *log)
         if (committed[i].known && (committed[i].term != entry->term || committed[i].hash != hash))
             sim_fail("state-machine-safety", "%s commits another entry %llu: of term %llu, was of term %llu", member->name,
                      (unsigned long long)i, (unsigned long long)entry->term, (unsigned long long)committed[i].term);
+        if (!committed[i].known)
+            committed[i].in_term = term;
         committed[i].known = true;
         committed[i].term = entry->term;
         committed[i].hash = hash;
@@ -136,10 +139,10 @@ static void check_leader(struct sim_member *member, const struct raft *raft)
         const struct raft_log *log = &raft->log;
         uint64_t last = log->snapshot_index + log->len;
         for (uint64_t i = log->snapshot_index + 1; i <= committed_last; i++)
-            if (committed[i].known && committed[i].term < raft->term && (i > last || term_at(log, i) != committed[i].term))
-                sim_fail("leader-completeness", "%s leads term %llu without the committed entry %llu of term %llu",
+            if (committed[i].known && committed[i].in_term < raft->term && (i > last || term_at(log, i) != committed[i].term))
+                sim_fail("leader-completeness", "%s leads term %llu without entry %llu, committed in term %llu",
                          member->name, (unsigned long long)raft->term, (unsigned long long)i,
-                         (unsigned long long)committed[i].term);
+                         (unsigned long long)committed[i].in_term);
     }
     inside->leads = leads;
     inside->term = raft->term;
@@ -238,7 +241,7 @@ void inside_check(struct sim_member *member)
     const struct raft *raft = member->server->node.raft;
     count_snapshots(member);
     check_log(member, &raft->log);
-    check_commit(member, &raft->log);
+    check_commit(member, &raft->log, raft->term);
     check_leader(member, raft);
 }
 
