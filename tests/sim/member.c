@@ -57,7 +57,8 @@ struct sim_member *member_new(bool joins)
     member->owner = (struct cage_owner){.disk = member->disk,
                                          .random = rng_fork(&world.random),
                                          .mono_offset_ns = rng_between(&world.random, 0, 100000) * SIM_S,
-                                         .skew_ppm = rng_between(&world.random, -2000, 2000)};
+                                         /* Slow, never fast: a TTL is counted on the leader's clock. */
+                                         .skew_ppm = rng_between(&world.random, -4000, 0)};
     counters.clock_skew++;
     member->disk->faults.lies_about = plant_is(PLANT_LOST_FSYNC) ? "/wal" : plant_is(PLANT_LOST_DATABASE_SYNC) ? "/db" : NULL;
     return member;

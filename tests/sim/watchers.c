@@ -209,7 +209,7 @@ void watchers_start(void)
     for (size_t i = 0; i < world.plan.watchers; i++) {
         struct watcher *w = &watchers[i];
         *w = (struct watcher){.number = next_number++, .random = rng_fork(&world.random)};
-        if (rng_below(&w->random, 3)) {
+        if (i == 0 || rng_below(&w->random, 3)) { /* one sees everything: what nobody saw is hard to judge */
             strcpy(w->key, "k00");
             strcpy(w->end, "l");
         } else {
