@@ -258,6 +258,10 @@ static void refused(struct sim_member *member, const struct kp_error *error)
         member->refused = true;
         return;
     }
+    if (strstr(error->message, "permanently removed")) {
+        operator_hears_removed(member);
+        return;
+    }
     bool joining = member->joins && !member->began;
     if (joining)
         operator_refresh(member);

@@ -82,6 +82,14 @@ static void take_out(struct sim_member *m, bool at_once)
         event_in(rng_between(&world.random, 10, 4000) * SIM_MS, gone, m, 0);
 }
 
+void operator_hears_removed(struct sim_member *member)
+{
+    struct sim_member *leader = member_leader();
+    if (leader && leader->server->node.term_applied && find(leader->server, member) && !asked)
+        sim_fail("refusal", "%s says that it was removed, and it is in the table of %s", member->name, leader->name);
+    take_out(member, true);
+}
+
 /* ---- changes ---- */
 
 static void changed(void *arg, uint64_t tag)

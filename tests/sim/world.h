@@ -136,6 +136,8 @@ void operator_transfer(void);
 void operator_maintain(void);
 /* A member that does not get into the cluster is told anew who that is. */
 void operator_refresh(struct sim_member *member);
+/* A member does not start because it is no member any more: so it must be. */
+void operator_hears_removed(struct sim_member *member);
 /* Replaces what cannot come back; true when the cluster is as it should be. */
 bool operator_heal(void);
 
