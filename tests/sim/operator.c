@@ -204,7 +204,8 @@ static struct sim_member *random_of(struct etcd_server *server, bool learner)
 static bool damaged_in(struct etcd_server *server, struct sim_member **ret)
 {
     for (size_t i = 0; i < world.members_len; i++)
-        if ((world.members[i].refused || world.members[i].owner.rotten) && find(server, &world.members[i])) {
+        if ((world.members[i].refused || world.members[i].rot_is_due || world.members[i].owner.rotten) &&
+            find(server, &world.members[i])) {
             *ret = &world.members[i];
             return true;
         }
