@@ -337,8 +337,11 @@ static void lower(uint32_t *line, uint32_t to)
 
 static void note_hidden(struct maker *m, const struct check_call *call, const struct check_op *op)
 {
-    if (op->kind == OP_PUT && m->group_at[op->key])
+    if (op->kind == OP_PUT && m->group_at[op->key]) {
         lower(&m->groups[m->group_at[op->key] - 1].put_line[m->slot_at[op->key]], call->invoke_line);
+        if (op->lease) /* the key may have gone with it */
+            lower(&m->groups[m->group_at[op->key] - 1].vanish_line[m->slot_at[op->key]], call->invoke_line);
+    }
     if (op->kind == OP_DEL)
         for (size_t g = 0; g < m->group_count; g++)
             for (uint32_t k = 0; k < m->groups[g].key_count; k++)
