@@ -67,15 +67,21 @@ int backend_replace_file(struct backend *backend, const char *copy, struct kp_er
 {
     backend_env_close(backend);
     int result = 0;
+    struct kp_error unsure = {0};
     if (rename(copy, backend->path) < 0)
         result = kp_fail_errno(error, "rename %s to %s", copy, backend->path);
     else
-        result = backend_sync_parent(backend->path, error);
+        result = backend_sync_parent(backend->path, &unsure);
     struct kp_error reopen = {0};
     if (backend_env_open(backend, false, &reopen) < 0) {
         /* There is no database to go on with: stop here, and start again from what is on disk. */
         kp_error_log("database cannot be reopened", "path", backend->path, "err", reopen.message, NULL);
         abort();
+    }
+    if (unsure.code) { /* losing power may bring back the old file, for which the log is cut too far: a new start syncs again */
+        backend_damaged(backend, &unsure);
+        if (error)
+            *error = unsure;
     }
     return result;
 }
