@@ -337,10 +337,12 @@ void disk_crash(struct disk *disk, enum disk_crash how)
         struct inode *inode = disk->names[i].inode;
         if (is_lock_file(disk->names[i].path)) /* its mutexes belong to a process that is no more */
             disk->names[i].inode = inode_new(false);
-        else if (!inode->folder && how == DISK_POWER)
+        else if (!inode->folder && how == DISK_POWER) {
+            sim_trace("%s loses power with %zu sectors not synced", disk->names[i].path, inode->dirty_len);
             inode_lose_power(disk, inode);
-        else if (!inode->folder)
+        } else if (!inode->folder) {
             inode_kill(disk, inode);
+        }
     }
     close_handles(disk);
 }
@@ -524,6 +526,7 @@ int disk_sync(int fd)
     if (disk->faults.sync_error_ppm && rng_below(&disk->random, 1000000) < disk->faults.sync_error_ppm) {
         inode_poison(handle->inode);
         counters.sync_errors++;
+        sim_trace("%s: a sync fails, %zu sectors are in doubt", handle->path, handle->inode->dirty_len);
         return -EIO;
     }
     if (handle->inode->folder)
