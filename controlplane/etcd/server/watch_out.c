@@ -27,11 +27,14 @@ struct watch_out {
     struct kp_buf head, event;
 };
 
+static void send_gathered(struct answer *answer);
+
 struct watch_out *watch_out_new(struct etcd_server *server, struct grpc_stream *grpc)
 {
     struct watch_out *out = kp_calloc(1, sizeof *out);
     atomic_init(&out->refs, 1);
     out->answers = &server->answers;
+    out->answer.fn = send_gathered; /* once: the loop reads it without the mutex */
     out->grpc = grpc_stream_ref(grpc);
     pthread_mutex_init(&out->mutex, NULL);
     return out;
@@ -111,12 +114,9 @@ static void gathered(struct watch_out *out)
         answers_kick(out->answers);
 }
 
-static void send_gathered(struct answer *answer);
-
 struct kp_buf *watch_out_begin(struct watch_out *out)
 {
     pthread_mutex_lock(&out->mutex);
-    out->answer.fn = send_gathered;
     out->response.len = 0;
     return &out->response;
 }
@@ -163,7 +163,6 @@ bool watch_out_event(struct watch_out *out, struct etcd_server *server, const st
         out->record = kp_blob_ref(event->record);
         out->revision = revision;
         out->sent_ms = kp_mono_ms();
-        out->answer.fn = send_gathered;
         out->head.len = out->event.len = 0;
         encode_header(server, &out->head, revision);
         encode_event(&out->event, WATCH_EVENTS, event, false);
