@@ -104,9 +104,10 @@ static uint64_t mix(uint64_t z)
 static uint64_t state_hash(const struct group *group, const struct state *state)
 {
     uint64_t hash = 1;
-    for (uint32_t i = 0; i < group->key_count; i++)
-        hash = mix(hash ^ mix(((uint64_t)state->slots[i].value << 1) + state->slots[i].leased) ^
-                   mix((uint64_t)state->slots[i].mod + 77));
+    for (uint32_t i = 0; i < group->key_count; i++) { /* one after the other: a value may have the number of a revision */
+        hash = mix(hash ^ (((uint64_t)state->slots[i].value << 1) + state->slots[i].leased));
+        hash = mix(hash ^ (uint64_t)state->slots[i].mod);
+    }
     return hash;
 }
 
