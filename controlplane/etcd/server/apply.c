@@ -102,12 +102,13 @@ enum etcd_err apply_request(struct etcd_server *server, uint64_t index, uint64_t
     mvcc_begin(server->mvcc);
     if (err == ETCD_OK)
         err = dispatch(server, index, kind, request, want_response ? &out : NULL, &error);
+    /* Half of an entry may be in: no other member has that, so it must not get to the disk. */
+    if (error.code)
+        server_die(server, "apply an entry to the store", &error);
     backend_set_consistent_index(server->backend, index, term);
     int64_t revision = mvcc_end(server->mvcc);
     if (err == ETCD_OK)
         after(server, kind, request, want_response ? &out : NULL);
-    if (error.code)
-        kp_error_log("store failed", "err", error.message, NULL);
     if (err == ETCD_OK && want_response) {
         encode_header(server, &out, revision);
         *ret_response = frame_take(&out);
