@@ -212,6 +212,18 @@ static bool damaged_in(struct etcd_server *server, struct sim_member **ret)
     return false;
 }
 
+/* A voter that was added and never came up, or NULL. Without the strict check nothing keeps an operator from removing those
+   that are up until such a one is needed for the quorum; then nobody can ever change anything again, in etcd neither. */
+static struct sim_member *never_up(struct etcd_server *server)
+{
+    for (size_t i = 0; i < server->members.len; i++) {
+        struct sim_member *m = by_url(server->members.items[i].peer_urls.items[0]);
+        if (!server->members.items[i].learner && m && !m->began)
+            return m;
+    }
+    return NULL;
+}
+
 void operator_change(void)
 {
     struct sim_member *damaged;
@@ -241,6 +253,11 @@ void operator_change(void)
             ask(OP_MEMBER_REMOVE, learner, false);
         return;
     default:
+        if (never_up(server)) {
+            if (rng_below(&world.random, 3) == 0)
+                ask(OP_MEMBER_REMOVE, never_up(server), false);
+            return;
+        }
         if (voters > 3 || (voters > 1 && rng_below(&world.random, 3) == 0))
             ask(OP_MEMBER_REMOVE, voter, false);
     }
