@@ -15,8 +15,8 @@
    gives it up a second before. */
 #define LEASE_MS 3000
 #define RENEW_DEADLINE_MS 2000
-#define RETRY_MS 400
-#define REQUEST_TIMEOUT_MS 1000
+#define RETRY_MS 250
+#define REQUEST_TIMEOUT_MS 700
 #define CHECK_MS 250
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
 #define FAILURES_MAX 4   /* checks in a row until the API server counts as gone */

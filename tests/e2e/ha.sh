@@ -62,7 +62,7 @@ SERVER=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
 for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
   k config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$DIR/${part#*:}"
 done
-api() { curl -sf -m 1.5 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
+api() { curl -sf -m 1 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
 member_count() { k get endpoints kubernetes -o 'jsonpath={.subsets[0].addresses[*].ip}' | wc -w; }
 members_are() { [ "$(member_count)" = "$1" ]; }
 eventually 20 members_are 3

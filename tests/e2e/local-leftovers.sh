@@ -21,7 +21,7 @@ snapshot() {
         sed 's/^/mount /' /proc/self/mounts
         ip -o link | sed 's/^[0-9]*: \([^:]*\):.*/link \1/'
         ip route | sed 's/^/route /'
-        nft list ruleset 2>/dev/null | sed 's/^/nft /'
+        nft --stateless list ruleset 2>/dev/null | sed 's/^/nft /'
         sysctl -a 2>/dev/null | grep '^net\.ipv4\.conf\..*\.forwarding'
         find /sys/fs/cgroup -type d -name 'kprov-*' -print
         ip netns list 2>/dev/null | sed 's/^/netns /'

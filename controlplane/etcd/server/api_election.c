@@ -46,7 +46,7 @@ static int proclaim_value(struct grpc_context *context, struct kp_bytes key, int
     turn_txn_put(&t, key, value, lease);
     enum etcd_err err = turn_txn_run(context, &t, &response);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     bool done = response->succeeded;
     *ret_revision = response->header->revision;
     etcdserverpb__txn_response__free_unpacked(response, NULL);
@@ -64,7 +64,7 @@ static int enter(struct grpc_context *context, struct turn *turn, struct kp_byte
     turn_txn_else_get(&t, key);
     enum etcd_err err = turn_txn_run(context, &t, &response);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     turn->revision = turn->create_revision = response->header->revision;
     bool other_value = false;
     if (!response->succeeded) {
@@ -82,7 +82,7 @@ static int campaign(struct grpc_context *context, const void *message, struct gr
     int64_t lease = request->lease;
     enum etcd_err err = turn_session(context, &lease);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     KP_AUTO(turn_unref) struct turn *turn = turn_new(context, stream, request->name, lease);
     int rc = enter(context, turn, bytes_of_data(request->value), error);
     if (rc)
@@ -99,7 +99,7 @@ static int proclaim(struct grpc_context *context, const void *message, struct gr
     int64_t lease = request->leader->lease, revision = 0;
     enum etcd_err err = turn_session(context, &lease);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     int rc = proclaim_value(context, bytes_of_data(request->leader->key), request->leader->rev,
                             bytes_of_data(request->value), lease, &revision, error);
     return rc ? rc : reply_header(context, stream, revision);
@@ -117,7 +117,7 @@ static int resign(struct grpc_context *context, const void *message, struct grpc
     turn_txn_delete(&t, bytes_of_data(request->leader->key));
     enum etcd_err err = turn_txn_run(context, &t, &response);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     int64_t revision = response->header->revision;
     etcdserverpb__txn_response__free_unpacked(response, NULL);
     return reply_header(context, stream, revision);
@@ -152,7 +152,7 @@ static int leader(struct grpc_context *context, const void *message, struct grpc
     struct mvcc_range_result result;
     enum etcd_err err = find_leader(turn, &result);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     int rc = result.len ? send_leader(turn->server, stream, result.revision, result.items[0].record)
                         : grpc_fail(error, GRPC_UNKNOWN, "election: no leader");
     mvcc_range_done(&result);
@@ -189,7 +189,7 @@ static int look_for_leader(struct turn *turn, struct kp_error *error)
     struct mvcc_range_result result;
     enum etcd_err err = find_leader(turn, &result);
     if (err != ETCD_OK)
-        return -rpc_fail(error, err);
+        return -turn_fail(error, err);
     if (result.len) {
         send_leader(turn->server, turn->stream, result.revision, result.items[0].record); /* fails when the client has gone */
         turn_watch(turn, result.items[0].kv.key, (struct kp_bytes){0}, result.revision, on_leader_event);

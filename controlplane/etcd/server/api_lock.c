@@ -20,7 +20,7 @@ static int locked(struct turn *turn, struct kp_error *error)
     if (err == ETCD_OK)
         err = turn_range(turn->server, &who, blob_bytes(turn->key), (struct kp_bytes){0}, false, 0, &result);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     bool there = result.len == 1;
     int64_t revision = result.revision;
     mvcc_range_done(&result);
@@ -54,11 +54,11 @@ static int lock(struct grpc_context *context, const void *message, struct grpc_s
     int64_t lease = request->lease;
     enum etcd_err err = turn_session(context, &lease);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     KP_AUTO(turn_unref) struct turn *turn = turn_new(context, stream, request->name, lease);
     bool first = false;
     if ((err = enter(context, turn, &first)) != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     if (first)
         return reply_locked(turn, turn->revision);
     turn->arrived = locked;
@@ -78,7 +78,7 @@ static int unlock(struct grpc_context *context, const void *message, struct grpc
     if (err == ETCD_OK)
         err = op_run_as(server, OP_DELETE_RANGE, &delete.base, &who, NULL);
     if (err != ETCD_OK)
-        return rpc_fail(error, err);
+        return turn_fail(error, err);
     KP_AUTO_BUF struct kp_buf out = {0};
     frame_begin(&out);
     encode_header(server, &out, mvcc_revision(server->mvcc));

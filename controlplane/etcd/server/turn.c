@@ -150,7 +150,7 @@ static void finish(struct turn *turn, int rc, const struct kp_error *error)
 static void fail(struct turn *turn, enum etcd_err err)
 {
     const struct etcd_err_info *info = etcd_err_info(err);
-    grpc_stream_finish(turn->stream, info->grpc_code, info->text);
+    grpc_stream_finish(turn->stream, GRPC_UNKNOWN, info->text);
 }
 
 /* On the loop, last: whatever still goes on ends by itself, having seen `closed`. */
@@ -237,7 +237,7 @@ static int look_before(struct turn *turn, struct kp_error *error)
         err = turn_range(turn->server, &who, blob_bytes(turn->prefix), blob_bytes(turn->prefix_end), true,
                          turn->create_revision - 1, &result);
     if (err != ETCD_OK)
-        return -rpc_fail(error, err);
+        return -turn_fail(error, err);
     int rc = result.len == 0;
     if (!rc)
         turn_watch(turn, result.items[0].kv.key, (struct kp_bytes){0}, result.revision, on_event);

@@ -63,6 +63,12 @@ void turn_txn_first(struct turn_txn *t, struct kp_bytes prefix, struct kp_bytes 
 /* *ret_response is freed with etcdserverpb__txn_response__free_unpacked. */
 enum etcd_err turn_txn_run(struct grpc_context *context, struct turn_txn *t, Etcdserverpb__TxnResponse **ret_response);
 
+/* These services are clients of the store in etcd, and pass on the text of its errors without the code. */
+static inline int turn_fail(struct kp_error *error, enum etcd_err err)
+{
+    return grpc_fail(error, GRPC_UNKNOWN, "%s", etcd_err_info(err)->text);
+}
+
 static inline struct kp_bytes blob_bytes(const struct kp_blob *blob) { return (struct kp_bytes){blob->data, blob->len}; }
 static inline ProtobufCBinaryData data_of_bytes(struct kp_bytes bytes)
 {
