@@ -52,6 +52,45 @@ static int open_buckets(struct backend *backend, bool create, struct kp_error *e
     return rc ? backend_lmdb_fail(error, rc, "open the tables of", backend->path) : 0;
 }
 
+/* One list of freed pages: how many, and their numbers in falling order (LMDB's midl.h). */
+static bool free_pages_are_sound(const MDB_val *list, size_t pages)
+{
+    size_t count, page;
+    if (list->mv_size < sizeof count)
+        return false;
+    memcpy(&count, list->mv_data, sizeof count);
+    if (count > list->mv_size / sizeof count - 1)
+        return false;
+    for (size_t i = 1, before = pages; i <= count; i++, before = page) {
+        memcpy(&page, (const char *)list->mv_data + i * sizeof page, sizeof page);
+        if (page < 2 || page >= before) /* 0 and 1 are the heads of the file */
+            return false;
+    }
+    return true;
+}
+
+/* LMDB believes its table 0: a page number in it that has changed is written to, wherever that is. */
+static int check_free_list(struct backend *backend, struct kp_error *error)
+{
+    MDB_envinfo info;
+    MDB_txn *txn = NULL;
+    MDB_cursor *cursor = NULL;
+    MDB_val key, list;
+    int rc = mdb_env_info(backend->env, &info);
+    if (rc == 0)
+        rc = mdb_txn_begin(backend->env, NULL, MDB_RDONLY, &txn);
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, 0, &cursor);
+    while (rc == 0 && (rc = mdb_cursor_get(cursor, &key, &list, MDB_NEXT)) == 0)
+        if (!free_pages_are_sound(&list, info.me_last_pgno + 1))
+            rc = MDB_CORRUPTED;
+    if (cursor)
+        mdb_cursor_close(cursor);
+    if (txn)
+        mdb_txn_abort(txn);
+    return rc && rc != MDB_NOTFOUND ? backend_lmdb_fail(error, rc, "read the free pages of", backend->path) : 0;
+}
+
 int backend_env_open(struct backend *backend, bool create, struct kp_error *error)
 {
     int rc = mdb_env_create(&backend->env);
@@ -73,7 +112,7 @@ int backend_env_open(struct backend *backend, bool create, struct kp_error *erro
     }
     int dead;
     mdb_reader_check(backend->env, &dead); /* slots of a process that was killed */
-    if (open_buckets(backend, create, error) < 0) {
+    if (open_buckets(backend, create, error) < 0 || check_free_list(backend, error) < 0) {
         backend_env_close(backend);
         return error ? error->code : KP_EIO;
     }
