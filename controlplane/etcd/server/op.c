@@ -155,7 +155,9 @@ static bool is_leaderless(struct etcd_server *server)
     return since_ms && kp_mono_ms() - since_ms > LEADERLESS_TIMES * server->config.election_ms;
 }
 
-enum etcd_err node_wait_read(struct etcd_server *server)
+enum etcd_err node_wait_read(struct etcd_server *server) { return node_wait_read_for(server, request_timeout_ms(server)); }
+
+enum etcd_err node_wait_read_for(struct etcd_server *server, int64_t timeout_ms)
 {
     /* The only voter has applied whatever was acknowledged: nobody else can have committed anything. */
     if (atomic_load_explicit(&server->node.sole_leader, memory_order_acquire))
@@ -164,7 +166,7 @@ enum etcd_err node_wait_read(struct etcd_server *server)
         return ETCD_NO_LEADER;
     struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
     struct read_wait wait = {
-        .deadline_ms = kp_mono_ms() + request_timeout_ms(server), .done = wake_read, .ctx = &waiter};
+        .deadline_ms = kp_mono_ms() + timeout_ms, .done = wake_read, .ctx = &waiter};
     node_read(server, &wait);
     waiter_wait(&waiter);
     return wait.err;

@@ -1,6 +1,8 @@
 /* What other members ask of this one. */
 #include "controlplane/etcd/server/node_internal.h"
 
+#define MEMBERS_WAIT_MS 500
+
 static void json_string(struct kp_buf *out, const char *text)
 {
     kp_buf_putc(out, '"');
@@ -61,9 +63,10 @@ int server_get(struct etcd_server *server, const char *path, const char **ret_co
     }
     if (kp_streq(path, ETCD_PATH_MEMBERS)) {
         *ret_content_type = "application/octet-stream";
-        /* Who joins was added a moment ago. Without a leader, what is known here is better than nothing. */
+        /* Who joins was added a moment ago. But it may be needed for the quorum that would confirm it, as the second of two
+           is: what is known here is then the answer, well before the one who asks gives up. */
         if (!server_is_stepped(server) && atomic_load(&server->node.leader))
-            (void)node_wait_read(server);
+            (void)node_wait_read_for(server, MEMBERS_WAIT_MS);
         members_encode(&server->members, out, 2);
         return 0;
     }

@@ -296,6 +296,7 @@ void node_read(struct etcd_server *server, struct read_wait *wait); /* wait->don
 bool node_run(struct etcd_server *server, struct node_call *call); /* false: stopping, and it will not run */
 /* Waits until a linearizable read may be served. Not on a loop's thread. */
 enum etcd_err node_wait_read(struct etcd_server *server);
+enum etcd_err node_wait_read_for(struct etcd_server *server, int64_t timeout_ms);
 int64_t request_timeout_ms(const struct etcd_server *server);
 
 /* ---- storage.c ---- */
