@@ -163,7 +163,7 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
     bool help = false;
     const struct kp_flag flags[] = {
         {"file", 'f', KP_FLAG_STRING, &options.file, "cluster file (" CONFIG_API_VERSION ")", NULL},
-        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local or libvirt (local)", NULL},
+        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local, or libvirt, which is unfinished (local)", NULL},
         {"control-planes", 0, KP_FLAG_I64, &options.control_planes, "control-plane machines (1)", NULL},
         {"workers", 0, KP_FLAG_I64, &options.workers, "worker machines (0)", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for all nodes to be Ready (5m); 0: not at all", NULL},

@@ -235,19 +235,22 @@ int cli_image_list(int argc, char **argv, struct kp_error *error)
     return r;
 }
 
-/* Removes the base trees that no node image links to. */
+/* Removes the base trees and the kernels of virtual machines that no node image links to. */
 static int prune_bases(struct kp_error *error)
 {
     static const char *const script =
         "for b in \"$1\"/base-*; do [ -d \"$b\" ] || continue; used=; for n in \"$1\"/node-*/base; do"
         " [ \"$(readlink -f \"$n\")\" != \"$(readlink -f \"$b\")\" ] || used=1; done;"
-        " [ -n \"$used\" ] || { echo \"removed ${b##*/}\"; rm -rf \"$b\"; }; done";
+        " [ -n \"$used\" ] || { echo \"removed ${b##*/}\"; rm -rf \"$b\"; }; done;"
+        " for k in \"$1\"/kernel-*; do [ -d \"$k\" ] || continue; used=; for n in \"$1\"/node-*/vm/vmlinux; do"
+        " [ \"$(readlink -f \"$n\")\" != \"$(readlink -f \"$k\")/vmlinux\" ] || used=1; done;"
+        " [ -n \"$used\" ] || { echo \"removed ${k##*/}\"; rm -rf \"$k\"; }; done";
     const char *const argv[] = {"sh", "-c", script, "prune", image_dir(), NULL};
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
     int r = kp_run(argv, 60000, &out, NULL, &status, error);
     if (r == 0 && status != 0)
-        r = kp_fail(error, KP_EIO, "removing unused base trees failed with status %d", status);
+        r = kp_fail(error, KP_EIO, "removing unused base trees and kernels failed with status %d", status);
     if (r == 0 && out.data)
         fputs(out.data, stdout);
     return r;

@@ -283,10 +283,14 @@ int lv_pool_delete(struct lv *lv, const char *uid, struct kp_error *error)
     int r = 0;
     if (!pool)
         return 0;
-    if (virStoragePoolIsActive(pool) != 1)
-        (void)virStoragePoolCreate(pool, 0); /* or its volumes cannot be seen */
-    (void)virStoragePoolRefresh(pool, 0);
-    int n = virStoragePoolListAllVolumes(pool, &volumes, 0);
+    /* Volumes are seen in a pool that runs, and that needs its folder: building makes it again when it is gone. */
+    if (virStoragePoolIsActive(pool) != 1 && (virStoragePoolBuild(pool, 0) < 0 || virStoragePoolCreate(pool, 0) < 0))
+        r = lv_fail(error, "start the storage pool of cluster %s to empty it", uid);
+    else if (virStoragePoolRefresh(pool, 0) < 0)
+        r = lv_fail(error, "look into the storage pool of cluster %s", uid);
+    int n = r == 0 ? virStoragePoolListAllVolumes(pool, &volumes, 0) : 0;
+    if (n < 0)
+        r = lv_fail(error, "list the volumes of cluster %s", uid);
     for (int i = 0; i < n; i++) {
         if (r == 0 && virStorageVolDelete(volumes[i], 0) < 0)
             r = lv_fail(error, "delete volume %s", virStorageVolGetName(volumes[i]));
@@ -295,8 +299,8 @@ int lv_pool_delete(struct lv *lv, const char *uid, struct kp_error *error)
     free(volumes);
     if (r == 0 && virStoragePoolIsActive(pool) == 1 && virStoragePoolDestroy(pool) < 0)
         r = lv_fail(error, "stop the storage pool of cluster %s", uid);
-    if (r == 0 && virStoragePoolDelete(pool, 0) < 0 && !lv->test) /* the folder; gone already is fine below */
-        (void)lv_fail(NULL, "delete the folder of pool %s", uid);
+    if (r == 0 && virStoragePoolDelete(pool, 0) < 0)
+        r = lv_fail(error, "delete the folder of the storage pool of cluster %s", uid);
     if (r == 0 && virStoragePoolUndefine(pool) < 0)
         r = lv_fail(error, "delete the storage pool of cluster %s", uid);
     virStoragePoolFree(pool);
