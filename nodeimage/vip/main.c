@@ -11,13 +11,13 @@
 
 #define LEASE_NAMESPACE "kube-system"
 #define LEASE_NAME "kprov-vip"
-/* Another machine may take the address 3 s after the last renewal, which bounds how long nobody answers; the holder
-   gives it up a second before. */
-#define LEASE_MS 3000
-#define RENEW_DEADLINE_MS 2000
-#define RETRY_MS 250
-#define REQUEST_TIMEOUT_MS 700
-#define CHECK_MS 250
+/* Another machine may take the address 2 s after the last renewal, which bounds how long nobody answers; the holder
+   gives it up before. Not shorter than an election of etcd usually takes (1 to 2 s): without a leader nobody renews. */
+#define LEASE_MS 2000
+#define RENEW_DEADLINE_MS 1500
+#define RETRY_MS 200
+#define REQUEST_TIMEOUT_MS 500
+#define CHECK_MS 200
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
 #define FAILURES_MAX 4   /* checks in a row until the API server counts as gone */
 
