@@ -19,6 +19,9 @@
 #define REQUEST_TIMEOUT_MS 500
 #define CHECK_MS 200
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
+/* At every check at first: Linux does not believe a change within a second of the last one it heard (neigh locktime), and
+   the kernel of a paused machine still answers for itself. */
+#define ANNOUNCE_OFTEN_MS 5000
 #define FAILURES_MAX 4   /* checks in a row until the API server counts as gone */
 
 struct vip {
@@ -82,11 +85,12 @@ static void announce(void)
 static void hold(void)
 {
     int failures = 0;
-    int64_t announced_ms = 0;
+    int64_t announced_ms = 0, began_ms = kp_mono_ms();
     while (!stopping() && !atomic_load(&vip.lost) && failures < FAILURES_MAX) {
-        if (kp_mono_ms() - announced_ms >= ANNOUNCE_MS) {
+        int64_t now_ms = kp_mono_ms();
+        if (now_ms - began_ms < ANNOUNCE_OFTEN_MS || now_ms - announced_ms >= ANNOUNCE_MS) {
             announce();
-            announced_ms = kp_mono_ms();
+            announced_ms = now_ms;
         }
         pause_ms(CHECK_MS);
         failures = !vip.leader_elect || api_is_ready() ? 0 : failures + 1;
