@@ -1,0 +1,135 @@
+/* Opening a client, and calling whichever member answers. */
+#include "provisioner/etcd/etcd_internal.h"
+
+#define COMMON_NAME "kprov"
+
+static int make_tls(const struct pki *pki, struct tls_context **ret, struct kp_error *error)
+{
+    static const char *const alpn[] = {"h2", NULL};
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf ca = {0};
+    const struct pki_leaf leaf = {COMMON_NAME, NULL, TLS_USAGE_CLIENT, NULL, NULL};
+    struct tls_context_config config = {.alpn = alpn};
+    int r = pki_issue(&pki->etcd_ca, &leaf, arena, &config.cert_pem, &config.key_pem, error);
+    if (r < 0)
+        return r;
+    tls_cert_to_pem(pki->etcd_ca.cert, &ca);
+    config.ca_pem = ca.data;
+    return tls_context_new(&config, ret, error);
+}
+
+static int add_endpoint(struct etcd_client *client, const char *address, struct kp_error *error)
+{
+    char url[256];
+    struct etcd_endpoint *endpoint = &client->endpoints[client->len];
+    snprintf(url, sizeof(url), strstr(address, "://") ? "%s" : "https://%s:%d", address, ETCD_CLIENT_PORT);
+    endpoint->url = kp_strdup(url);
+    client->len++;
+    const char *const urls[] = {endpoint->url};
+    const struct grpc_channel_config config = {
+        .endpoints = urls, .endpoint_count = 1, .tls = client->tls,
+        .connect_timeout_ms = ETCD_CLIENT_CONNECT_MS, .call_timeout_ms = ETCD_CLIENT_CALL_MS,
+    };
+    return grpc_channel_new(client->loop, &config, &endpoint->channel, error);
+}
+
+int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t count, struct etcd_client **ret_client,
+                     struct kp_error *error)
+{
+    if (count == 0 || count > ETCD_CLIENT_ENDPOINTS_MAX)
+        return kp_fail(error, KP_EINVALID, "etcd: %zu endpoints: must be 1 to %d", count, ETCD_CLIENT_ENDPOINTS_MAX);
+    KP_AUTO(etcd_client_close) struct etcd_client *client = kp_calloc(1, sizeof(*client));
+    atomic_init(&client->good, ETCD_ENDPOINT_NONE);
+    int r = make_tls(pki, &client->tls, error);
+    if (r == 0) {
+        client->loop = loop_new();
+        r = loop_start(client->loop, "kprov-etcd", error);
+    }
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = add_endpoint(client, addresses[i], error);
+    if (r < 0)
+        return kp_wrap(error, "etcd client");
+    *ret_client = KP_TAKE(client);
+    return 0;
+}
+
+void etcd_client_close(struct etcd_client *client)
+{
+    if (!client)
+        return;
+    for (size_t i = 0; i < client->len; i++) {
+        grpc_channel_free(client->endpoints[i].channel);
+        free(client->endpoints[i].url);
+    }
+    loop_free(client->loop);
+    tls_context_unref(client->tls);
+    free(client);
+}
+
+size_t etcd_client_endpoints(const struct etcd_client *client)
+{
+    return client->len;
+}
+
+const char *etcd_client_endpoint(const struct etcd_client *client, size_t i)
+{
+    KP_ASSERT(i < client->len);
+    return client->endpoints[i].url;
+}
+
+int etcd_call_one(struct etcd_client *client, size_t endpoint, const struct etcd_call *call, struct kp_arena *arena,
+                  ProtobufCMessage **ret, struct kp_error *error)
+{
+    const struct grpc_call_options options = {.timeout_ms = call->timeout_ms};
+    int r = grpc_call(client->endpoints[endpoint].channel, call->path, call->request, call->response, &options, arena, ret, error);
+    return r < 0 ? kp_wrap(error, "etcd at %s", client->endpoints[endpoint].url) : 0;
+}
+
+/* Another member may answer better. What was lost on the way may have been done all the same: see the header. */
+static bool is_transient(int code)
+{
+    return code == KP_EUNAVAILABLE || code == KP_ETIMEOUT || code == KP_EIO || code == KP_ECANCELLED;
+}
+
+int etcd_healthy_endpoints(struct etcd_client *client, struct kp_arena *arena, size_t out[ETCD_CLIENT_ENDPOINTS_MAX], size_t *ret_len,
+                           struct kp_error *error)
+{
+    struct etcd_member_status *status = NULL;
+    KP_AUTO_BUF struct kp_buf problems = {0};
+    etcd_client_status(client, arena, &status);
+    *ret_len = 0;
+    for (size_t i = 0; i < client->len; i++) {
+        if (!etcd_member_is_healthy(&status[i]) || status[i].learner) {
+            kp_buf_printf(&problems, "%s%s: %s", problems.len ? "; " : "", status[i].endpoint,
+                          status[i].learner ? "a learner" : status[i].problem);
+            continue;
+        }
+        out[(*ret_len)++] = i;
+        if (status[i].leader == status[i].id && *ret_len > 1) {
+            size_t first = out[0];
+            out[0] = i;
+            out[*ret_len - 1] = first;
+        }
+    }
+    return *ret_len ? 0 : kp_fail(error, KP_EUNAVAILABLE, "no member of etcd is healthy: %s", problems.data);
+}
+
+int etcd_call_any(struct etcd_client *client, const struct etcd_call *call, struct kp_arena *arena, ProtobufCMessage **ret,
+                  struct kp_error *error)
+{
+    size_t good = atomic_load(&client->good), healthy[ETCD_CLIENT_ENDPOINTS_MAX], n = 0;
+    int r = KP_EUNAVAILABLE;
+    if (good != ETCD_ENDPOINT_NONE)
+        r = etcd_call_one(client, good, call, arena, ret, error);
+    if (!is_transient(r))
+        return r;
+    atomic_store(&client->good, ETCD_ENDPOINT_NONE);
+    if (etcd_healthy_endpoints(client, arena, healthy, &n, error) < 0)
+        return error->code;
+    for (size_t i = 0; is_transient(r) && i < n; i++) {
+        r = etcd_call_one(client, healthy[i], call, arena, ret, error);
+        if (r == 0)
+            atomic_store(&client->good, healthy[i]);
+    }
+    return r;
+}
