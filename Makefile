@@ -5,10 +5,13 @@ CC      ?= gcc
 AR      ?= ar
 PREFIX  ?= /usr/local
 DESTDIR ?=
-VERSION ?= v1.36.0
+# Of kprov and of the Kubernetes it is; lib/base/version.c is the one object that has it.
+KUBERNETES_VERSION ?= v1.36.0
 SAN     ?= 0
 T       ?=
 O       := $(BUILD)
+# Where programs go. With BIN and KUBERNETES_VERSION given, programs of another version are linked from the same objects.
+BIN     ?= $(O)/bin
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -28,8 +31,7 @@ WARN   := -Wall -Wextra -Werror -Wshadow -Wvla -Wstrict-prototypes -Wmissing-pro
 ifeq ($(findstring clang,$(CC)),)
 WARN   += -Wno-format-truncation
 endif
-CFLAGS_ALL  := -std=gnu17 -O2 -g $(WARN) -fstack-protector-strong -fPIE -pthread -D_GNU_SOURCE \
-               -DKP_VERSION='"$(VERSION)"' -I. -Ilib -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
+CFLAGS_ALL  := -std=gnu17 -O2 -g $(WARN) -fstack-protector-strong -fPIE -pthread -D_GNU_SOURCE -I. -Ilib -I$(O)/gen $(PKG_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := -pie -pthread -Wl,--as-needed -Wl,-z,relro,-z,now $(LDFLAGS)
 ifeq ($(SAN),1)
 CFLAGS_ALL  += -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
@@ -70,15 +72,26 @@ DIR_kprov-init              := nodeimage/init
 DIR_kprov                   := provisioner
 PROGRAMS := $(foreach p,etcd kube-apiserver kube-scheduler kube-controller-manager kubelet kube-proxy kprov-network \
               kprov-dns kprov-vip kprov-init kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
-BINARIES := $(patsubst %,$(O)/bin/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(O)/bin/pause)
+BINARIES := $(patsubst %,$(BIN)/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(BIN)/pause)
 
 all: $(BINARIES)
 
+VERSION_O := $(O)/version/$(KUBERNETES_VERSION).o
+$(O)/obj/lib/base/version.o: CFLAGS_ALL += -DKP_VERSION='"$(KUBERNETES_VERSION)"'
+$(VERSION_O): lib/base/version.c
+	@mkdir -p $(@D)
+	@$(CC) $(CFLAGS_ALL) -DKP_VERSION='"$(KUBERNETES_VERSION)"' -c -o $@ $<
+# Newer than the programs when they were linked with another version.
+$(BIN)/.version: always
+	@mkdir -p $(@D)
+	@echo $(KUBERNETES_VERSION) | cmp -s - $@ || echo $(KUBERNETES_VERSION) > $@
+always:
+
 define program_rule
-$(O)/bin/$(1): $(O)/obj/$(DIR_$(1))/main.o $(foreach m,$(filter $(DIR_$(1)) $(DIR_$(1))/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
+$(BIN)/$(1): $(O)/obj/$(DIR_$(1))/main.o $(foreach m,$(filter $(DIR_$(1)) $(DIR_$(1))/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES) $(VERSION_O) $(BIN)/.version
 	@mkdir -p $$(@D)
 	@echo "  LD    $$@"
-	@$(CC) $(LDFLAGS_ALL) -o $$@ $$< -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LIBS_$(1)) $(PKG_LIBS) -lm
+	@$(CC) $(LDFLAGS_ALL) -o $$@ $$< $(VERSION_O) -Wl,--start-group $$(filter %.a,$$^) -Wl,--end-group $(LIBS_$(1)) $(PKG_LIBS) -lm
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call program_rule,$(p))))
 
@@ -96,7 +109,7 @@ $(O)/obj/%.o: %.c | $(GEN_STAMP)
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 # PID 1 of every pod: static and tiny, without libc's start-up cost in pages.
-$(O)/bin/pause: nodeimage/image/pause/pause.c
+$(BIN)/pause: nodeimage/image/pause/pause.c
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu17 -Os -Wall -Wextra -Werror -static -s -o $@ $<
 
@@ -254,6 +267,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)

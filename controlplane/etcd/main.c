@@ -5,6 +5,7 @@
 #include "controlplane/etcd/auth/auth.h"
 #include "controlplane/etcd/server/server.h"
 #include "controlplane/etcd/tools/tools.h"
+#include "lib/base/version.h"
 
 #define CLIENT_URLS_DEFAULT "http://localhost:2379"
 
@@ -441,7 +442,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (options.version) {
-        printf("etcd Version: %s\nBuild: kprov %s\n", ETCD_VERSION, KP_VERSION);
+        printf("etcd Version: %s\nBuild: kprov %s\n", ETCD_VERSION, kp_version);
         return 0;
     }
     kp_log_init("etcd", level);

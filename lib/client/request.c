@@ -1,4 +1,5 @@
 /* Blocking requests against the API server, typed by the resource tables. */
+#include "lib/base/version.h"
 #include "lib/client/client_internal.h"
 #include "lib/tls/tls.h"
 
@@ -50,7 +51,7 @@ int client_new(struct loop *loop, const struct client_config *config, struct cli
     pthread_mutex_init(&client->token_lock, NULL);
     client->loop = loop;
     client->timeout_ms = config->timeout_ms ? config->timeout_ms : CLIENT_TIMEOUT_MS_DEFAULT;
-    client->user_agent = kp_strdup(config->user_agent ? config->user_agent : "kprov/" KP_VERSION);
+    client->user_agent = config->user_agent ? kp_strdup(config->user_agent) : kp_asprintf("kprov/%s", kp_version);
     client->token_file = kp_strdup(config->token_file);
     if (!kp_empty(config->token))
         client->authorization = kp_asprintf("Bearer %s", config->token);

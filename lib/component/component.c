@@ -1,5 +1,6 @@
 /* Runs a control-plane program: client, lease, health port, signals. */
 #include "lib/component/component.h"
+#include "lib/base/version.h"
 #include "lib/http/http.h"
 #include "lib/tls/tls.h"
 
@@ -160,7 +161,7 @@ static int connect_client(struct component *c, struct kp_error *error)
         code = kp_fail(error, KP_EUSAGE, "--kubeconfig is needed");
     if (code < 0)
         return code;
-    config.user_agent = kp_arena_printf(c->arena, "%s/%s", o->name, KP_VERSION);
+    config.user_agent = kp_arena_printf(c->arena, "%s/%s", o->name, kp_version);
     if (loop_start(c->client_loop, "client", error) < 0)
         return error->code;
     return client_new(c->client_loop, &config, &c->client, error);

@@ -2,6 +2,7 @@
 
    Not libcurl (which lib/cloud uses): many watches stream at once over one HTTP/2 connection and into callbacks of the
    program's own loop, with our TLS contexts and a few KB a call. */
+#include "lib/base/version.h"
 #include "lib/http/client_internal.h"
 #include "lib/tls/tls.h"
 
@@ -482,7 +483,7 @@ int http_client_new(struct loop *loop, const struct http_client_config *config, 
         tls_context_ref(client->config.tls);
     client->arena = kp_arena_new(0);
     client->config.tls_server_name = kp_arena_strdup(client->arena, config->tls_server_name);
-    client->user_agent = kp_arena_strdup(client->arena, config->user_agent ? config->user_agent : "kprov/" KP_VERSION);
+    client->user_agent = config->user_agent ? kp_arena_strdup(client->arena, config->user_agent) : kp_arena_printf(client->arena, "kprov/%s", kp_version);
     set_defaults(&client->config);
     client->endpoint_count = config->endpoint_count;
     client->endpoints = KP_NEW_ARRAY(client->arena, struct client_endpoint, config->endpoint_count);

@@ -2,6 +2,7 @@
 #include <sys/reboot.h>
 #include <unistd.h>
 
+#include "base/version.h"
 #include "init_internal.h"
 
 static _Noreturn void power_off(void)
@@ -23,7 +24,7 @@ static _Noreturn void give_up(const struct kp_error *error)
 int main(int argc, char **argv)
 {
     if (argc > 1 && kp_streq(argv[1], "--version")) {
-        printf("kprov-init %s\n", KP_VERSION);
+        printf("kprov-init %s\n", kp_version);
         return 0;
     }
     kp_log_init("kprov-init", KP_LOG_INFO);

@@ -1,4 +1,5 @@
 /* Putting the kubelet together: configuration, connections, and its parts in the order they need each other. */
+#include "lib/base/version.h"
 #include "nodeimage/kubelet/kubelet.h"
 
 #include <malloc.h>
@@ -75,7 +76,7 @@ static int connect_api(struct kubelet *kubelet, struct kp_error *error)
         return rc;
     struct client_config config = {0};
     rc = client_config_from_kubeconfig(kubelet->config.kubeconfig, NULL, kubelet->config.arena, &config, error);
-    config.user_agent = "kubelet/" KP_VERSION; /* also the field manager of its writes */
+    config.user_agent = kp_arena_printf(kubelet->config.arena, "kubelet/%s", kp_version); /* also the field manager of its writes */
     if (rc == 0)
         rc = client_new(kubelet->loop, &config, &kubelet->client, error);
     if (rc == 0)

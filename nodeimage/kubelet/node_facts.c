@@ -8,6 +8,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "lib/base/version.h"
 #include "nodeimage/kubelet/node_internal.h"
 
 #define MEMORY_PRESSURE_BYTES ((int64_t)100 << 20)
@@ -73,7 +74,7 @@ static void system_info(struct kubelet_node *node)
         version++;
     size_t len = strcspn(version, "~+ "); /* the distribution's own suffix is of no interest */
     info->container_runtime_version = kp_arena_printf(arena, "%s://%.*s", name, (int)len, version);
-    info->kubelet_version = KP_VERSION;
+    info->kubelet_version = kp_version;
     info->kube_proxy_version = "";
     info->operating_system = "linux";
     info->architecture = kp_arena_strdup(arena, architecture(uts.machine));

@@ -1,5 +1,6 @@
 /* kprov-vip: keeps the address of the API on one control-plane machine whose API server answers. Who may hold it is
    decided by a Lease, renewed through the machine's own API server; whoever takes it announces it by gratuitous ARP. */
+#include "lib/base/version.h"
 #include "lib/client/client.h"
 #include "lib/loop/loop.h"
 #include "lib/netlink/netlink.h"
@@ -149,7 +150,7 @@ static int prepare(struct loop *loop, struct kp_arena *arena, struct kp_error *e
     if (loop_start(loop, "client", error) < 0 ||
         client_config_from_kubeconfig(vip.kubeconfig, NULL, arena, &config, error) < 0)
         return error->code;
-    config.user_agent = "kprov-vip/" KP_VERSION;
+    config.user_agent = kp_arena_printf(arena, "kprov-vip/%s", kp_version);
     config.timeout_ms = REQUEST_TIMEOUT_MS;
     return client_new(loop, &config, &vip.client, error);
 }

@@ -1,5 +1,6 @@
 /* The cluster's API server as kprov uses it: waiting for it, applying add-ons, reading nodes. */
 #include "api/k8s.h"
+#include "base/version.h"
 #include "client/client.h"
 #include "provisioner/cli/cli.h"
 
@@ -19,7 +20,7 @@ int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct k
     int r = client_config_from_kubeconfig(kubeconfig_path, NULL, arena, &config, error);
     if (r < 0)
         return r;
-    config.user_agent = "kprov/" KP_VERSION;
+    config.user_agent = kp_arena_printf(arena, "kprov/%s", kp_version);
     api->loop = loop_new();
     r = loop_start(api->loop, "kprov-api", error);
     if (r == 0)

@@ -1,4 +1,5 @@
 /* kprov get clusters, get nodes, kubeconfig, version. */
+#include "base/version.h"
 #include "provisioner/bootstrap/bootstrap.h"
 #include "provisioner/cli/cli.h"
 
@@ -180,12 +181,12 @@ int cli_version(int argc, char **argv, struct kp_error *error)
     if (r < 0)
         return r;
     if (format == CLI_TABLE) {
-        printf("kprov %s (Kubernetes %s)\n", KP_VERSION, CONFIG_KUBERNETES_VERSION);
+        printf("kprov %s (Kubernetes %s)\n", kp_version, kp_version);
         return 0;
     }
     struct kp_value *version = kp_value_object(arena);
-    set_string(arena, version, "kprovVersion", KP_VERSION);
-    set_string(arena, version, "kubernetesVersion", CONFIG_KUBERNETES_VERSION);
+    set_string(arena, version, "kprovVersion", kp_version);
+    set_string(arena, version, "kubernetesVersion", kp_version);
     cli_print_value(version, format);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* /livez, /readyz, /healthz with their single checks, /version, /metrics. */
 #include "controlplane/apiserver/http/http_internal.h"
+#include "lib/base/version.h"
 
 #include <sys/utsname.h>
 
@@ -103,10 +104,10 @@ bool handle_health(struct api_request *ar)
 void handle_version(struct api_request *ar)
 {
     struct utsname machine;
-    struct k8s_info info = {.git_version = KP_VERSION, .git_commit = "0000000000000000000000000000000000000000", .git_tree_state = "clean",
+    struct k8s_info info = {.git_version = kp_version, .git_commit = "0000000000000000000000000000000000000000", .git_tree_state = "clean",
                             .build_date = "1970-01-01T00:00:00Z", .go_version = "none", .compiler = "gcc"};
     int64_t major = 1, minor = 0;
-    const char *dot = strchr(KP_VERSION, '.');
+    const char *dot = strchr(kp_version, '.');
     KP_AUTO_FREE char *minor_text = kp_strndup(dot ? dot + 1 : "0", dot ? strcspn(dot + 1, ".") : 1);
     if (kp_parse_i64(minor_text, &minor) < 0)
         minor = 0;

@@ -1,8 +1,8 @@
 /* Whole documents: one of a group version in OpenAPI 3.0, or everything in Swagger 2.0 as JSON or protobuf. */
 #include "controlplane/apiserver/openapi/openapi_internal.h"
+#include "lib/base/version.h"
 
 #define TITLE "Kubernetes"
-#define API_RELEASE "v1.36.0"
 
 const char *oa_group_version(const struct kp_resource *r, char out[OA_GV_MAX])
 {
@@ -65,7 +65,7 @@ void oa_document_v3(const char *group_version, struct kp_buf *out)
     KP_AUTO_FREE struct oa_names *names = kp_calloc(1, sizeof(*names));
     if (!put_paths(&paths, OA_V3, group_version, names))
         return;
-    kp_buf_puts(out, "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"" API_RELEASE "\"},\"paths\":");
+    kp_buf_printf(out, "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"%s\"},\"paths\":", kp_version);
     kp_buf_append(out, paths.data, paths.len);
     kp_buf_puts(out, ",\"components\":{\"schemas\":");
     put_schemas(out, OA_V3, names);
@@ -78,7 +78,7 @@ void oa_document_v2(struct kp_buf *out)
     KP_AUTO_BUF struct kp_buf paths = {0};
     KP_AUTO_FREE struct oa_names *names = kp_calloc(1, sizeof(*names));
     put_paths(&paths, OA_V2, NULL, names);
-    kp_buf_puts(out, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"" API_RELEASE "\"},\"paths\":");
+    kp_buf_printf(out, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"%s\"},\"paths\":", kp_version);
     kp_buf_append(out, paths.data, paths.len);
     kp_buf_puts(out, ",\"definitions\":");
     put_schemas(out, OA_V2, names);
@@ -144,7 +144,7 @@ void oa_document_v2_proto(struct kp_buf *out)
     oa_names_close(names);
     oa_gnostic_string(out, 1, "2.0");
     oa_gnostic_string(&part, 1, TITLE);
-    oa_gnostic_string(&part, 2, API_RELEASE);
+    oa_gnostic_string(&part, 2, kp_version);
     oa_gnostic_bytes(out, 2, &part);
     oa_gnostic_bytes(out, 8, &paths.out);
     kp_buf_done(&paths.out);
