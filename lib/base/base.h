@@ -159,6 +159,8 @@ int kp_parse_i64(const char *s, int64_t *ret_value);
 int kp_parse_u64(const char *s, uint64_t *ret_value);
 /* Go's duration syntax ("1h2m3.5s", "300ms", "0"); nanoseconds. Returns 0 or KP_EBADREQUEST. */
 int kp_parse_duration_ns(const char *s, int64_t *ret_ns);
+/* Of the NULL-terminated known words the one that a slip of the keyboard could have made into word, or NULL. */
+const char *kp_closest(const char *word, const char *const *known);
 size_t kp_base64_encoded_len(size_t len);
 void kp_base64_encode(struct kp_buf *out, const void *data, size_t len);    /* standard alphabet, padded */
 int kp_base64_decode(struct kp_buf *out, const char *s, size_t len);        /* strict; 0 or KP_EBADREQUEST */

@@ -40,7 +40,10 @@ struct config {
     size_t n_pools;
     struct {
         const char *pod_cidr, *service_cidr, *dns_domain;
+        const char *machine_cidr; /* "": the cloud chooses one that is free */
     } network;
+    const char *image;        /* id of a node image, "": the one of these programs */
+    bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;
     size_t n_components;
 };
@@ -61,6 +64,17 @@ int config_validate(const struct config *config, struct kp_error *error) KP_NODI
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
 /* The flags of a component, or NULL. */
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
+
+/* An address range that something has already, as the host's routing table tells. */
+struct config_range {
+    uint32_t base; /* host order */
+    int prefix;
+    const char *link; /* "eth0" */
+};
+/* The ranges of a routing table in the format of /proc/net/route, the default route left out; at most max. */
+size_t config_parse_routes(const char *routes, struct config_range *ret, size_t max, struct kp_arena *arena);
+/* KP_EINVALID when a network of the cluster overlaps one of these: machines and pods could not reach what is there. */
+int config_check_ranges(const struct config *config, const struct config_range *ranges, size_t count, struct kp_error *error) KP_NODISCARD;
 
 /* "10.96.0.0/12" to host order; KP_EINVALID when it is no aligned IPv4 prefix. */
 int config_parse_cidr(const char *cidr, uint32_t *ret_base, int *ret_prefix);

@@ -11,6 +11,18 @@ static const char *join(struct config_reader *reader, const char *path, const ch
     return *path ? kp_arena_printf(reader->arena, "%s.%s", path, name) : kp_arena_strdup(reader->arena, name);
 }
 
+#define FIELDS_MAX 16 /* of one table */
+
+static int fail_unknown(struct config_reader *reader, const struct kp_member *member, const char *path, const struct config_field *fields)
+{
+    const char *names[FIELDS_MAX + 1] = {0};
+    for (size_t i = 0; i < FIELDS_MAX && fields[i].name; i++)
+        names[i] = fields[i].name;
+    const char *close = kp_closest(member->key, names);
+    return kp_fail(reader->error, KP_EINVALID, "%s:%d: unknown field \"%s\"%s%s%s", reader->source, member->value->line,
+                   join(reader, path, member->key), close ? ": did you mean \"" : "", close ? close : "", close ? "\"?" : "");
+}
+
 /* Fills dest field by field; unknown fields, and required ones that are missing, fail. */
 static int read_object(struct config_reader *reader, const struct kp_value *value, const char *path,
                        const struct config_field *fields, void *dest)
@@ -22,11 +34,8 @@ static int read_object(struct config_reader *reader, const struct kp_value *valu
         const struct config_field *field = fields;
         while (field->name && !kp_streq(field->name, member->key))
             field++;
-        if (!field->name) {
-            const char *full = join(reader, path, member->key);
-            return kp_fail(reader->error, KP_EINVALID, "%s:%d: unknown field \"%s\"", reader->source,
-                           member->value->line, full);
-        }
+        if (!field->name)
+            return fail_unknown(reader, member, path, fields);
         if (member->value->kind == KP_VALUE_NULL)
             continue;
         int r = field->read(reader, member->value, join(reader, path, field->name), (char *)dest + field->offset);
@@ -45,6 +54,14 @@ static int read_string(struct config_reader *reader, const struct kp_value *valu
     if (value->kind != KP_VALUE_STRING)
         return fail_at(reader, value, path, "must be a string");
     *(const char **)dest = value->string;
+    return 0;
+}
+
+static int read_bool(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    if (value->kind != KP_VALUE_BOOL)
+        return fail_at(reader, value, path, "must be true or false");
+    *(bool *)dest = value->boolean;
     return 0;
 }
 
@@ -208,6 +225,7 @@ static const struct config_field network_fields[] = {
     {"podCIDR", read_string, offsetof(struct config, network.pod_cidr), false},
     {"serviceCIDR", read_string, offsetof(struct config, network.service_cidr), false},
     {"dnsDomain", read_string, offsetof(struct config, network.dns_domain), false},
+    {"machineCIDR", read_string, offsetof(struct config, network.machine_cidr), false},
     {0},
 };
 
@@ -233,6 +251,8 @@ static const struct config_field spec_fields[] = {
     {"nodePools", read_pools, offsetof(struct config, pools), false},
     {"network", read_network, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
+    {"image", read_string, offsetof(struct config, image), false},
+    {"deletionProtection", read_bool, offsetof(struct config, deletion_protection), false},
     {0},
 };
 

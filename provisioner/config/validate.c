@@ -21,6 +21,8 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->network.pod_cidr = "10.244.0.0/16";
     ret->network.service_cidr = "10.96.0.0/12";
     ret->network.dns_domain = "cluster.local";
+    ret->network.machine_cidr = "";
+    ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
     ret->n_pools = 1;
@@ -82,6 +84,31 @@ static bool is_domain(const char *s)
     return true;
 }
 
+static bool overlap(uint32_t a, int a_prefix, uint32_t b, int b_prefix)
+{
+    uint32_t common = 0xffffffffu << (32 - KP_MIN(a_prefix, b_prefix));
+    return (a & common) == (b & common);
+}
+
+static int check_machine_network(const struct config *config, uint32_t pods, int pod_prefix, uint32_t services, int service_prefix,
+                                 struct kp_error *error)
+{
+    const char *cidr = config->network.machine_cidr;
+    uint32_t machines = 0;
+    int prefix = 0;
+    if (kp_empty(cidr))
+        return 0;
+    if (config_parse_cidr(cidr, &machines, &prefix) < 0 || prefix < 8 || prefix > 28)
+        return kp_fail(error, KP_EINVALID,
+                       "spec.network.machineCIDR: \"%s\" must be an IPv4 prefix of 8 to 28 bits, such as 10.89.0.0/24", cidr);
+    const char *other = overlap(machines, prefix, pods, pod_prefix)           ? "podCIDR"
+                        : overlap(machines, prefix, services, service_prefix) ? "serviceCIDR"
+                                                                              : NULL;
+    if (!other)
+        return 0;
+    return kp_fail(error, KP_EINVALID, "spec.network: machineCIDR %s and %s overlap: give one of them another range", cidr, other);
+}
+
 static int check_network(const struct config *config, struct kp_error *error)
 {
     uint32_t pods = 0, services = 0;
@@ -95,10 +122,12 @@ static int check_network(const struct config *config, struct kp_error *error)
         return kp_fail(error, KP_EINVALID,
                        "spec.network.serviceCIDR: \"%s\" must be an IPv4 prefix of 8 to 28 bits, such as 10.96.0.0/12",
                        config->network.service_cidr);
-    uint32_t common = 0xffffffffu << (32 - KP_MIN(pod_prefix, service_prefix));
-    if ((pods & common) == (services & common))
-        return kp_fail(error, KP_EINVALID, "spec.network: podCIDR %s and serviceCIDR %s overlap",
+    if (overlap(pods, pod_prefix, services, service_prefix))
+        return kp_fail(error, KP_EINVALID, "spec.network: podCIDR %s and serviceCIDR %s overlap: give one of them another range",
                        config->network.pod_cidr, config->network.service_cidr);
+    int r = check_machine_network(config, pods, pod_prefix, services, service_prefix, error);
+    if (r < 0)
+        return r;
     if (kp_empty(config->network.dns_domain) || !is_domain(config->network.dns_domain))
         return kp_fail(error, KP_EINVALID, "spec.network.dnsDomain: \"%s\" must be a domain such as cluster.local",
                        config->network.dns_domain);
@@ -135,8 +164,9 @@ int config_validate(const struct config *config, struct kp_error *error)
                        config->kubernetes_version, CONFIG_KUBERNETES_VERSION);
     /* etcd needs a majority: of an even number no more may fail than of one less. */
     if (config->control_plane.replicas % 2 == 0 || config->control_plane.replicas > CONFIG_CONTROL_PLANES_MAX)
-        return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld: etcd needs a majority of an odd number",
-                       (long long)config->control_plane.replicas);
+        return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld: etcd needs a majority of an odd number; take %lld",
+                       (long long)config->control_plane.replicas,
+                       (long long)KP_MIN(config->control_plane.replicas + 1, (int64_t)CONFIG_CONTROL_PLANES_MAX));
     for (size_t i = 0; i < config->n_pools; i++) {
         int r = check_pool(config, i, error);
         if (r < 0)
@@ -200,10 +230,13 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, network, "podCIDR", kp_value_string(arena, config->network.pod_cidr));
     kp_value_set(arena, network, "serviceCIDR", kp_value_string(arena, config->network.service_cidr));
     kp_value_set(arena, network, "dnsDomain", kp_value_string(arena, config->network.dns_domain));
+    kp_value_set(arena, network, "machineCIDR", kp_value_string(arena, config->network.machine_cidr));
     kp_value_set(arena, spec, "network", network);
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);
+    kp_value_set(arena, spec, "image", kp_value_string(arena, config->image));
+    kp_value_set(arena, spec, "deletionProtection", kp_value_bool(arena, config->deletion_protection));
     kp_value_set(arena, root, "spec", spec);
     return root;
 }

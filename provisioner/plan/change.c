@@ -71,7 +71,7 @@ void plan_config_changes(const struct config *before, const struct config *after
     for (size_t i = 0; i < b->object.len; i++) {
         const char *key = b->object.members[i].key;
         if (!kp_streq(key, "nodePools"))
-            add(&c, PLAN_CHANGE_FIXED, kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
+            add(&c, kp_streq(key, "deletionProtection") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED, kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
     }
     compare_pools(&c, kp_value_get(a, "nodePools"), kp_value_get(b, "nodePools"));
 }

@@ -54,11 +54,16 @@ static void what_is_written_reads_back_the_same(void **state)
 static const struct {
     const char *body, *message;
 } refused[] = {
-    {"spec:\n  provder: local\n", "c.yaml:6: unknown field \"spec.provder\""},
+    {"spec:\n  provder: local\n", "c.yaml:6: unknown field \"spec.provder\": did you mean \"provider\"?"},
     {"spec:\n  nodePools:\n  - name: a\n    replica: 2\n", "c.yaml:8: unknown field \"spec.nodePools[0].replica\""},
     {"spec:\n  network: {podCidr: 10.0.0.0/16}\n", "c.yaml:6: unknown field \"spec.network.podCidr\""},
     {"sepc: {}\n", "c.yaml:5: unknown field \"sepc\""},
-    {"spec:\n  controlPlane: {replicas: 4}\n", "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not 4"},
+    {"spec:\n  controlPlane: {replicas: 4}\n", "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not 4: etcd needs a majority of an odd number; take 5"},
+    {"spec:\n  controlPlane: {replicas: 8}\n", "not 8: etcd needs a majority of an odd number; take 7"},
+    {"spec:\n  deletionProtection: 'yes'\n", "c.yaml:6: spec.deletionProtection: must be true or false"},
+    {"spec:\n  network: {machineCIDR: 10.96.3.0/24}\n", "spec.network: machineCIDR 10.96.3.0/24 and serviceCIDR overlap"},
+    {"spec:\n  network: {machineCIDR: 10.244.0.0/24}\n", "spec.network: machineCIDR 10.244.0.0/24 and podCIDR overlap"},
+    {"spec:\n  network: {machineCIDR: 10.1.0.1/24}\n", "spec.network.machineCIDR: \"10.1.0.1/24\" must be an IPv4 prefix"},
     {"spec:\n  controlPlane: {replicas: two}\n", "c.yaml:6: spec.controlPlane.replicas: must be a whole number"},
     {"spec:\n  controlPlane: {replicas: -1}\n", "c.yaml:6: spec.controlPlane.replicas: must be between 0 and 100, not -1"},
     {"spec:\n  provider: mars\n", "spec.provider: \"mars\" is not supported: must be \"local\""},
@@ -115,6 +120,34 @@ static void addresses_come_from_the_service_range(void **state)
     kp_arena_free(arena);
 }
 
+static const char routes[] = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+                             "eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"
+                             "tun0\t0000F40A\t00000000\t0001\t0\t0\t0\t0000FFFF\t0\t0\t0\n"
+                             "eth0\t0002A8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n";
+
+static void networks_that_the_host_routes_elsewhere_are_refused(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    struct config_range ranges[8];
+    struct config config;
+    struct kp_error error = {0};
+    assert_int_equal(config_parse_routes(routes, ranges, KP_ARRAY_LEN(ranges), arena), 2);
+    assert_int_equal(config_parse_routes(routes, ranges, 1, arena), 1);
+    assert_int_equal(config_parse_routes(NULL, ranges, 8, arena), 0);
+    assert_int_equal(config_parse_routes(routes, ranges, 8, arena), 2);
+    assert_int_equal(ranges[0].base, 0x0af40000);
+    assert_int_equal(ranges[0].prefix, 16);
+    config_default("demo", 1, 0, arena, &config);
+    assert_int_equal(config_check_ranges(&config, ranges, 2, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "spec.network.podCIDR: 10.244.0.0/16 overlaps 10.244.0.0/16, which this host reaches through tun0"));
+    config.network.pod_cidr = "10.245.0.0/16";
+    assert_int_equal(config_check_ranges(&config, ranges, 2, &error), 0);
+    config.network.machine_cidr = "192.168.0.0/16";
+    assert_int_equal(config_check_ranges(&config, ranges, 2, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "machineCIDR: 192.168.0.0/16 overlaps 192.168.2.0/24"));
+    kp_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +156,7 @@ int main(void)
         cmocka_unit_test(every_wrong_file_is_refused_in_clear_words),
         cmocka_unit_test(names_that_make_no_host_name_are_refused),
         cmocka_unit_test(addresses_come_from_the_service_range),
+        cmocka_unit_test(networks_that_the_host_routes_elsewhere_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
