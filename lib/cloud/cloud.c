@@ -1,49 +1,77 @@
 /* Opens cloud drivers by name and checks arguments before they reach one. */
 #include "cloud/cloud.h"
 
+#include "cloud/call_internal.h"
 #include "cloud/drivers_internal.h"
 
 static const struct cloud_driver *const drivers[] = {&cloud_driver_local, &cloud_driver_libvirt};
 static const char *const driver_names[] = {"local", "libvirt", NULL};
 _Static_assert(KP_ARRAY_LEN(drivers) + 1 == KP_ARRAY_LEN(driver_names), "every driver has a name");
 
-struct cloud {
-    const struct cloud_driver *driver;
-    void *state;
-};
-
 const char *const *cloud_driver_names(void)
 {
     return driver_names;
 }
 
-int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
+static int read_timeout(const struct cloud_options *options, int64_t *ret_ms, struct kp_error *error)
+{
+    const char *text = getenv("KPROV_CLOUD_TIMEOUT");
+    int64_t ns = 0;
+    *ret_ms = options->timeout_ms;
+    if (options->timeout_ms || kp_empty(text))
+        return 0;
+    if (kp_parse_duration_ns(text, &ns) < 0 || ns < 1000000)
+        return kp_fail(error, KP_EINVALID, "KPROV_CLOUD_TIMEOUT is \"%s\": must be a time such as 90s, at least 1ms", text);
+    *ret_ms = ns / 1000000;
+    return 0;
+}
+
+int cloud_open_driver(const struct cloud_driver *driver, const struct cloud_options *options, struct cloud **ret_cloud,
+                      struct kp_error *error)
 {
     static const struct cloud_options defaults;
-    for (size_t i = 0; i < KP_ARRAY_LEN(drivers); i++) {
-        if (!kp_streq(drivers[i]->name, name))
-            continue;
-        void *state = NULL;
-        if (drivers[i]->open(options ? options : &defaults, &state, error) < 0)
-            return kp_wrap(error, "cloud %s", name);
-        struct cloud *cloud = kp_calloc(1, sizeof(*cloud));
-        cloud->driver = drivers[i];
-        cloud->state = state;
-        *ret_cloud = cloud;
-        return 0;
-    }
+    int64_t timeout_ms = 0;
+    void *state = NULL;
+    options = options ? options : &defaults;
+    int r = read_timeout(options, &timeout_ms, error);
+    if (r < 0)
+        return r;
+    if (driver->open(options, &state, error) < 0)
+        return kp_wrap(error, "cloud %s", driver->name);
+    struct cloud *cloud = kp_calloc(1, sizeof(*cloud));
+    cloud->driver = driver;
+    cloud->state = state;
+    cloud->timeout_ms = timeout_ms;
+    atomic_init(&cloud->refs, 1);
+    *ret_cloud = cloud;
+    return 0;
+}
+
+int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
+{
+    for (size_t i = 0; i < KP_ARRAY_LEN(drivers); i++)
+        if (kp_streq(drivers[i]->name, name))
+            return cloud_open_driver(drivers[i], options, ret_cloud, error);
     KP_AUTO_BUF struct kp_buf known = {0};
     for (size_t i = 0; driver_names[i]; i++)
         kp_buf_printf(&known, "%s\"%s\"", i ? ", " : "", driver_names[i]);
     return kp_fail(error, KP_EINVALID, "no cloud driver \"%s\": known are %s", name ? name : "", known.data);
 }
 
+void cloud_unref(struct cloud *cloud)
+{
+    if (atomic_fetch_sub(&cloud->refs, 1) > 1)
+        return;
+    const struct cloud_driver *driver = cloud->driver;
+    void *state = cloud->state;
+    free(cloud);
+    driver->close(state);
+}
+
 void cloud_close(struct cloud *cloud)
 {
-    if (!cloud)
-        return;
-    cloud->driver->close(cloud->state);
-    free(cloud);
+    if (cloud)
+        cloud_unref(cloud);
 }
 
 const char *cloud_name(const struct cloud *cloud)
@@ -78,85 +106,140 @@ static int check_names(const char *cluster_uid, const char *name, struct kp_erro
     return r < 0 ? r : check_label("machine name", name, error);
 }
 
+/* For calls that give back nothing. */
+static int call_plain(struct cloud *cloud, enum cloud_call_kind kind, const struct cloud_call_in *in, struct kp_error *error)
+{
+    struct cloud_call_out out = {0};
+    return cloud_call(cloud, kind, in, NULL, &out, error);
+}
+
+static int call_strings(struct cloud *cloud, enum cloud_call_kind kind, const struct cloud_call_in *in, struct kp_arena *arena,
+                        struct kp_strings *ret, struct kp_error *error)
+{
+    struct cloud_call_out out = {0};
+    int r = cloud_call(cloud, kind, in, arena, &out, error);
+    for (size_t i = 0; i < out.strings.len; i++)
+        kp_strings_add(ret, out.strings.items[i]);
+    kp_strings_done(&out.strings);
+    return r;
+}
+
 int cloud_network_ensure(struct cloud *cloud, const struct cloud_network_spec *spec, struct kp_arena *arena,
                          struct cloud_network *ret, struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.network = *spec};
     int r = check_label("cluster uid", spec->cluster_uid, error);
-    return r < 0 ? r : cloud->driver->network_ensure(cloud->state, spec, arena, ret, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_NETWORK_ENSURE, &in, arena, &out, error);
+    if (r == 0)
+        *ret = out.network;
+    return r;
 }
 
 int cloud_network_get(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct cloud_network *ret,
                       struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.uid = cluster_uid};
     int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : cloud->driver->network_get(cloud->state, cluster_uid, arena, ret, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_NETWORK_GET, &in, arena, &out, error);
+    if (r == 0)
+        *ret = out.network;
+    return r;
 }
 
 int cloud_network_delete(struct cloud *cloud, const char *cluster_uid, struct kp_error *error)
 {
+    const struct cloud_call_in in = {.uid = cluster_uid};
     int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : cloud->driver->network_delete(cloud->state, cluster_uid, error);
+    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_NETWORK_DELETE, &in, error);
 }
 
 int cloud_address_reserve(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
                           const char **ret_address, struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
     int r = check_names(cluster_uid, name, error);
-    return r < 0 ? r : cloud->driver->address_reserve(cloud->state, cluster_uid, name, arena, ret_address, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_ADDRESS_RESERVE, &in, arena, &out, error);
+    if (r == 0)
+        *ret_address = out.address;
+    return r;
 }
 
 int cloud_address_release(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
 {
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
     int r = check_names(cluster_uid, name, error);
-    return r < 0 ? r : cloud->driver->address_release(cloud->state, cluster_uid, name, error);
+    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_ADDRESS_RELEASE, &in, error);
 }
 
 int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
                          struct cloud_machine *ret, struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.machine = *spec};
     int r = check_names(spec->cluster_uid, spec->name, error);
     if (r < 0)
         return r;
     if (spec->user_data_len > CLOUD_USER_DATA_MAX)
         return kp_fail(error, KP_ETOOLARGE, "machine %s: %zu bytes of user data, at most %zu go", spec->name,
                        spec->user_data_len, CLOUD_USER_DATA_MAX);
-    if (cloud->driver->machine_create(cloud->state, spec, arena, ret, error) < 0)
+    if (cloud_call(cloud, CLOUD_CALL_MACHINE_CREATE, &in, arena, &out, error) < 0)
         return kp_wrap(error, "create machine %s", spec->name);
+    *ret = out.machine;
     return 0;
 }
 
 int cloud_machine_get(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
                       struct cloud_machine *ret, struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
     int r = check_names(cluster_uid, name, error);
-    return r < 0 ? r : cloud->driver->machine_get(cloud->state, cluster_uid, name, arena, ret, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_MACHINE_GET, &in, arena, &out, error);
+    if (r == 0)
+        *ret = out.machine;
+    return r;
 }
 
 int cloud_machine_list(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena,
                        struct cloud_machine_list *ret, struct kp_error *error)
 {
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.uid = cluster_uid};
     int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : cloud->driver->machine_list(cloud->state, cluster_uid, arena, ret, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_MACHINE_LIST, &in, arena, &out, error);
+    if (r == 0)
+        *ret = out.machines;
+    return r;
 }
 
 int cloud_machine_power(struct cloud *cloud, const char *cluster_uid, const char *name, enum cloud_power_action action,
                         struct kp_error *error)
 {
     static const char *const verbs[] = {"start", "stop", "kill"};
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name, .action = action};
     int r = check_names(cluster_uid, name, error);
     if (r < 0)
         return r;
-    if (cloud->driver->machine_power(cloud->state, cluster_uid, name, action, error) < 0)
+    if (call_plain(cloud, CLOUD_CALL_MACHINE_POWER, &in, error) < 0)
         return kp_wrap(error, "%s machine %s", verbs[action], name);
     return 0;
 }
 
 int cloud_machine_delete(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
 {
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
     int r = check_names(cluster_uid, name, error);
     if (r < 0)
         return r;
-    if (cloud->driver->machine_delete(cloud->state, cluster_uid, name, error) < 0)
+    if (call_plain(cloud, CLOUD_CALL_MACHINE_DELETE, &in, error) < 0)
         return kp_wrap(error, "delete machine %s", name);
     return 0;
 }
@@ -164,8 +247,15 @@ int cloud_machine_delete(struct cloud *cloud, const char *cluster_uid, const cha
 int cloud_machine_console(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_buf *out,
                           struct kp_error *error)
 {
+    struct cloud_call_out answer = {0};
+    const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
     int r = check_names(cluster_uid, name, error);
-    return r < 0 ? r : cloud->driver->machine_console(cloud->state, cluster_uid, name, out, error);
+    if (r == 0)
+        r = cloud_call(cloud, CLOUD_CALL_MACHINE_CONSOLE, &in, NULL, &answer, error);
+    if (r == 0)
+        kp_buf_append(out, answer.console.data, answer.console.len);
+    kp_buf_done(&answer.console);
+    return r;
 }
 
 int cloud_machine_exec(struct cloud *cloud, const char *cluster_uid, const char *name, const struct cloud_exec *exec,
@@ -182,17 +272,20 @@ int cloud_machine_exec(struct cloud *cloud, const char *cluster_uid, const char 
 int cloud_owned(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct kp_strings *ret,
                 struct kp_error *error)
 {
+    const struct cloud_call_in in = {.uid = cluster_uid};
     int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : cloud->driver->owned(cloud->state, cluster_uid, arena, ret, error);
+    return r < 0 ? r : call_strings(cloud, CLOUD_CALL_OWNED, &in, arena, ret, error);
 }
 
 int cloud_clusters(struct cloud *cloud, struct kp_strings *ret_uids, struct kp_error *error)
 {
-    return cloud->driver->clusters(cloud->state, ret_uids, error);
+    const struct cloud_call_in in = {0};
+    return call_strings(cloud, CLOUD_CALL_CLUSTERS, &in, NULL, ret_uids, error);
 }
 
 int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *error)
 {
+    const struct cloud_call_in in = {.uid = cluster_uid};
     int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : cloud->driver->purge(cloud->state, cluster_uid, error);
+    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_PURGE, &in, error);
 }
