@@ -37,6 +37,7 @@ static int dispatch(const struct cloud_driver *driver, void *state, struct cloud
         return driver->address_reserve(state, in->uid, in->name, call->arena, &call->out.address, error);
     case CLOUD_CALL_ADDRESS_RELEASE: return driver->address_release(state, in->uid, in->name, error);
     case CLOUD_CALL_MACHINE_CREATE: return driver->machine_create(state, &in->machine, call->arena, &call->out.machine, error);
+    case CLOUD_CALL_MACHINE_REIMAGE: return driver->machine_reimage(state, &in->machine, call->arena, &call->out.machine, error);
     case CLOUD_CALL_MACHINE_GET: return driver->machine_get(state, in->uid, in->name, call->arena, &call->out.machine, error);
     case CLOUD_CALL_MACHINE_LIST: return driver->machine_list(state, in->uid, call->arena, &call->out.machines, error);
     case CLOUD_CALL_MACHINE_POWER: return driver->machine_power(state, in->uid, in->name, in->action, error);
@@ -126,6 +127,7 @@ static void copy_out(const struct cloud_call *call, struct kp_arena *arena, stru
     case CLOUD_CALL_NETWORK_GET: ret->network = copy_network(&call->out.network, arena); break;
     case CLOUD_CALL_ADDRESS_RESERVE: ret->address = copy(arena, call->out.address); break;
     case CLOUD_CALL_MACHINE_CREATE:
+    case CLOUD_CALL_MACHINE_REIMAGE:
     case CLOUD_CALL_MACHINE_GET: ret->machine = copy_machine(&call->out.machine, arena); break;
     case CLOUD_CALL_MACHINE_LIST:
         ret->machines.len = call->out.machines.len;
@@ -147,6 +149,7 @@ static const struct {
     [CLOUD_CALL_ADDRESS_RESERVE] = {"reserve an address for", 30000},
     [CLOUD_CALL_ADDRESS_RELEASE] = {"release the address of", 30000},
     [CLOUD_CALL_MACHINE_CREATE] = {"create machine", 300000},
+    [CLOUD_CALL_MACHINE_REIMAGE] = {"change the image of machine", 480000},
     [CLOUD_CALL_MACHINE_GET] = {"get machine", 30000},
     [CLOUD_CALL_MACHINE_LIST] = {"list the machines", 60000},
     [CLOUD_CALL_MACHINE_POWER] = {"switch the power of machine", 180000},
@@ -159,7 +162,7 @@ static const struct {
 
 static int fail_late(const struct cloud *cloud, const struct cloud_call *call, int64_t timeout_ms, struct kp_error *error)
 {
-    const char *name = call->kind == CLOUD_CALL_MACHINE_CREATE ? call->in.machine.name : call->in.name;
+    const char *name = call->kind == CLOUD_CALL_MACHINE_CREATE || call->kind == CLOUD_CALL_MACHINE_REIMAGE ? call->in.machine.name : call->in.name;
     return kp_fail(error, KP_ETIMEOUT,
                    "%s%s%s: cloud %s has not answered for %.1f s and may be at it still: run the same command again, it goes on from "
                    "what it finds (KPROV_CLOUD_TIMEOUT sets how long to wait)",

@@ -194,6 +194,25 @@ int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *s
     return 0;
 }
 
+int cloud_machine_reimage(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                          struct cloud_machine *ret, struct kp_error *error)
+{
+    struct cloud_call_out out = {0};
+    const struct cloud_call_in in = {.machine = *spec};
+    int r = check_names(spec->cluster_uid, spec->name, error);
+    if (r < 0)
+        return r;
+    if (!cloud->driver->machine_reimage)
+        return kp_fail(error, KP_ENOTSUPPORTED, "cloud %s cannot change the image of a machine that exists", cloud->driver->name);
+    if (spec->user_data_len > CLOUD_USER_DATA_MAX)
+        return kp_fail(error, KP_ETOOLARGE, "machine %s: %zu bytes of user data, at most %zu go", spec->name,
+                       spec->user_data_len, CLOUD_USER_DATA_MAX);
+    if (cloud_call(cloud, CLOUD_CALL_MACHINE_REIMAGE, &in, arena, &out, error) < 0)
+        return kp_wrap(error, "change the image of machine %s", spec->name);
+    *ret = out.machine;
+    return 0;
+}
+
 int cloud_machine_get(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
                       struct cloud_machine *ret, struct kp_error *error)
 {

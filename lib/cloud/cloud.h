@@ -95,6 +95,9 @@ struct cloud_driver {
     int (*address_release)(void *state, const char *cluster_uid, const char *name, struct kp_error *error);
     int (*machine_create)(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena,
                           struct cloud_machine *ret, struct kp_error *error);
+    /* NULL: machines of this cloud cannot be given another image */
+    int (*machine_reimage)(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                           struct cloud_machine *ret, struct kp_error *error);
     int (*machine_get)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena,
                        struct cloud_machine *ret, struct kp_error *error);
     int (*machine_list)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_machine_list *ret,
@@ -139,6 +142,12 @@ int cloud_address_release(struct cloud *cloud, const char *cluster_uid, const ch
 /* Makes and starts a machine. One of that name that exists already is given back as it is (power unchanged). */
 int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
                          struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
+/* Turns a machine off in an orderly way, gives it the image and the user data of spec, whose other fields but the names do not
+   count, and turns it on. Its name, address, type and data stay: what pods and services wrote below /var (etcd's and the
+   kubelet's folders), /home, /mnt, /opt, /root, /srv. An interrupted one leaves either the old image with the old user data or
+   the new with the new, and the same call again finishes it. KP_ENOTFOUND: no such machine; KP_ENOTSUPPORTED. */
+int cloud_machine_reimage(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                          struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
 int cloud_machine_get(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
                       struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
 /* In order of name. A cluster that the cloud has never heard of has no machines. */

@@ -212,6 +212,13 @@ static int machine_create(void *state, const struct cloud_machine_spec *spec, st
     return machine_get(state, spec->cluster_uid, spec->name, arena, ret, error);
 }
 
+static int machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                           struct cloud_machine *ret, struct kp_error *error)
+{
+    int r = local_machine_reimage(state, spec, error);
+    return r < 0 ? r : machine_get(state, spec->cluster_uid, spec->name, arena, ret, error);
+}
+
 static int machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret,
                         struct kp_error *error)
 {
@@ -358,6 +365,7 @@ const struct cloud_driver cloud_driver_local = {
     .address_reserve = address_reserve,
     .address_release = address_release,
     .machine_create = machine_create,
+    .machine_reimage = machine_reimage,
     .machine_get = machine_get,
     .machine_list = machine_list,
     .machine_power = machine_power,

@@ -4,7 +4,8 @@
  *   <cluster uid>/network            cidr and gateway
  *   <cluster uid>/netns              the bridge's network namespace, bound here
  *   <cluster uid>/addresses/<name>   one reserved address each
- *   <cluster uid>/machines/<name>/   machine (what was asked for), user-data, pid, console.log, upper, work, root, data
+ *   <cluster uid>/machines/<name>/   machine (what was asked for), user-data or user-data.2 (`machine` says which), pid,
+ *                                    console.log, upper, work, root, data; upper.old while its image is changed
  * In the kernel: cgroups kprov-<uid>/<name> in every hierarchy; the link kp<8 characters of uid> and the nft table
  * kprov_<8 characters of uid> on the host; in the bridge's namespace br0, up0 and m<host number>. */
 #ifndef KP_CLOUD_LOCAL_INTERNAL_H
@@ -96,6 +97,13 @@ int local_machine_start(const struct local *local, const char *uid, const char *
 /* signum SIGPWR asks and kills after LOCAL_STOP_MS_MAX; SIGKILL pulls the plug. */
 int local_machine_stop(const struct local *local, const char *uid, const char *name, int signum,
                        struct kp_error *error);
+/* Whether a machine could run from an image: KP_ENOTFOUND, KP_EINVALID. */
+int local_image_check(const struct local *local, const char *image, struct kp_error *error);
+
+/* ---- reimage.c */
+int local_machine_reimage(const struct local *local, const struct cloud_machine_spec *spec, struct kp_error *error);
+/* Finishes an interrupted change of the root of the machine in this folder; nothing to do is fine. */
+int local_root_settle(const char *dir, struct kp_error *error);
 
 /* ---- spawn.c: the part that runs between clone and exec */
 struct local_spawn {

@@ -61,7 +61,13 @@ static int image_layers(const struct local *local, const char *image, char *out,
     return 0;
 }
 
-static int prepare(const struct local *local, const char *dir, const char *image, struct local_spawn *spawn,
+int local_image_check(const struct local *local, const char *image, struct kp_error *error)
+{
+    char layers[2 * PATH_MAX + 32];
+    return image_layers(local, image, layers, sizeof(layers), error);
+}
+
+static int prepare(const struct local *local, const char *dir, const struct local_meta *meta, struct local_spawn *spawn,
                    struct kp_error *error)
 {
     /* Kept off the overlay: databases and pods' volumes want a plain file system. */
@@ -70,7 +76,10 @@ static int prepare(const struct local *local, const char *dir, const char *image
     };
     static const char *const folders[] = {"upper", "work", "root", "data/etcd", "data/kubelet", "data/log"};
     char layers[2 * PATH_MAX + 32], path[PATH_MAX + 32];
-    int r = image_layers(local, image, layers, sizeof(layers), error);
+    const char *user_data = kp_streq(local_meta_get(meta, "user-data"), "") ? "user-data" : local_meta_get(meta, "user-data");
+    int r = image_layers(local, local_meta_get(meta, "image"), layers, sizeof(layers), error);
+    if (r == 0)
+        r = local_root_settle(dir, error);
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(folders); i++) {
         snprintf(path, sizeof(path), "%s/%s", dir, folders[i]);
         r = kp_mkdir_p(path, i < 2 ? 0755 : kp_ends_with(path, "etcd") ? 0700 : 0755, error);
@@ -83,7 +92,7 @@ static int prepare(const struct local *local, const char *dir, const char *image
         return kp_fail(error, KP_EINVALID, "state folder %s is too long, or has ':', ',' or '\\'", dir);
     snprintf(spawn->root, sizeof(spawn->root), "%.*s/root", PATH_MAX - 32, dir);
     snprintf(spawn->console, sizeof(spawn->console), "%.*s/console.log", PATH_MAX - 32, dir);
-    snprintf(spawn->user_data, sizeof(spawn->user_data), "%.*s/user-data", PATH_MAX - 32, dir);
+    snprintf(spawn->user_data, sizeof(spawn->user_data), "%.*s/%.16s", PATH_MAX - 32, dir, user_data);
     for (size_t i = 0; i < KP_ARRAY_LEN(data); i++) {
         snprintf(spawn->binds[i].source, PATH_MAX, "%.*s/data/%s", PATH_MAX - 32, dir, data[i][0]);
         snprintf(spawn->binds[i].target, PATH_MAX, "%s", data[i][1]);
@@ -133,7 +142,7 @@ int local_machine_start(const struct local *local, const char *uid, const char *
     if (r < 0)
         return r;
     struct local_spawn *spawn = KP_NEW(arena, struct local_spawn);
-    r = prepare(local, dir, local_meta_get(&meta, "image"), spawn, error);
+    r = prepare(local, dir, &meta, spawn, error);
     if (r == 0)
         r = local_cgroups_find(&cgroups, error);
     if (r == 0)

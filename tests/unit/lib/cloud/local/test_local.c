@@ -77,6 +77,47 @@ static void notes_are_read_back(void **state)
     kp_arena_free(arena);
 }
 
+static void put(const char *dir, const char *file, const char *text)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    *strrchr(path, '/') = 0;
+    assert_int_equal(kp_mkdir_p(path, 0755, NULL), 0);
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    assert_int_equal(kp_write_file(path, text, strlen(text), 0644, NULL), 0);
+}
+
+static bool is_there(const char *dir, const char *file)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    return kp_path_exists(path);
+}
+
+static void a_new_image_gets_a_root_with_the_machines_own_data_alone(void **state)
+{
+    char dir[] = "/tmp/kprov-local-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(local_root_settle(dir, NULL), 0);
+    assert_false(is_there(dir, "upper"));
+    /* As an interrupted change leaves it: one folder is moved already. */
+    put(dir, "upper.old/etc/machine-id", "1");
+    put(dir, "upper.old/etc/passwd", "changed");
+    put(dir, "upper.old/usr/bin/tool", "changed");
+    put(dir, "upper.old/opt/volume/data", "kept");
+    put(dir, "upper/var/lib/app/data", "kept");
+    put(dir, "work/work/x", "");
+    assert_int_equal(local_root_settle(dir, NULL), 0);
+    assert_true(is_there(dir, "upper/etc/machine-id"));
+    assert_true(is_there(dir, "upper/opt/volume/data"));
+    assert_true(is_there(dir, "upper/var/lib/app/data"));
+    assert_false(is_there(dir, "upper/etc/passwd"));
+    assert_false(is_there(dir, "upper/usr"));
+    assert_false(is_there(dir, "upper.old"));
+    assert_false(is_there(dir, "work"));
+    assert_int_equal(kp_remove_tree(dir, NULL), 0);
+}
+
 static void version_1_hierarchies_win_over_an_empty_version_2(void **state)
 {
     struct local_cgroups cgroups;
@@ -107,6 +148,7 @@ int main(void)
         cmocka_unit_test(the_way_out_is_the_link_of_the_default_route),
         cmocka_unit_test(only_aligned_prefixes_are_networks),
         cmocka_unit_test(notes_are_read_back),
+        cmocka_unit_test(a_new_image_gets_a_root_with_the_machines_own_data_alone),
         cmocka_unit_test(version_1_hierarchies_win_over_an_empty_version_2),
         cmocka_unit_test(an_unknown_driver_is_refused_with_the_known_ones),
     };
