@@ -67,6 +67,9 @@ struct bootstrap_cluster {
     const char *uid;
     const struct bootstrap_node *nodes; /* all of them */
     size_t n_nodes;
+    /* Of an etcd that is at work: "demo-cp-1=https://10.89.0.10:2380,..." of all its members, the new one too. NULL: etcd begins with
+       all the control planes of `nodes`. A member that has data looks at neither again, so old machines need no change. */
+    const char *etcd_members;
 };
 /* The machine's user data: the JSON document that nodeimage/init reads. Appends. */
 int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node, struct kp_buf *out,

@@ -120,7 +120,8 @@ static const char *etcd_pod(const struct bootstrap_cluster *cluster, const struc
     bootstrap_args_set(args, "initial-advertise-peer-urls", peer);
     bootstrap_args_set(args, "listen-peer-urls", peer);
     bootstrap_args_set(args, "listen-metrics-urls", "http://127.0.0.1:2381");
-    bootstrap_args_set(args, "initial-cluster", etcd_peers(cluster, arena));
+    bootstrap_args_set(args, "initial-cluster", cluster->etcd_members ? cluster->etcd_members : etcd_peers(cluster, arena));
+    bootstrap_args_set(args, "initial-cluster-state", cluster->etcd_members ? "existing" : "new");
     bootstrap_args_set(args, "initial-cluster-token", cluster->uid);
     bootstrap_args_set(args, "client-cert-auth", "true");
     bootstrap_args_set(args, "peer-client-cert-auth", "true");
@@ -239,7 +240,7 @@ static const char *scheduler_pod(const struct bootstrap_cluster *cluster, struct
     return print_pod(cluster, &pod, arena);
 }
 
-/* Holds the endpoint's address; alone it need not ask anybody. */
+/* Holds the endpoint's address. A single one asks for the lease too: it may get company, which asks. */
 static const char *vip_pod(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
                            struct kp_arena *arena)
 {
@@ -252,7 +253,7 @@ static const char *vip_pod(const struct bootstrap_cluster *cluster, const struct
     bootstrap_args_set(args, "node-ip", node->address);
     bootstrap_args_set(args, "identity", node->name);
     bootstrap_args_set(args, "kubeconfig", "/etc/kubernetes/vip.conf");
-    bootstrap_args_set(args, "leader-elect", cluster->config->control_plane.replicas > 1 ? "true" : "false");
+    bootstrap_args_set(args, "leader-elect", "true");
     return print_pod(cluster, &pod, arena);
 }
 
