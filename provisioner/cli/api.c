@@ -55,6 +55,9 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
         if (kp_mono_ms() > deadline_ms)
             return kp_wrap(error, "the API server is not ready in time");
         cli_progress_tick(progress, NULL);
+        r = cli_interrupted(error);
+        if (r < 0)
+            return r;
         kp_sleep_ms(POLL_MS);
     }
 }
@@ -108,6 +111,9 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
                              NULL, error);
         if (r != KP_ENOTFOUND || kp_mono_ms() > deadline_ms)
             return r < 0 ? kp_wrap(error, "label node %s as control plane", node) : 0;
+        r = cli_interrupted(error);
+        if (r < 0)
+            return r;
         kp_sleep_ms(POLL_MS);
     }
 }

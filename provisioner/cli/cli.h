@@ -1,5 +1,5 @@
-/* provisioner/cli: kprov's commands. Exit status: 0 done, 1 failed, 2 wrong command line (of `plan`: something would change), 130 interrupted; `exec` passes on the
- * command's own. */
+/* provisioner/cli: kprov's commands. Exit status: 0 done, 1 failed, 2 wrong command line (of `plan`: something would change),
+ * 130 interrupted; `exec` passes on the command's own. docs/cli.md tells them for users. */
 #ifndef KPROV_CLI_H
 #define KPROV_CLI_H
 
@@ -53,23 +53,66 @@ void cli_print_value(const struct kp_value *value, enum cli_output output); /* J
 #define CLI_AGE_MAX 24
 void cli_format_age(int64_t since_s, int64_t now_s, char out[CLI_AGE_MAX]);
 
-/* ---- progress.c: steps on stderr with the seconds since the start */
+/* ---- progress.c: steps and machines on stderr, with the seconds since the start */
 #define CLI_STEPS_MAX 32
+/* What a machine goes through, and how one goes. */
+enum cli_phase {
+    CLI_PHASE_RESERVE,
+    CLI_PHASE_CREATE,
+    CLI_PHASE_BOOT,
+    CLI_PHASE_KUBELET, /* its Node is registered */
+    CLI_PHASE_READY,
+    CLI_PHASE_DRAIN,
+    CLI_PHASE_DELETE,
+    CLI_PHASE_GONE,
+};
+const char *cli_phase_name(enum cli_phase phase); /* "kubelet" */
+bool cli_phase_is_final(enum cli_phase phase);
+struct cli_progress_machine {
+    char name[CLOUD_NAME_MAX];
+    enum cli_phase phase;
+    int64_t start_ms, phase_ms; /* of the first phase, and of this one */
+};
 struct cli_progress {
-    bool terminal;
-    int64_t start_ms, step_start_ms;
+    bool terminal, colour;
+    int64_t start_ms, step_start_ms, drawn_ms;
     const char *step; /* running; NULL: none. Borrowed */
+    char detail[256];
     struct {
         const char *name;
         int64_t took_ms;
     } steps[CLI_STEPS_MAX];
     size_t n_steps;
+    struct cli_progress_machine *machines; /* in the order they were heard of */
+    size_t n_machines;
+    size_t drawn_lines; /* on the terminal, above the cursor */
 };
-void cli_progress_start(struct cli_progress *progress);
+void cli_progress_start(struct cli_progress *progress); /* of a zeroed one */
+void cli_progress_end(struct cli_progress *progress);   /* frees */
 void cli_progress_begin(struct cli_progress *progress, const char *step);
 void cli_progress_tick(struct cli_progress *progress, const char *detail); /* redraws the running step on a terminal */
+/* A machine has come to a phase: a line of its own on a terminal; elsewhere one when the phase is its last. */
+void cli_progress_machine(struct cli_progress *progress, const char *name, enum cli_phase phase);
 void cli_progress_done(struct cli_progress *progress);
 void cli_progress_fail(struct cli_progress *progress); /* ends the line of a step that did not come to its end */
+/* progress_view.c: the pure half. note gives NULL when the machine was in that phase already. */
+struct cli_screen {
+    size_t columns, rows;
+    bool colour;
+};
+const struct cli_progress_machine *cli_progress_note(struct cli_progress *progress, const char *name, enum cli_phase phase,
+                                                     int64_t now_ms);
+void cli_progress_erase(struct cli_progress *progress, struct kp_buf *out); /* what was drawn */
+void cli_progress_draw(struct cli_progress *progress, int64_t now_ms, const struct cli_screen *screen, struct kp_buf *out);
+bool cli_terminal(int fd);
+bool cli_colour(int fd); /* a terminal, and NO_COLOR is not set */
+
+/* ---- interrupt.c: Ctrl-C and SIGTERM */
+/* From here on they set what cli_interrupted tells. A second one ends the program at once, and so do 15 s without an end. */
+void cli_interrupt_catch(void);
+bool cli_was_interrupted(void);
+/* To be asked between two calls of anything that lasts: 0, or KP_ECANCELLED. */
+int cli_interrupted(struct kp_error *error) KP_NODISCARD;
 
 /* ---- image.c */
 /* The id of the node image made of these programs; built when it is not there. In the arena. */

@@ -1,6 +1,8 @@
 /* The table of commands, their help, and the way to them. */
 #include "provisioner/cli/cli.h"
 
+#define COMMANDS_MAX 128
+
 const struct cli_command cli_commands[] = {
     {"create cluster", "[NAME] [flags]", "Make a cluster, or finish one whose creation was interrupted",
      "kprov create cluster demo --workers 2\nkprov create cluster -f cluster.yaml --wait 5m", cli_create_cluster},
@@ -94,6 +96,18 @@ static int count_words(const char *words)
     return n;
 }
 
+static void print_unknown(const char *words)
+{
+    const char *known[COMMANDS_MAX + 1] = {0};
+    for (size_t i = 0; cli_commands[i].words; i++) {
+        KP_ASSERT(i < COMMANDS_MAX);
+        known[i] = cli_commands[i].words;
+    }
+    const char *close = kp_closest(words, known);
+    fprintf(stderr, "kprov: unknown command \"%s\": %s%s%skprov --help lists all\n", words, close ? "did you mean \"" : "",
+            close ? close : "", close ? "\"? " : "");
+}
+
 int cli_main(int argc, char **argv)
 {
     struct kp_error error = {0};
@@ -110,7 +124,7 @@ int cli_main(int argc, char **argv)
     if (!command && argc > 2)
         command = find_command(two);
     if (!command) {
-        fprintf(stderr, "kprov: unknown command \"%s\": kprov --help lists all\n", two);
+        print_unknown(two);
         return kp_code_info(KP_EUSAGE)->exit_status;
     }
     int skip = count_words(command->words);
@@ -118,5 +132,7 @@ int cli_main(int argc, char **argv)
     if (r >= 0)
         return r;
     fprintf(stderr, "kprov: %s\n", error.message);
-    return kp_code_info(r)->exit_status;
+    if (cli_was_interrupted() && r != KP_ECANCELLED)
+        fputs("kprov: interrupted: the same command goes on from here\n", stderr);
+    return kp_code_info(cli_was_interrupted() ? KP_ECANCELLED : r)->exit_status;
 }

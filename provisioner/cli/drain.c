@@ -85,6 +85,8 @@ int cli_api_drain(struct cli_api *api, const char *node, int64_t deadline_ms, st
         if (r == 0 && kp_mono_ms() > deadline_ms)
             return kp_fail(error, KP_ETIMEOUT, "node %s is cordoned, but %zu of its pods are not gone in time: %s", node, left, why);
         cli_progress_tick(progress, why);
+        if (r == 0)
+            r = cli_interrupted(error);
         kp_sleep_ms(POLL_MS);
     }
     return kp_wrap(error, "drain node %s", node);

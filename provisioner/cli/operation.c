@@ -8,6 +8,7 @@ void cli_op_start(struct cli_operation *op, int64_t wait_ns)
 {
     op->arena = kp_arena_new(0);
     op->wait_ns = wait_ns;
+    cli_interrupt_catch();
     cli_progress_start(&op->progress);
     op->deadline_ms = kp_mono_ms() + wait_ns / 1000000;
 }
@@ -19,7 +20,9 @@ int cli_op_run(struct cli_operation *op, const struct cli_step *steps, struct kp
         if (steps->waits && op->wait_ns == 0)
             continue;
         cli_progress_begin(&op->progress, steps->name);
-        r = steps->run(op, error);
+        r = cli_interrupted(error);
+        if (r == 0)
+            r = steps->run(op, error);
         if (r == 0)
             cli_progress_done(&op->progress);
     }
@@ -34,6 +37,7 @@ void cli_op_done(struct cli_operation *op)
     cloud_close(op->cloud);
     state_close(op->state);
     kp_strings_done(&op->remove);
+    cli_progress_end(&op->progress);
     kp_arena_free(op->arena);
 }
 
@@ -75,6 +79,15 @@ int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
     return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);
 }
 
+/* Whether this run creates or starts the machine: of those that run already nothing is told. */
+static bool is_made(const struct cli_operation *op, const struct plan_machine *machine)
+{
+    for (size_t i = 0; i < op->plan.n_actions; i++)
+        if (op->plan.actions[i].machine == machine)
+            return op->plan.actions[i].verb == PLAN_CREATE || op->plan.actions[i].verb == PLAN_START;
+    return false;
+}
+
 /* What is wanted, with addresses: certificates and etcd's peers name them before any machine runs. */
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
 {
@@ -97,6 +110,8 @@ int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
             .pool = machine->pool,
             .provider_id = kp_arena_printf(op->arena, "%s://%s/%s", cloud_name(op->cloud), uid, machine->name),
         };
+        if (is_made(op, machine))
+            cli_progress_machine(&op->progress, machine->name, CLI_PHASE_RESERVE);
         r = cloud_address_reserve(op->cloud, uid, machine->name, op->arena, &nodes[i].address, error);
     }
     /* Of no machine: it stays when control planes come and go. */
@@ -138,11 +153,16 @@ int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
     int r = 0;
     for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
         const struct plan_action *action = &op->plan.actions[i];
-        cli_progress_tick(&op->progress, action->name);
-        if (action->verb == PLAN_CREATE)
+        if (action->verb != PLAN_CREATE && action->verb != PLAN_START)
+            continue;
+        cli_progress_machine(&op->progress, action->name, CLI_PHASE_CREATE);
+        r = cli_interrupted(error);
+        if (r == 0 && action->verb == PLAN_CREATE)
             r = create_machine(op, action->machine, error);
-        else if (action->verb == PLAN_START)
+        else if (r == 0)
             r = cloud_machine_power(op->cloud, op->cluster.uid, action->name, CLOUD_POWER_START, error);
+        if (r == 0)
+            cli_progress_machine(&op->progress, action->name, CLI_PHASE_BOOT);
     }
     return r;
 }
@@ -150,14 +170,21 @@ int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
 /* The machine goes before its Node: a kubelet that still ran would register again. */
 static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
 {
+    cli_progress_machine(&op->progress, name, CLI_PHASE_DRAIN);
     int r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
+    if (r == 0)
+        cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
     if (r == 0)
         r = state_journal(op->state, "delete-machine", name, error);
     if (r == 0)
         r = cloud_machine_delete(op->cloud, op->cluster.uid, name, error);
     if (r == 0)
         r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
-    return r < 0 ? r : cli_api_delete_node(op->api, name, error);
+    if (r == 0)
+        r = cli_api_delete_node(op->api, name, error);
+    if (r == 0)
+        cli_progress_machine(&op->progress, name, CLI_PHASE_GONE);
+    return r;
 }
 
 int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
@@ -166,6 +193,8 @@ int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
     for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
         const struct plan_action *action = &op->plan.actions[i];
         if (action->verb == PLAN_DELETE)
+            r = cli_interrupted(error);
+        if (r == 0 && action->verb == PLAN_DELETE)
             r = remove_machine(op, action->name, error);
     }
     return r;
@@ -202,6 +231,8 @@ static const char *not_ready(struct cli_operation *op, const struct kp_string_ma
     KP_AUTO_BUF struct kp_buf names = {0};
     for (size_t i = 0; i < op->plan.n_machines; i++) {
         const char *ready = kp_string_map_get(readiness, op->plan.machines[i].name);
+        if (ready && is_made(op, &op->plan.machines[i]))
+            cli_progress_machine(&op->progress, op->plan.machines[i].name, kp_streq(ready, "True") ? CLI_PHASE_READY : CLI_PHASE_KUBELET);
         if (!kp_streq(ready, "True"))
             kp_buf_printf(&names, "%s%s%s", names.len ? ", " : "", op->plan.machines[i].name,
                           ready ? "" : " (not registered)");
@@ -218,6 +249,9 @@ int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
         const char *missing = r == 0 ? not_ready(op, &readiness, arena) : error->message;
         if (r == 0 && !*missing)
             return 0;
+        r = cli_interrupted(error);
+        if (r < 0)
+            return r;
         if (kp_mono_ms() > op->deadline_ms)
             return kp_fail(error, KP_ETIMEOUT, "not ready in time: %s; see kprov logs %s NODE kubelet", missing,
                            op->cluster.name);
