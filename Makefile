@@ -221,7 +221,7 @@ DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev lib
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
         libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4
 TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
-             busybox-static
+             busybox-static openssh-server dropbear-bin
 
 deps:
 	@tests/install-packages $(DEPS)

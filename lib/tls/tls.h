@@ -198,6 +198,9 @@ struct tls_sha256 *tls_sha256_new(void);
 void tls_sha256_update(struct tls_sha256 *hash, const void *data, size_t len);
 void tls_sha256_final(struct tls_sha256 *hash, uint8_t out[TLS_SHA256_BYTES]); /* frees hash; out may be NULL */
 void tls_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[TLS_SHA256_BYTES]);
+#define TLS_ED25519_BYTES 32
+/* The public key of a private one, both as RFC 8032 has them. */
+void tls_ed25519_public(const uint8_t seed[TLS_ED25519_BYTES], uint8_t out[TLS_ED25519_BYTES]);
 #define TLS_SHA1_BYTES 20
 void tls_sha1(const void *data, size_t len, uint8_t out[TLS_SHA1_BYTES]); /* for protocols that ask for it (RFC 6455) */
 /* AES-256-GCM, for encryption at rest. nonce: 12 bytes, never twice with one key. The 16-byte tag is at the end. */
