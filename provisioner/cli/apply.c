@@ -90,6 +90,8 @@ static int load(struct apply *apply, const char *file, struct kp_error *error)
     if (r < 0)
         return r;
     apply->exists = is_there(apply->wanted.name, op->arena, &op->cluster, &r, error);
+    if (r == 0)
+        r = config_settle_version(&apply->wanted, apply->exists ? op->cluster.config.kubernetes_version : NULL, error);
     if (apply->exists && op->cluster.phase != STATE_READY)
         r = kp_fail(error, KP_ECONFLICT, "cluster \"%s\" is %s: finish that first", op->cluster.name, state_phase_name(op->cluster.phase));
     if (r < 0 || !apply->exists)

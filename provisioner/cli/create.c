@@ -23,7 +23,7 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
         int r = config_load(options->file, arena, ret, error);
         if (r == 0 && options->name && !kp_streq(options->name, ret->name))
             r = kp_fail(error, KP_EUSAGE, "the file describes cluster \"%s\", not \"%s\"", ret->name, options->name);
-        return r;
+        return r < 0 ? r : config_settle_version(ret, NULL, error);
     }
     config_default(options->name ? options->name : DEFAULT_NAME,
                    options->control_planes >= 0 ? options->control_planes : 1, options->workers >= 0 ? options->workers : 0,

@@ -6,7 +6,6 @@
 #include "codec/codec.h"
 
 #define CONFIG_API_VERSION "kprov.dev/v1alpha1"
-#define CONFIG_KUBERNETES_VERSION "v1.36.0"
 #define CONFIG_FILE_MAX ((size_t)1 << 20)
 #define CONFIG_NAME_MAX 32 /* bytes: leaves room for "-<pool>-<number>" in a host name */
 #define CONFIG_POOLS_MAX 32
@@ -31,7 +30,8 @@ struct config_component {
 };
 /* All strings live in the arena given to the function that filled it in; none is NULL. */
 struct config {
-    const char *name, *provider, *kubernetes_version;
+    const char *name, *provider;
+    const char *kubernetes_version; /* "" in a file that does not say: see config_settle_version */
     struct {
         int64_t replicas;
         const char *machine;
@@ -75,6 +75,17 @@ struct config_range {
 size_t config_parse_routes(const char *routes, struct config_range *ret, size_t max, struct kp_arena *arena);
 /* KP_EINVALID when a network of the cluster overlaps one of these: machines and pods could not reach what is there. */
 int config_check_ranges(const struct config *config, const struct config_range *ranges, size_t count, struct kp_error *error) KP_NODISCARD;
+
+struct config_version {
+    int64_t major, minor, patch;
+};
+/* "v1.36.0", "v1.37.0-rc.1"; KP_EINVALID for anything else. */
+int config_parse_version(const char *text, struct config_version *ret);
+/* Whether a cluster may be upgraded from one version to the other, by kubeadm's policy: KP_EINVALID says why not. The same is fine. */
+int config_check_upgrade(const char *from, const char *to, struct kp_error *error) KP_NODISCARD;
+/* A file that names no version means the one that the cluster has (existing; NULL: a new cluster), else the one of this kprov.
+   KP_EINVALID when it names another: this kprov cannot install it. */
+int config_settle_version(struct config *config, const char *existing, struct kp_error *error) KP_NODISCARD;
 
 /* "10.96.0.0/12" to host order; KP_EINVALID when it is no aligned IPv4 prefix. */
 int config_parse_cidr(const char *cidr, uint32_t *ret_base, int *ret_prefix);

@@ -288,6 +288,7 @@ int config_parse(const char *text, size_t len, const char *source, struct kp_are
         return kp_fail(error, KP_EINVALID, "%s: must hold one document, not %zu", source, count);
     struct config_reader reader = {.arena = arena, .source = source, .error = error};
     config_default("", 1, 0, arena, ret);
+    ret->kubernetes_version = "";
     ret->n_pools = 0;
     int r = read_object(&reader, documents[0], "", document_fields, ret);
     if (r < 0)

@@ -1,6 +1,7 @@
 /* Defaults of a cluster, and the rules that hold wherever it was described. */
 #include <arpa/inet.h>
 
+#include "base/version.h"
 #include "cloud/cloud.h"
 #include "provisioner/config/config.h"
 
@@ -15,7 +16,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     memset(ret, 0, sizeof(*ret));
     ret->name = kp_arena_strdup(arena, name);
     ret->provider = "local";
-    ret->kubernetes_version = CONFIG_KUBERNETES_VERSION;
+    ret->kubernetes_version = kp_version;
     ret->control_plane.replicas = control_planes;
     ret->control_plane.machine = "";
     ret->network.pod_cidr = "10.244.0.0/16";
@@ -159,9 +160,9 @@ int config_validate(const struct config *config, struct kp_error *error)
         known++;
     if (!drivers[known])
         return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\" or \"libvirt\"", config->provider);
-    if (!kp_streq(config->kubernetes_version, CONFIG_KUBERNETES_VERSION))
-        return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" is not supported: must be \"%s\"",
-                       config->kubernetes_version, CONFIG_KUBERNETES_VERSION);
+    struct config_version version;
+    if (*config->kubernetes_version && config_parse_version(config->kubernetes_version, &version) < 0)
+        return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" must be a version such as %s", config->kubernetes_version, kp_version);
     /* etcd needs a majority: of an even number no more may fail than of one less. */
     if (config->control_plane.replicas % 2 == 0 || config->control_plane.replicas > CONFIG_CONTROL_PLANES_MAX)
         return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld: etcd needs a majority of an odd number; take %lld",
@@ -220,7 +221,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, metadata, "name", kp_value_string(arena, config->name));
     kp_value_set(arena, root, "metadata", metadata);
     kp_value_set(arena, spec, "provider", kp_value_string(arena, config->provider));
-    kp_value_set(arena, spec, "kubernetesVersion", kp_value_string(arena, config->kubernetes_version));
+    if (*config->kubernetes_version)
+        kp_value_set(arena, spec, "kubernetesVersion", kp_value_string(arena, config->kubernetes_version));
     kp_value_set(arena, control_plane, "replicas", kp_value_int(arena, config->control_plane.replicas));
     kp_value_set(arena, control_plane, "machine", kp_value_string(arena, config->control_plane.machine));
     kp_value_set(arena, spec, "controlPlane", control_plane);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include "base/version.h"
 #include "provisioner/config/config.h"
 
 static const char head[] = "apiVersion: kprov.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: demo\n";
@@ -67,7 +68,7 @@ static const struct {
     {"spec:\n  controlPlane: {replicas: two}\n", "c.yaml:6: spec.controlPlane.replicas: must be a whole number"},
     {"spec:\n  controlPlane: {replicas: -1}\n", "c.yaml:6: spec.controlPlane.replicas: must be between 0 and 100, not -1"},
     {"spec:\n  provider: mars\n", "spec.provider: \"mars\" is not supported: must be \"local\""},
-    {"spec:\n  kubernetesVersion: v1.2.3\n", "spec.kubernetesVersion: \"v1.2.3\" is not supported: must be \"v1.36.0\""},
+    {"spec:\n  kubernetesVersion: 1.2.3\n", "spec.kubernetesVersion: \"1.2.3\" must be a version such as v"},
     {"spec:\n  nodePools: [{replicas: 1}]\n", "c.yaml:6: spec.nodePools[0].name: is required"},
     {"spec:\n  nodePools: [{name: a}, {name: a}]\n", "spec.nodePools[1].name: is the name of another pool too"},
     {"spec:\n  nodePools: [{name: A}]\n", "spec.nodePools[0].name: \"A\" must be"},
@@ -148,6 +149,48 @@ static void networks_that_the_host_routes_elsewhere_are_refused(void **state)
     kp_arena_free(arena);
 }
 
+static void one_minor_version_follows_the_other(void **state)
+{
+    static const char *const fine[][2] = {{"v1.36.0", "v1.36.0"}, {"v1.36.0", "v1.36.1"}, {"v1.36.9", "v1.37.0"}, {"v1.36.0", "v1.37.0-rc.1"}};
+    static const struct {
+        const char *from, *to, *message;
+    } wrong[] = {
+        {"v1.36.0", "v1.38.0", "upgrade to v1.37 first"},
+        {"v1.36.0", "v2.0.0", "skips a minor version"},
+        {"v1.36.1", "v1.36.0", "is a downgrade: kprov rollback cluster"},
+        {"v1.37.0", "v1.36.9", "is a downgrade"},
+        {"v1.36.0", "1.37.0", "not of the form"},
+        {"v1.36.0", "v1.37", "not of the form"},
+        {"v1.36.0", "v1.37.0-", "not of the form"},
+        {"v1.36.0", "v1.37.0/..", "not of the form"},
+    };
+    struct kp_error error = {0};
+    for (size_t i = 0; i < KP_ARRAY_LEN(fine); i++)
+        assert_int_equal(config_check_upgrade(fine[i][0], fine[i][1], &error), 0);
+    for (size_t i = 0; i < KP_ARRAY_LEN(wrong); i++) {
+        assert_int_equal(config_check_upgrade(wrong[i].from, wrong[i].to, &error), KP_EINVALID);
+        assert_non_null(strstr(error.message, wrong[i].message));
+    }
+}
+
+static void a_file_without_a_version_means_the_clusters(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    struct kp_error error = {0};
+    struct config config;
+    static const char text[] = "apiVersion: kprov.dev/v1alpha1\nkind: Cluster\nmetadata: {name: demo}\n";
+    assert_int_equal(config_parse(text, strlen(text), "demo.yaml", arena, &config, &error), 0);
+    assert_string_equal(config.kubernetes_version, "");
+    assert_int_equal(config_settle_version(&config, "v1.2.3", &error), 0);
+    assert_string_equal(config.kubernetes_version, "v1.2.3");
+    assert_int_equal(config_settle_version(&config, NULL, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "cannot be installed: this kprov installs v"));
+    config.kubernetes_version = "";
+    assert_int_equal(config_settle_version(&config, NULL, &error), 0);
+    assert_string_equal(config.kubernetes_version, kp_version);
+    kp_arena_free(arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +200,8 @@ int main(void)
         cmocka_unit_test(names_that_make_no_host_name_are_refused),
         cmocka_unit_test(addresses_come_from_the_service_range),
         cmocka_unit_test(networks_that_the_host_routes_elsewhere_are_refused),
+        cmocka_unit_test(one_minor_version_follows_the_other),
+        cmocka_unit_test(a_file_without_a_version_means_the_clusters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
