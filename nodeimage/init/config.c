@@ -65,24 +65,30 @@ static int parse_files(const struct kp_value *list, struct kp_arena *arena, stru
     return 0;
 }
 
+static int parse_command(const struct kp_value *v, const char *what, struct kp_arena *arena, const char *const **ret_argv,
+                         struct kp_error *error)
+{
+    const struct kp_value *command = kp_value_get(v, "command");
+    if (!command || command->kind != KP_VALUE_ARRAY || command->array.len == 0 || command->array.len > INIT_ARGS_MAX)
+        return bad(error, v, kp_arena_printf(arena, "%s[].command must be a list of words", what));
+    const char **argv = KP_NEW_ARRAY(arena, const char *, command->array.len + 1);
+    for (size_t i = 0; i < command->array.len; i++) {
+        argv[i] = kp_value_str(command->array.items[i]);
+        if (!argv[i])
+            return bad(error, command->array.items[i], kp_arena_printf(arena, "%s[].command must be a list of strings", what));
+    }
+    *ret_argv = argv;
+    return 0;
+}
+
 static int parse_service(const struct kp_value *v, struct kp_arena *arena, struct init_service *ret,
                          struct kp_error *error)
 {
     ret->name = kp_value_str(kp_value_get(v, "name"));
     ret->wait_for = kp_value_str(kp_value_get(v, "waitFor"));
-    const struct kp_value *command = kp_value_get(v, "command");
     if (!ret->name || !*ret->name || strchr(ret->name, '/') || strlen(ret->name) > 63)
         return bad(error, v, "services[].name must be a file name of at most 63 characters");
-    if (!command || command->kind != KP_VALUE_ARRAY || command->array.len == 0 || command->array.len > INIT_ARGS_MAX)
-        return bad(error, v, "services[].command must be a list of words");
-    const char **argv = KP_NEW_ARRAY(arena, const char *, command->array.len + 1);
-    for (size_t i = 0; i < command->array.len; i++) {
-        argv[i] = kp_value_str(command->array.items[i]);
-        if (!argv[i])
-            return bad(error, command->array.items[i], "services[].command must be a list of strings");
-    }
-    ret->argv = argv;
-    return 0;
+    return parse_command(v, "services", arena, &ret->argv, error);
 }
 
 static int parse_services(const struct kp_value *list, struct kp_arena *arena, struct init_config *ret,
@@ -98,6 +104,25 @@ static int parse_services(const struct kp_value *list, struct kp_arena *arena, s
             return r;
     }
     ret->n_services = list->array.len;
+    return 0;
+}
+
+static int parse_once(const struct kp_value *list, struct kp_arena *arena, struct init_config *ret, struct kp_error *error)
+{
+    if (!list)
+        return 0;
+    if (list->kind != KP_VALUE_ARRAY || list->array.len > INIT_ONCE_MAX)
+        return bad(error, list, "once must be a list, and not too long");
+    for (size_t i = 0; i < list->array.len; i++) {
+        const struct kp_value *v = list->array.items[i];
+        ret->once[i].id = kp_value_str(kp_value_get(v, "id"));
+        if (kp_empty(ret->once[i].id) || strchr(ret->once[i].id, '/') || ret->once[i].id[0] == '.' || strlen(ret->once[i].id) > 63)
+            return bad(error, v, "once[].id must be a file name of at most 63 characters");
+        int r = parse_command(v, "once", arena, &ret->once[i].argv, error);
+        if (r < 0)
+            return r;
+    }
+    ret->n_once = list->array.len;
     return 0;
 }
 
@@ -143,5 +168,7 @@ int init_config_parse(const char *text, size_t len, struct kp_arena *arena, stru
         r = parse_sysctls(kp_value_get(root, "sysctls"), arena, ret, error);
     if (r == 0)
         r = parse_services(kp_value_get(root, "services"), arena, ret, error);
+    if (r == 0)
+        r = parse_once(kp_value_get(root, "once"), arena, ret, error);
     return r;
 }

@@ -11,6 +11,9 @@
 #define INIT_BOOTSTRAP_MAX ((size_t)4 << 20)
 #define INIT_LOG_DIR "/var/log/kprov"
 #define INIT_SERVICES_MAX 8
+#define INIT_ONCE_MAX 8
+#define INIT_ONCE_DIR "/var/lib/kprov/once"
+#define INIT_ONCE_MS_MAX (30LL * 60 * 1000)
 #define INIT_FILES_MAX 1000
 #define INIT_ARGS_MAX 256
 
@@ -29,6 +32,11 @@ struct init_service {
 struct init_sysctl {
     const char *key, *value; /* "net.ipv4.ip_forward", "1" */
 };
+/* Done before the services start at one boot of the machine's life: once it has succeeded, its id is remembered on the data disk. */
+struct init_once {
+    const char *id; /* a file name */
+    const char *const *argv; /* NULL-terminated */
+};
 struct init_config {
     const char *hostname;
     const char *interface, *address, *gateway; /* "eth0", "10.89.0.10/24", "10.89.0.1"; NULL: left alone */
@@ -38,6 +46,8 @@ struct init_config {
     size_t n_sysctls;
     struct init_service services[INIT_SERVICES_MAX];
     size_t n_services;
+    struct init_once once[INIT_ONCE_MAX];
+    size_t n_once;
 };
 /* KP_EINVALID names the field and its line. */
 int init_config_parse(const char *text, size_t len, struct kp_arena *arena, struct init_config *ret,
@@ -59,6 +69,9 @@ void init_remove_stale(void);
 /* What the node needs of a kernel of its own and nothing asks for by name: what is missing shows when it is used. */
 void init_load_modules(void);
 int init_apply(const struct init_config *config, struct kp_error *error);
+/* ---- once.c */
+/* Runs what has not succeeded yet, in order; dir remembers (INIT_ONCE_DIR). The first failure ends it. */
+int init_run_once(const struct init_config *config, const char *dir, struct kp_error *error);
 
 /* ---- log_file.c: a log with a size bound: name.log and one older name.log.1 */
 #define INIT_LOG_BYTES_MAX ((size_t)16 << 20)

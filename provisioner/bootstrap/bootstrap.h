@@ -59,6 +59,15 @@ struct bootstrap_node {
     const struct config_pool *pool; /* NULL for a control plane */
     const char *provider_id;
 };
+/* A snapshot that the control planes begin their etcd with, each at the one boot that finds it not done yet. */
+struct bootstrap_restore {
+    const char *id;            /* of this restore: a file name; the same id is done once */
+    const char *token;         /* of the new logical cluster */
+    int64_t bump_revision;     /* added to the newest revision, and everything before it marked compacted; 0: not */
+    const struct kp_blob *gz;  /* the snapshot, compressed; NULL: it is brought to BOOTSTRAP_RESTORE_DIR/<id>.db.gz and waited for */
+};
+#define BOOTSTRAP_RESTORE_DIR "/var/lib/kprov/restore"
+#define BOOTSTRAP_RESTORE_INLINE_MAX ((size_t)2500 << 10) /* of gz: base64 and the rest have to fit into CLOUD_USER_DATA_MAX */
 struct bootstrap_cluster {
     const struct config *config;
     const struct pki *pki;
@@ -70,7 +79,11 @@ struct bootstrap_cluster {
     /* Of an etcd that is at work: "demo-cp-1=https://10.89.0.10:2380,..." of all its members, the new one too. NULL: etcd begins with
        all the control planes of `nodes`. A member that has data looks at neither again, so old machines need no change. */
     const char *etcd_members;
+    const struct bootstrap_restore *restore; /* NULL: none */
 };
+/* restore.c: the command that a control plane runs once, as the words of its shell, in the arena; ends with NULL. */
+const char *const *bootstrap_restore_command(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
+                                             struct kp_arena *arena);
 /* The machine's user data: the JSON document that nodeimage/init reads. Appends. */
 int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node, struct kp_buf *out,
                         struct kp_error *error) KP_NODISCARD;

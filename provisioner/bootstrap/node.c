@@ -283,6 +283,26 @@ static struct kp_value *services(struct node_writer *writer)
     return list;
 }
 
+static struct kp_value *once(struct node_writer *writer)
+{
+    const struct bootstrap_restore *restore = writer->cluster->restore;
+    struct kp_value *list = kp_value_array(writer->arena), *entry = kp_value_object(writer->arena), *command = kp_value_array(writer->arena);
+    if (restore->gz) {
+        KP_AUTO_BUF struct kp_buf text = {0};
+        kp_base64_encode(&text, restore->gz->data, restore->gz->len);
+        add_file(writer, kp_arena_printf(writer->arena, BOOTSTRAP_RESTORE_DIR "/%s.db.gz", restore->id), "0600", text.data);
+        struct kp_value *file = writer->files->array.items[writer->files->array.len - 1];
+        kp_value_set(writer->arena, file, "encoding", kp_value_string(writer->arena, "base64"));
+    }
+    const char *const *words = bootstrap_restore_command(writer->cluster, writer->node, writer->arena);
+    for (size_t i = 0; words[i]; i++)
+        add_word(writer, command, words[i]);
+    kp_value_set(writer->arena, entry, "id", kp_value_string(writer->arena, restore->id));
+    kp_value_set(writer->arena, entry, "command", command);
+    kp_value_append(writer->arena, list, entry);
+    return list;
+}
+
 static struct kp_value *sysctls(struct node_writer *writer)
 {
     static const char *const settings[][2] = {
@@ -317,6 +337,8 @@ int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bo
     kp_value_set(arena, network, "gateway", kp_value_string(arena, node->gateway));
     kp_value_set(arena, root, "network", network);
     kp_value_set(arena, root, "sysctls", sysctls(&writer));
+    if (cluster->restore && node->control_plane)
+        kp_value_set(arena, root, "once", once(&writer));
     kp_value_set(arena, root, "files", writer.files);
     kp_value_set(arena, root, "services", services(&writer));
     kp_value_print(root, out);

@@ -47,6 +47,9 @@ static void a_wrong_bootstrap_config_is_refused(void **state)
         "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"services\":[{\"name\":\"x\",\"command\":[1]}]}",
         "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"sysctls\":{\"../../etc/passwd\":\"1\"}}",
         "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"network\":{\"interface\":\"eth0\"}}",
+        "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"once\":{}}",
+        "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"once\":[{\"id\":\"../x\",\"command\":[\"/a\"]}]}",
+        "{\"kind\":\"MachineConfig\",\"hostname\":\"a\",\"once\":[{\"id\":\"x\"}]}",
     };
     for (size_t i = 0; i < KP_ARRAY_LEN(wrong); i++) {
         struct kp_arena *arena = kp_arena_new(0);
@@ -55,6 +58,27 @@ static void a_wrong_bootstrap_config_is_refused(void **state)
             fail_msg("accepted: %s", wrong[i]);
         kp_arena_free(arena);
     }
+}
+
+static void what_succeeded_once_is_not_run_again(void **state)
+{
+    char dir[] = "/tmp/test-once-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    KP_AUTO_FREE char *log = kp_asprintf("%s/log", dir);
+    KP_AUTO_FREE char *script = kp_asprintf("echo ran >> %s", log);
+    KP_AUTO_FREE char *marks = kp_asprintf("%s/marks", dir);
+    const char *const good[] = {"sh", "-c", script, NULL}, *const bad[] = {"sh", "-c", "echo no luck >&2; exit 3", NULL};
+    struct init_config config = {.once = {{"one", good}, {"two", bad}}, .n_once = 2};
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    assert_int_equal(init_run_once(&config, marks, &error), KP_EIO);
+    assert_non_null(strstr(error.message, "two ended with 3: no luck"));
+    config.once[1].argv = good; /* the next boot: only what failed is run */
+    assert_int_equal(init_run_once(&config, marks, &error), 0);
+    assert_int_equal(init_run_once(&config, marks, &error), 0);
+    assert_int_equal(kp_read_file(log, 100, &text, &error), 0);
+    assert_string_equal(text.data, "ran\nran\n");
+    assert_int_equal(kp_remove_tree(dir, &error), 0);
 }
 
 static void back_off_doubles_to_a_bound_and_forgets_after_a_long_run(void **state)
@@ -104,6 +128,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bootstrap_config_is_read),
         cmocka_unit_test(a_wrong_bootstrap_config_is_refused),
+        cmocka_unit_test(what_succeeded_once_is_not_run_again),
         cmocka_unit_test(back_off_doubles_to_a_bound_and_forgets_after_a_long_run),
         cmocka_unit_test(cgroup_hierarchies_are_told_from_version_2),
         cmocka_unit_test(a_full_log_becomes_the_older_one),

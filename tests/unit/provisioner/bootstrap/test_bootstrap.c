@@ -219,6 +219,26 @@ static void a_context_comes_and_goes_and_the_rest_stays(void **state)
     assert_int_equal(kp_remove_tree(dir, NULL), 0);
 }
 
+static void a_restore_is_for_control_planes_and_done_once(void **state)
+{
+    KP_AUTO(kp_blob_unref) struct kp_blob *gz = kp_blob_new("\x1f\x8b", 2);
+    const struct bootstrap_restore restore = {.id = "r1", .token = "u-r1", .bump_revision = 5, .gz = gz};
+    cluster.restore = &restore;
+    const struct kp_value *control_plane = user_data(&nodes[0]), *worker = user_data(&nodes[1]);
+    const struct kp_value *once = kp_value_at(kp_value_get(control_plane, "once"), 0);
+    assert_string_equal(kp_value_str(kp_value_get(once, "id")), "r1");
+    assert_string_equal(file_content(control_plane, BOOTSTRAP_RESTORE_DIR "/r1.db.gz", "0600"), "H4s=");
+    assert_null(kp_value_get(worker, "once"));
+    assert_null(file_content(worker, BOOTSTRAP_RESTORE_DIR "/r1.db.gz", NULL));
+    static const char *const wanted[] = {"r1", "--name=demo-cp-1", "--initial-cluster=demo-cp-1=https://10.89.0.10:2380",
+                                         "--initial-cluster-token=u-r1", "--initial-advertise-peer-urls=https://10.89.0.10:2380",
+                                         "--bump-revision=5", "--mark-compacted"};
+    const struct kp_value *command = kp_value_get(once, "command");
+    assert_int_equal(command->array.len, 4 + KP_ARRAY_LEN(wanted));
+    for (size_t i = 0; i < KP_ARRAY_LEN(wanted); i++)
+        assert_string_equal(kp_value_str(command->array.items[4 + i]), wanted[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +247,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(add_ons_are_objects_of_the_schema, setup, teardown),
         cmocka_unit_test_setup_teardown(a_control_plane_gets_what_kubeadm_would_give_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_worker_gets_no_key_but_its_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_restore_is_for_control_planes_and_done_once, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_survive_being_written_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_context_comes_and_goes_and_the_rest_stays, setup, teardown),
     };
