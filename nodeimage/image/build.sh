@@ -5,7 +5,9 @@
 #
 # Two cached levels below the images folder (default /var/lib/kprov/images), each named by what went into it:
 #   base-<hash>   the Debian tree; about 30-60 s, once
-#   node-<hash>   rootfs (our programs, containerd's preloaded store) and a link `base`; a few seconds
+#   node-<hash>   rootfs (our programs, containerd's preloaded store) and a link `base`; a few seconds.
+#                 Below usr/lib/kprov: `version` of the programs, `image` its own name. The programs' OCI images have two tags,
+#                 the version and `node`: pods that belong to a node, whatever its version, name the second.
 # A level is built beside its place and moved there in one rename, so an interrupted build leaves only *.tmp folders,
 # which the next one removes. Prints the node image's id, the last line on stdout. Exit status 0, or 1 with a message.
 set -eu
@@ -15,7 +17,7 @@ programs=$here/../../build/bin
 images=${KPROV_IMAGE_DIR:-/var/lib/kprov/images}
 sources=
 print_id=
-version=v1.36.0
+version=
 pause_version=3.10
 busybox_version=1.35
 registry=registry.kprov.dev
@@ -40,6 +42,8 @@ done
 [ "$(id -u)" = 0 ] || fail 'a root tree needs root: run with sudo'
 programs=$(CDPATH='' cd -- "$programs" 2>/dev/null && pwd) || fail "no folder of programs: run make first"
 [ -x "$programs/kprov-init" ] || fail "$programs has no kprov-init: run make first"
+version=$("$programs/kprov-init" --version) || fail "$programs/kprov-init does not run"
+version=${version#kprov-init }
 
 # The machine's own Debian sources, so that a mirror set up there is used here.
 find_sources() {
@@ -184,8 +188,10 @@ make_images() {
 	for p in $(built "$image_programs"); do
 		install_program "$p" "$work/tree-$p" /usr/local/bin
 		own=$(layer "$work/tree-$p")
-		image "$registry/$p:$version" "\"Entrypoint\":[\"/usr/local/bin/$p\"]" "$common
+		for tag in "$version" node; do
+			image "$registry/$p:$tag" "\"Entrypoint\":[\"/usr/local/bin/$p\"]" "$common
 $own"
+		done
 	done
 	mkdir -p "$work/tree-pause"
 	cp "$programs/pause" "$work/tree-pause/pause"
@@ -267,6 +273,8 @@ build_node() {
 	rm -rf "$root/lib64" # Debian's own loader serves on the node
 	mkdir -p "$root/etc/ld.so.conf.d"
 	cp "$here/config.toml" "$root/etc/containerd/config.toml"
+	echo "$version" > "$root/usr/lib/kprov/version"
+	echo "node-$2" > "$root/usr/lib/kprov/image"
 	make_images
 	preload "$root/usr/lib/kprov/containerd"
 	# The node's loader cache covers Debian's libraries and ours.

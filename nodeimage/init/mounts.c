@@ -12,6 +12,8 @@
 #define OVERLAYFS_MAGIC 0x794c7630
 #define CONTAINERD_ROOT "/var/lib/containerd"
 #define CONTAINERD_PRELOADED "/usr/lib/kprov/containerd"
+#define IMAGE_NAME "/usr/lib/kprov/image" /* of the node image */
+#define STORE_IMAGE_NAME CONTAINERD_ROOT "/.kprov-image"
 
 static bool is_mount_point(const char *path)
 {
@@ -174,6 +176,15 @@ int init_mount_all(bool container, struct kp_error *error)
     return r;
 }
 
+/* Written last, so that a copy that was cut short is made again. */
+static bool store_is_of_this_image(void)
+{
+    KP_AUTO_BUF struct kp_buf own = {0}, stored = {0};
+    if (kp_read_file(IMAGE_NAME, 256, &own, NULL) < 0) /* made before images had names */
+        return kp_path_exists(CONTAINERD_ROOT "/io.containerd.metadata.v1.bolt");
+    return kp_read_file(STORE_IMAGE_NAME, 256, &stored, NULL) == 0 && kp_streq(own.data, stored.data);
+}
+
 int init_prepare_containerd(struct kp_error *error)
 {
     struct statfs fs;
@@ -188,14 +199,19 @@ int init_prepare_containerd(struct kp_error *error)
         if (r < 0)
             return r;
     }
-    if (!kp_path_exists(CONTAINERD_PRELOADED) || kp_path_exists(CONTAINERD_ROOT "/io.containerd.metadata.v1.bolt"))
+    if (!kp_path_exists(CONTAINERD_PRELOADED) || store_is_of_this_image())
         return 0;
-    static const char *const argv[] = {"cp", "-a", CONTAINERD_PRELOADED "/.", CONTAINERD_ROOT "/", NULL};
+    /* No container has outlived the reboot, and the addresses that they had are free: the plugin would keep them for good.
+       Images that the node pulled itself are pulled again after a change of the node image. */
+    static const char script[] = "find " CONTAINERD_ROOT " -mindepth 1 -maxdepth 1 -exec rm -rf {} + && rm -rf /var/lib/cni &&"
+                                 " cp -a " CONTAINERD_PRELOADED "/. " CONTAINERD_ROOT "/ &&"
+                                 " { [ ! -e " IMAGE_NAME " ] || cp " IMAGE_NAME " " STORE_IMAGE_NAME "; }";
+    static const char *const argv[] = {"sh", "-c", script, NULL};
     KP_AUTO_BUF struct kp_buf complaint = {0};
     int status = 0;
     r = kp_run(argv, 60000, NULL, &complaint, &status, error);
     if (r == 0 && status != 0)
-        r = kp_fail(error, KP_EIO, "copy the preloaded images: cp ended with %d: %s", status,
+        r = kp_fail(error, KP_EIO, "copy the preloaded images: the shell ended with %d: %s", status,
                     complaint.data ? complaint.data : "");
     return r;
 }

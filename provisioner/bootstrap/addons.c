@@ -90,7 +90,7 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
                   "        env:\n        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}\n"
                   "        args:\n",
                   agent->name, agent->name, agent->name, agent->name, agent->name, agent->name, agent->image,
-                  config->kubernetes_version);
+                  BOOTSTRAP_NODE_TAG);
     print_args(out, &args, arena);
     kp_buf_printf(out,
                   "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s"
@@ -138,7 +138,7 @@ static void print_dns(struct kp_buf *out, const struct bootstrap_cluster *cluste
                   "      - {key: node-role.kubernetes.io/control-plane, effect: NoSchedule}\n"
                   "      containers:\n      - name: kprov-dns\n        image: " BOOTSTRAP_REGISTRY "/kprov-dns:%s\n"
                   "        imagePullPolicy: IfNotPresent\n        args:\n",
-                  config->kubernetes_version);
+                  BOOTSTRAP_NODE_TAG);
     print_args(out, &args, arena);
     kp_buf_puts(out,
                 "        ports:\n        - {name: dns, containerPort: 53, protocol: UDP}\n"

@@ -8,6 +8,7 @@
 #include "tls/tls.h"
 
 #define BOOTSTRAP_REGISTRY "registry.kprov.dev"
+#define BOOTSTRAP_NODE_TAG "node" /* of images that every node image has, of its own version: while a cluster is upgraded there are two */
 #define BOOTSTRAP_API_PORT 6443
 #define BOOTSTRAP_CA_LIFETIME_S (10LL * 365 * 86400) /* as kubeadm */
 #define BOOTSTRAP_LEAF_LIFETIME_S (365LL * 86400)
