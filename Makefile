@@ -10,6 +10,7 @@ KUBERNETES_VERSION ?= v1.36.0
 SAN     ?= 0
 T       ?=
 O       := $(BUILD)
+comma   := ,
 # Where programs go. With BIN and KUBERNETES_VERSION given, programs of another version are linked from the same objects.
 BIN     ?= $(O)/bin
 
@@ -160,6 +161,24 @@ $(O)/tests/%: $(O)/obj/tests/unit/%.o $(TEST_SUPPORT) $(ALL_ARCHIVES)
 	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lcmocka -lm
 test-unit: $(TEST_BINS)
 	@BUILD=$(O) tests/run-unit $(TEST_BINS)
+
+# ---- fault tests of the provisioner: kprov with a cloud that fails on demand, and the machines of that cloud ------------------------
+FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure state_journal
+FAULT_LIBS := $(foreach m,$(filter provisioner provisioner/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
+FAKE_CLOUD := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,fake_cloud faults power)
+FAKE_MACHINE := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,machine machine_pods machine_vip machine_node)
+$(O)/faults/kprov: $(O)/obj/tests/faults/kprov.o $(FAKE_CLOUD) $(FAULT_LIBS)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) $(addprefix -Wl$(comma)--wrap=,$(FAULT_WRAPS)) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+$(O)/faults/fake-machine: $(FAKE_MACHINE) $(LIB_ARCHIVES)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+faults-bins: $(O)/faults/kprov $(O)/faults/fake-machine $(O)/bin/etcd $(O)/bin/kube-apiserver
+# Every driver call fails, hangs or loses its answer, every journal entry is the last: the same command again converges.
+faults: faults-bins
+	@BUILD=$(O) tests/faults/run
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c, clang's libFuzzer ----------------------------------------------------------------
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))

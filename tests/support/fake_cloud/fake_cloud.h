@@ -1,0 +1,44 @@
+/* A cloud in a folder, for tests of what uses lib/cloud: every object is a file, so that it outlives the process that made it, and
+ * calls fail, hang or lose their answers on demand.
+ *
+ *   <state_dir>/lock                            held over every change
+ *   <state_dir>/<uid>/network                   cidr
+ *   <state_dir>/<uid>/addresses/<name>          one reserved address each
+ *   <state_dir>/<uid>/machines/<name>/machine   what was asked for; absent: half-made
+ *   <state_dir>/<uid>/machines/<name>/user-data, pid (of the machine's process), console.log, root (what that process writes)
+ *
+ * With $FAKE_CLOUD_MACHINE set, a machine that is on is a process of that program (tests/support/fake_cloud/machine.c), called with its
+ * folder; without, a machine that is on has a file "on". $FAKE_CLOUD_NET ("127.77") is what networks are cut from. */
+#ifndef TEST_FAKE_CLOUD_H
+#define TEST_FAKE_CLOUD_H
+
+#include "cloud/cloud.h"
+
+extern const struct cloud_driver cloud_driver_fake;
+
+/* ---- faults.c
+ * $FAKE_CLOUD_FAULT is "<point>:<n>:<what>": the nth time in this process that the point is passed, that happens, once. A point is a
+ * call's name ("machine_create"), or "journal" (an intent was written down).
+ *   error-before, error-after   the call fails without, or with its work done; the codes take turns by n
+ *   hang-before, hang-after     the call never comes back, without, or with its work done
+ *   kill-before, kill-after     the process is killed before the call's work, or right after it
+ *   half                        the call does half of its work, and the process is killed
+ * Every point passed is a line in $FAKE_CLOUD_TRACE: "<point> <object>"; the fault adds "fault <what>". */
+enum fake_fault { FAKE_NONE, FAKE_ERROR_BEFORE, FAKE_ERROR_AFTER, FAKE_HANG_BEFORE, FAKE_HANG_AFTER, FAKE_KILL_BEFORE, FAKE_KILL_AFTER, FAKE_HALF };
+struct fake_call {
+    enum fake_fault fault;
+    int n;
+};
+/* Before a call's work: 0, or the call's failure; does not come back from a hang or a kill. *call goes to the other two. */
+int fake_call_begin(const char *point, const char *object, struct fake_call *call, struct kp_error *error);
+/* In the middle of it. */
+void fake_call_half(const struct fake_call *call);
+/* After it: r, or the failure that hides it. */
+int fake_call_end(const struct fake_call *call, int r, struct kp_error *error);
+
+/* ---- power.c */
+bool fake_machine_runs(const char *dir);
+int fake_machine_start(const char *dir, struct kp_error *error);
+int fake_machine_kill(const char *dir, struct kp_error *error); /* returns when it has ended; one that is off is fine */
+
+#endif

@@ -1,0 +1,103 @@
+/* fake-machine DIR: a machine of the fake cloud as one process. It writes the files of its user data below DIR/root, runs the
+ * control plane's etcd and API server on its own loopback address, and plays the kubelet as far as a Node goes. Everything is in
+ * its process group, which is killed when the power goes. */
+#include <limits.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/support/fake_cloud/machine.h"
+
+#define TICK_MS 20
+#define NODE_EVERY_TICKS 10
+#define USER_DATA_MAX ((size_t)4 << 20)
+
+/* The value of a flag in a command, or NULL. */
+static const char *flag_of(const struct kp_value *command, const char *flag)
+{
+    size_t len = strlen(flag);
+    for (size_t i = 0; command && i < command->array.len; i++) {
+        const char *word = kp_value_str(command->array.items[i]);
+        if (strncmp(word, "--", 2) == 0 && strncmp(word + 2, flag, len) == 0 && word[len + 2] == '=')
+            return word + len + 3;
+    }
+    return NULL;
+}
+
+static int write_files(struct machine *machine, const struct kp_value *files, struct kp_error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && files && i < files->array.len; i++) {
+        const char *content = kp_value_str(kp_value_get(files->array.items[i], "content"));
+        const char *path = kp_arena_printf(machine->arena, "%s%s", machine->root, kp_value_str(kp_value_get(files->array.items[i], "path")));
+        r = kp_mkdir_p(kp_arena_strndup(machine->arena, path, (size_t)(strrchr(path, '/') - path)), 0700, error);
+        if (r == 0)
+            r = kp_write_file(path, content, strlen(content), 0600, error);
+    }
+    return r;
+}
+
+static int read_user_data(struct machine *machine, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    struct kp_value *root = NULL;
+    int r = kp_read_file(kp_arena_printf(machine->arena, "%s/user-data", machine->dir), USER_DATA_MAX, &text, error);
+    if (r == 0)
+        r = kp_value_parse(text.data ? text.data : "", text.len, machine->arena, NULL, &root, error);
+    if (r < 0)
+        return r;
+    machine->name = kp_value_str(kp_value_get(root, "hostname"));
+    const char *address = kp_value_str(kp_value_path(root, "network", "address", NULL));
+    machine->address = kp_arena_strndup(machine->arena, address, strcspn(address, "/"));
+    const struct kp_value *services = kp_value_get(root, "services");
+    for (size_t i = 0; i < services->array.len; i++) {
+        const struct kp_value *command = kp_value_get(services->array.items[i], "command");
+        if (!kp_streq(kp_value_str(kp_value_get(services->array.items[i], "name")), "kubelet"))
+            continue;
+        machine->node_labels = flag_of(command, "node-labels");
+        machine->node_taints = flag_of(command, "register-with-taints");
+    }
+    return write_files(machine, kp_value_get(root, "files"), error);
+}
+
+static void tend(struct machine *machine)
+{
+    struct machine_node *node = NULL;
+    struct kp_error error = {0};
+    for (unsigned tick = 0;; tick++) {
+        machine_pods_tend(machine);
+        int r = node ? 0 : machine_node_open(machine, &node, &error);
+        /* Often until the Node is there, then now and then. */
+        static bool registered;
+        if (r == 0 && (!registered || tick % NODE_EVERY_TICKS == 0)) {
+            r = machine_node_tend(node, &error);
+            registered |= r == 0;
+        }
+        if (r < 0 && tick % 50 == 0)
+            fprintf(stderr, "fake-machine %s: %s\n", machine->name, error.message);
+        kp_sleep_ms(TICK_MS);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct machine machine = {.arena = kp_arena_new(0)};
+    struct kp_error error = {0};
+    if (argc != 2) {
+        fprintf(stderr, "usage: fake-machine DIR\n");
+        return 2;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    machine.dir = argv[1];
+    machine.root = kp_arena_printf(machine.arena, "%s/root", machine.dir);
+    int r = read_user_data(&machine, &error);
+    if (r == 0)
+        r = machine_pods_start(&machine, &error);
+    if (r < 0) {
+        fprintf(stderr, "fake-machine: %s\n", error.message);
+        return 1;
+    }
+    if (machine.api_address)
+        machine_vip_start(&machine);
+    tend(&machine);
+}

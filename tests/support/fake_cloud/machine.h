@@ -1,0 +1,31 @@
+/* The parts of a fake machine's process. */
+#ifndef TEST_FAKE_MACHINE_H
+#define TEST_FAKE_MACHINE_H
+
+#include "codec/codec.h"
+
+#define API_PORT 6443
+
+struct machine {
+    struct kp_arena *arena; /* for good */
+    const char *dir, *root; /* root: where what the user data calls / is */
+    const char *name, *address;
+    const char *api_address; /* the endpoint's, or NULL: this is no control plane */
+    const char *node_labels, *node_taints, *provider_id;
+};
+
+/* ---- machine_pods.c: etcd and the API server as the static pods have them, but on the machine's address instead of 127.0.0.1 */
+int machine_pods_start(struct machine *machine, struct kp_error *error);
+void machine_pods_tend(struct machine *machine); /* starts again what has ended */
+
+/* ---- machine_vip.c */
+/* A thread that holds the endpoint's address whenever no other machine does, and passes its connections on to the machine's own API server. */
+void machine_vip_start(const struct machine *machine);
+
+/* ---- machine_node.c: what a kubelet does with its Node */
+struct machine_node;
+int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error);
+/* One round: registers the Node when it is not there, says Ready, ends the pods that are to go. */
+int machine_node_tend(struct machine_node *node, struct kp_error *error);
+
+#endif

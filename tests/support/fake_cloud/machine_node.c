@@ -1,0 +1,131 @@
+/* A fake machine's Node, by the kubelet's own credentials: registered as a kubelet does, Ready, its deleted pods ended. */
+#include "api/k8s.h"
+#include "client/client.h"
+#include "tests/support/fake_cloud/machine.h"
+
+#define REQUEST_MS 3000
+
+struct machine_node {
+    const struct machine *machine;
+    struct loop *loop;
+    struct client *client;
+    bool ready; /* said so already */
+};
+
+int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error)
+{
+    struct client_config config = {0};
+    struct machine_node *node = kp_calloc(1, sizeof(*node));
+    const char *path = kp_arena_printf(machine->arena, "%s/etc/kubernetes/kubelet.conf", machine->root);
+    node->machine = machine;
+    node->loop = loop_new();
+    int r = client_config_from_kubeconfig(path, NULL, machine->arena, &config, error);
+    config.timeout_ms = REQUEST_MS;
+    if (r == 0)
+        r = loop_start(node->loop, "node", error);
+    if (r == 0)
+        r = client_new(node->loop, &config, &node->client, error);
+    if (r < 0) {
+        loop_free(node->loop);
+        free(node);
+        return r;
+    }
+    *ret = node;
+    return 0;
+}
+
+static void set(struct kp_arena *arena, struct kp_value *object, const char *key, const char *value)
+{
+    kp_value_set(arena, object, key, kp_value_string(arena, value));
+}
+
+/* "a=b,c=d" */
+static struct kp_value *labels_value(const struct machine *machine, struct kp_arena *arena)
+{
+    struct kp_value *labels = kp_value_object(arena);
+    set(arena, labels, "kubernetes.io/hostname", machine->name);
+    set(arena, labels, "kubernetes.io/os", "linux");
+    for (const char *at = machine->node_labels; at && *at;) {
+        size_t len = strcspn(at, ","), key = strcspn(at, "=");
+        set(arena, labels, kp_arena_strndup(arena, at, key), kp_arena_strndup(arena, at + key + 1, len - key - 1));
+        at += len + (at[len] == ',');
+    }
+    return labels;
+}
+
+/* "key=value:effect,..." */
+static struct kp_value *taints_value(const struct machine *machine, struct kp_arena *arena)
+{
+    struct kp_value *taints = kp_value_array(arena);
+    for (const char *at = machine->node_taints; at && *at;) {
+        struct kp_value *taint = kp_value_object(arena);
+        size_t len = strcspn(at, ","), key = strcspn(at, "="), value = strcspn(at, ":");
+        set(arena, taint, "key", kp_arena_strndup(arena, at, key));
+        set(arena, taint, "value", kp_arena_strndup(arena, at + key + 1, value - key - 1));
+        set(arena, taint, "effect", kp_arena_strndup(arena, at + value + 1, len - value - 1));
+        kp_value_append(arena, taints, taint);
+        at += len + (at[len] == ',');
+    }
+    return taints;
+}
+
+static int create_node(struct machine_node *node, struct kp_arena *arena, struct kp_error *error)
+{
+    struct kp_value *root = kp_value_object(arena), *metadata = kp_value_object(arena), *spec = kp_value_object(arena);
+    KP_AUTO_BUF struct kp_buf body = {0};
+    set(arena, metadata, "name", node->machine->name);
+    kp_value_set(arena, metadata, "labels", labels_value(node->machine, arena));
+    kp_value_set(arena, spec, "taints", taints_value(node->machine, arena));
+    set(arena, root, "apiVersion", "v1");
+    set(arena, root, "kind", "Node");
+    kp_value_set(arena, root, "metadata", metadata);
+    kp_value_set(arena, root, "spec", spec);
+    kp_value_print(root, &body);
+    int r = client_raw(node->client, "POST", "/api/v1/nodes", "application/json", body.data, body.len, NULL, NULL, error);
+    return r == KP_EEXISTS ? 0 : r;
+}
+
+static int say_ready(struct machine_node *node, struct kp_arena *arena, struct kp_error *error)
+{
+    char now[KP_RFC3339_MAX];
+    kp_format_rfc3339(now, kp_now_s(), 0, false);
+    const char *body = kp_arena_printf(arena,
+        "{\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"%s\"},{\"type\":\"Hostname\",\"address\":\"%s\"}],\"conditions\":[{\"type\":\"Ready\","
+        "\"status\":\"True\",\"reason\":\"KubeletReady\",\"message\":\"fake\",\"lastHeartbeatTime\":\"%s\",\"lastTransitionTime\":\"%s\"}]}}",
+        node->machine->address, node->machine->name, now, now);
+    static const struct client_write_options options = {.subresource = "status"};
+    return client_patch(node->client, &k8s_nodes_resource, NULL, node->machine->name, CLIENT_PATCH_MERGE, body, strlen(body), &options, arena, NULL, error);
+}
+
+static int end_pods(struct machine_node *node, struct kp_arena *arena, struct kp_error *error)
+{
+    const struct client_list_options options = {.field_selector = kp_arena_printf(arena, "spec.nodeName=%s", node->machine->name)};
+    void *answer = NULL;
+    int r = client_list(node->client, &k8s_pods_resource, NULL, &options, arena, &answer, error);
+    const struct k8s_pod_list *list = answer;
+    for (size_t i = 0; r == 0 && i < list->items.len; i++) {
+        const struct k8s_pod *pod = &list->items.items[i];
+        const struct client_delete_options now = {.grace_period_s = 0};
+        if (!pod->metadata->deletion_timestamp.set)
+            continue;
+        r = client_delete(node->client, &k8s_pods_resource, pod->metadata->namespace, pod->metadata->name, &now, error);
+        r = r == KP_ENOTFOUND ? 0 : r;
+    }
+    return r;
+}
+
+int machine_node_tend(struct machine_node *node, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    void *found = NULL;
+    int r = client_get(node->client, &k8s_nodes_resource, NULL, node->machine->name, arena, &found, error);
+    if (r == KP_ENOTFOUND) {
+        node->ready = false;
+        r = create_node(node, arena, error);
+    }
+    if (r == 0 && !node->ready) {
+        r = say_ready(node, arena, error);
+        node->ready = r == 0;
+    }
+    return r < 0 ? r : end_pods(node, arena, error);
+}
