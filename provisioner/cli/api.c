@@ -15,14 +15,19 @@ struct cli_api {
 int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    KP_AUTO(cli_api_close) struct cli_api *api = kp_calloc(1, sizeof(*api));
     struct client_config config = {0};
     int r = client_config_from_kubeconfig(kubeconfig_path, NULL, arena, &config, error);
-    if (r < 0)
-        return r;
+    return r < 0 ? r : cli_api_open_config(&config, ret_api, error);
+}
+
+int cli_api_open_config(const struct client_config *given, struct cli_api **ret_api, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO(cli_api_close) struct cli_api *api = kp_calloc(1, sizeof(*api));
+    struct client_config config = *given;
     config.user_agent = kp_arena_printf(arena, "kprov/%s", kp_version);
     api->loop = loop_new();
-    r = loop_start(api->loop, "kprov-api", error);
+    int r = loop_start(api->loop, "kprov-api", error);
     if (r == 0)
         r = client_new(api->loop, &config, &api->client, error);
     if (r < 0)

@@ -26,6 +26,7 @@ int cli_parse(const char *words, const struct kp_flag *flags, int argc, char **a
 
 int cli_create_cluster(int argc, char **argv, struct kp_error *error);
 int cli_scale_nodepool(int argc, char **argv, struct kp_error *error);
+int cli_scale_controlplane(int argc, char **argv, struct kp_error *error);
 int cli_plan(int argc, char **argv, struct kp_error *error);
 int cli_apply(int argc, char **argv, struct kp_error *error);
 int cli_delete_cluster(int argc, char **argv, struct kp_error *error);
@@ -36,6 +37,11 @@ int cli_node_stop(int argc, char **argv, struct kp_error *error);
 int cli_node_start(int argc, char **argv, struct kp_error *error);
 int cli_logs(int argc, char **argv, struct kp_error *error);
 int cli_exec(int argc, char **argv, struct kp_error *error);
+int cli_ssh(int argc, char **argv, struct kp_error *error);
+int cli_validate_cluster(int argc, char **argv, struct kp_error *error);
+int cli_describe_cluster(int argc, char **argv, struct kp_error *error);
+int cli_events(int argc, char **argv, struct kp_error *error);
+int cli_support_bundle(int argc, char **argv, struct kp_error *error);
 int cli_version(int argc, char **argv, struct kp_error *error);
 int cli_image_build(int argc, char **argv, struct kp_error *error);
 int cli_image_list(int argc, char **argv, struct kp_error *error);
@@ -122,6 +128,9 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
 /* ---- api.c: the cluster's API server, as kprov uses it */
 struct cli_api;
 int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;
+struct client_config;
+/* Of one API server in particular: config is copied. */
+int cli_api_open_config(const struct client_config *config, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;
 void cli_api_close(struct cli_api *api); /* accepts NULL */
 KP_DEFINE_AUTO(struct cli_api *, cli_api_close)
 /* Polls /readyz until it answers ok; on time-out the error is the last answer. */
@@ -152,6 +161,9 @@ int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_clus
 /* The machine that the user means: its name with or without "<cluster>-" in front. */
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,
                      struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
+/* Runs a command in a machine and appends what it wrote to its output, `max` bytes at most, the last ones. Its exit status must be 0. */
+int cli_exec_output(struct cloud *cloud, const char *cluster_uid, const char *machine, const char *const *argv, size_t max,
+                    struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
 /* The path of a file of the cluster's state. */
 int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena, const char **ret_path,
                    struct kp_error *error) KP_NODISCARD;
@@ -160,5 +172,26 @@ int cli_default_kubeconfig(struct kp_arena *arena, const char **ret_path, struct
 /* At most `max` words, at least `min`, or KP_EUSAGE that names the command. */
 int cli_want_words(const char *words, const struct kp_strings *rest, size_t min, size_t max, struct kp_error *error)
     KP_NODISCARD;
+
+/* ---- validate.c: the checks that make nothing in the cluster, as `-o json` has them */
+int cli_validate_value(const char *cluster, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;
+
+/* ---- certificates.c: every certificate that the cluster lives on */
+struct cli_certificate {
+    const char *where; /* "demo-cp-1:/etc/kubernetes/pki/apiserver.crt", "state:ca" */
+    const char *subject;
+    int64_t not_after_s;
+    bool ca;
+};
+struct cli_certificate_list {
+    struct cli_certificate *items; /* the one that ends first, first */
+    size_t len;
+    struct kp_string_list problems; /* machines that could not be asked, and why */
+};
+/* From kprov's state, and from the machines that are on, where the driver can run commands. All in the arena. */
+int cli_certificates(const struct state_cluster *cluster, struct cloud *cloud, const struct cloud_machine_list *machines,
+                     struct kp_arena *arena, struct cli_certificate_list *ret, struct kp_error *error) KP_NODISCARD;
+/* Pure: adds the certificates of a text of "## PATH" lines, each followed by PEM or a kubeconfig's base64 lines. */
+void cli_certificates_parse(const char *machine, const char *text, size_t len, struct kp_arena *arena, struct cli_certificate_list *ret);
 
 #endif

@@ -1,4 +1,8 @@
 /* Names to things: clusters, machines, files of the state, the user's kubeconfig. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "provisioner/cli/cli.h"
 
 int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena, const char **ret_path,
@@ -43,4 +47,41 @@ int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, c
         return kp_fail(error, KP_ENOTFOUND, "cluster %s has no node \"%s\": see kprov get nodes --cluster %s",
                        cluster->name, word, cluster->name);
     return r;
+}
+
+/* The last max bytes of a file in memory. */
+static int read_tail(int fd, size_t max, struct kp_buf *out, struct kp_error *error)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    off_t from = size > (off_t)max ? size - (off_t)max : 0;
+    while (size > from) {
+        char chunk[65536];
+        ssize_t n = pread(fd, chunk, (size_t)KP_MIN((off_t)sizeof(chunk), size - from), from);
+        if (n <= 0)
+            return kp_fail_errno(error, "read what the command wrote");
+        kp_buf_append(out, chunk, (size_t)n);
+        from += n;
+    }
+    return 0;
+}
+
+int cli_exec_output(struct cloud *cloud, const char *cluster_uid, const char *machine, const char *const *argv, size_t max,
+                    struct kp_buf *out, struct kp_error *error)
+{
+    KP_AUTO_CLOSE int in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    KP_AUTO_CLOSE int to = memfd_create("kprov-output", MFD_CLOEXEC);
+    KP_AUTO_CLOSE int complaints = memfd_create("kprov-errors", MFD_CLOEXEC);
+    const struct cloud_exec exec = {argv, in, to, complaints};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    int status = 0;
+    if (in < 0 || to < 0 || complaints < 0)
+        return kp_fail_errno(error, "make a file in memory");
+    int r = cloud_machine_exec(cloud, cluster_uid, machine, &exec, &status, error);
+    if (r == 0 && status != 0) {
+        r = read_tail(complaints, 512, &text, error);
+        if (r == 0)
+            r = kp_fail(error, KP_EIO, "%s on %s ended with %d: %.*s", argv[0], machine, status,
+                        text.data ? (int)strcspn(text.data, "\n") : 0, text.data ? text.data : "");
+    }
+    return r < 0 ? r : read_tail(to, max, out, error);
 }

@@ -13,8 +13,12 @@ const struct cli_command cli_commands[] = {
     {"scale nodepool", "CLUSTER POOL --replicas N [--remove NODE,...]", "Change how many machines a pool has",
      "kprov scale nodepool demo worker --replicas 5\nkprov scale nodepool demo worker --replicas 2 --remove worker-1",
      cli_scale_nodepool},
+    {"scale controlplane", "CLUSTER --replicas N", "Change how many control planes a cluster has: 1, 3, 5 or 7",
+     "kprov scale controlplane demo --replicas 3", cli_scale_controlplane},
     {"delete cluster", "NAME [--yes]", "Delete a cluster and everything that was made for it",
      "kprov delete cluster demo --yes", cli_delete_cluster},
+    {"validate cluster", "NAME [--wait D] [-o table|json|yaml]", "Check machines, API, nodes, etcd, certificates, DNS and a test pod; exit status 1 when a check fails",
+     "kprov validate cluster demo\nkprov validate cluster demo --wait 2m -o json", cli_validate_cluster},
     {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},
     {"get nodes", "--cluster NAME [-o table|json|yaml]", "List a cluster's machines",
      "kprov get nodes --cluster demo", cli_get_nodes},
@@ -26,6 +30,8 @@ const struct cli_command cli_commands[] = {
      "kprov logs demo cp-1\nkprov logs demo cp-1 kube-apiserver -f", cli_logs},
     {"exec", "CLUSTER NODE -- COMMAND [ARG...]", "Run a command on a machine",
      "kprov exec demo worker-1 -- nft list ruleset", cli_exec},
+    {"ssh", "CLUSTER NODE [-- COMMAND [ARG...]]", "Log in to a machine, with the cluster's key and the machine's own host key",
+     "kprov ssh demo worker-1\nkprov ssh demo worker-1 -- cat /proc/loadavg", cli_ssh},
     {"image build", "[--vm]", "Build the node image of these programs, unless it is there", "kprov image build",
      cli_image_build},
     {"image list", "[-o table|json|yaml]", "List node images", "kprov image list", cli_image_list},
@@ -42,7 +48,7 @@ static void print_help(FILE *out)
     for (const struct cli_command *command = cli_commands; command->words; command++)
         fprintf(out, "  %-16s %s\n", command->words, command->help);
     fprintf(out, "\nkprov COMMAND --help tells more of one.\n"
-                 "\nExit status: 0 done, 1 failed, 2 wrong command line (of plan: changes are due), 130 interrupted; exec gives its command's.\n"
+                 "\nExit status: 0 done, 1 failed, 2 wrong command line (of plan: changes are due), 130 interrupted; exec and ssh give their command's.\n"
                  "Environment: KPROV_STATE_DIR or XDG_STATE_HOME (state of clusters), KPROV_IMAGE_DIR (node images).\n");
 }
 
