@@ -10,6 +10,8 @@ struct apply {
     struct cli_operation op; /* first: the steps get its address */
     struct config wanted, before;
     struct plan_change_list changes;
+    struct plan_member_list members; /* what is due in etcd; empty when it does not answer */
+    struct kp_error etcd_error;      /* why it does not; code 0: it does */
     bool exists, yes;
 };
 
@@ -40,7 +42,20 @@ static int make_plan(struct apply *apply, struct kp_error *error)
     struct cloud_machine_list observed = {0};
     struct cli_operation *op = &apply->op;
     int r = apply->exists ? cloud_machine_list(op->cloud, op->cluster.uid, op->arena, &observed, error) : 0;
-    return r < 0 ? r : plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
+    if (r == 0)
+        r = plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
+    if (r == 0 && apply->exists)
+        r = cli_op_prepare_pki(op, error);
+    if (r < 0 || !apply->exists)
+        return r;
+    if (cli_op_plan_members(op, op->arena, &apply->members, &apply->etcd_error) < 0)
+        apply->members.len = 0;
+    return 0;
+}
+
+static bool is_due(const struct apply *apply)
+{
+    return apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len;
 }
 
 static void add_row(struct apply *apply, struct kp_value *list, const char *action, const char *object, const char *detail)
@@ -51,6 +66,18 @@ static void add_row(struct apply *apply, struct kp_value *list, const char *acti
     kp_value_set(arena, row, "object", kp_value_string(arena, object));
     kp_value_set(arena, row, "detail", kp_value_string(arena, detail));
     kp_value_append(arena, list, row);
+}
+
+static void add_member_rows(struct apply *apply, struct kp_value *list)
+{
+    static const char *const verbs[] = {
+        [PLAN_MEMBER_DROP] = "remove", [PLAN_MEMBER_JOIN] = "add", [PLAN_MEMBER_FINISH] = "promote", [PLAN_MEMBER_LEAVE] = "remove"};
+    for (size_t i = 0; i < apply->members.len; i++) {
+        const struct plan_member_action *action = &apply->members.items[i];
+        const char *name = kp_empty(action->name) ? "without a name" : action->name;
+        add_row(apply, list, verbs[action->verb], kp_arena_printf(apply->op.arena, "etcd member %s", name),
+                action->discards ? kp_arena_printf(apply->op.arena, "%s: made anew", action->why) : action->why);
+    }
 }
 
 static struct kp_value *plan_rows(struct apply *apply)
@@ -69,6 +96,7 @@ static struct kp_value *plan_rows(struct apply *apply)
             add_row(apply, list, plan_verb_name(action->verb), kp_arena_printf(arena, "machine %s", action->name),
                     action->machine ? action->machine->role : "its pods are moved first");
     }
+    add_member_rows(apply, list);
     return list;
 }
 
@@ -81,6 +109,8 @@ static void print_plan(struct apply *apply, enum cli_output output)
     else
         cli_print_list(rows, columns, output);
     fflush(stdout); /* before the progress on standard error */
+    if (apply->etcd_error.code)
+        fprintf(stderr, "kprov: what etcd's members need is not in this plan: %s\n", apply->etcd_error.message);
 }
 
 static int load(struct apply *apply, const char *file, struct kp_error *error)
@@ -112,7 +142,7 @@ static int plan_file(const char *file, enum cli_output output, struct kp_error *
         r = make_plan(&apply, error);
     if (r == 0) {
         print_plan(&apply, output);
-        r = !apply.exists || apply.changes.len || plan_changes(&apply.op.plan) ? PLAN_HAS_CHANGES : 0;
+        r = !apply.exists || is_due(&apply) ? PLAN_HAS_CHANGES : 0;
     }
     cli_op_done(&apply.op);
     return r;
@@ -165,15 +195,35 @@ static int patch_nodes(struct cli_operation *op, struct kp_error *error)
     return 0;
 }
 
+/* Before anything is made: a pool that goes must be free to go. */
+static int check_pools(struct cli_operation *op, struct kp_error *error)
+{
+    const struct apply *apply = KP_CONTAINER_OF(op, struct apply, op);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < apply->before.n_pools; i++) {
+        bool stays = false;
+        for (size_t j = 0; j < apply->wanted.n_pools && !stays; j++)
+            stays = kp_streq(apply->before.pools[i].name, apply->wanted.pools[j].name);
+        if (!stays)
+            r = cli_op_check_pool_goes(op, apply->before.pools[i].name, error);
+    }
+    return r;
+}
+
 /* Nodes are patched before the new config is remembered (with the plan): a run that is cut short is repeated whole. */
 static const struct cli_step steps[] = {
+    {"Machines started", cli_op_start_machines, false},
+    {"etcd has a quorum", cli_op_wait_quorum, false},
     {"API server answers", cli_op_wait_api, false},
+    {"Pools are free to go", check_pools, false},
     {"Labels and taints", patch_nodes, false},
     {"Node image", cli_op_prepare_image, false},
     {"Certificates", cli_op_prepare_pki, false},
     {"Network", cli_op_prepare_network, false},
     {"Plan", cli_op_prepare_nodes, false},
     {"Machines", cli_op_make_machines, false},
+    {"Control planes", cli_op_change_members, false},
+    {"Node roles", cli_op_mark_control_planes, false},
     {"All nodes Ready", cli_op_wait_nodes, true},
     {"Machines removed", cli_op_remove_machines, false},
     {0},
@@ -185,6 +235,8 @@ static int confirm_deletions(struct apply *apply, struct kp_error *error)
     size_t deletions = 0;
     for (size_t i = 0; i < apply->op.plan.n_actions; i++)
         deletions += apply->op.plan.actions[i].verb == PLAN_DELETE;
+    for (size_t i = 0; i < apply->members.len; i++)
+        deletions += apply->members.items[i].discards;
     if (!deletions || apply->yes)
         return 0;
     if (!isatty(STDIN_FILENO))
@@ -204,8 +256,11 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
     if (r < 0)
         return r;
     print_plan(apply, CLI_TABLE);
-    if (!apply->changes.len && !plan_changes(&op->plan))
-        return 0;
+    if (!is_due(apply)) {
+        if (apply->etcd_error.code)
+            *error = apply->etcd_error;
+        return apply->etcd_error.code;
+    }
     r = confirm_deletions(apply, error);
     op->cluster.config = apply->wanted;
     return r < 0 ? r : cli_op_run(op, steps, error);

@@ -37,6 +37,7 @@ void cli_op_done(struct cli_operation *op)
     cloud_close(op->cloud);
     state_close(op->state);
     kp_strings_done(&op->remove);
+    kp_strings_done(&op->replace);
     cli_progress_end(&op->progress);
     kp_arena_free(op->arena);
 }
@@ -61,7 +62,9 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
 int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
-    int r = state_read_file(op->cluster.name, "pki.json", &text, error);
+    int r = op->pki ? 0 : state_read_file(op->cluster.name, "pki.json", &text, error);
+    if (op->pki)
+        return 0;
     if (r == 0)
         return pki_parse(text.data ? text.data : "", text.len, &op->pki, error);
     if (r != KP_ENOTFOUND)
@@ -118,93 +121,24 @@ int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
     const char *api_name = kp_arena_printf(op->arena, "%s-api", op->cluster.name), *api_address = NULL;
     if (r == 0)
         r = cloud_address_reserve(op->cloud, uid, api_name, op->arena, &api_address, error);
+    if (r == 0)
+        r = remote_keys_ensure(op->state, op->cluster.name, &op->ssh, error);
     if (r < 0)
         return r;
     op->cluster.endpoint = kp_arena_printf(op->arena, "https://%s:%d", api_address, BOOTSTRAP_API_PORT);
     op->bootstrap = (struct bootstrap_cluster){
         .config = &op->cluster.config, .pki = op->pki, .endpoint = op->cluster.endpoint,
-        .api_address = api_address, .uid = uid,
+        .api_address = api_address, .uid = uid, .ssh = &op->ssh,
         .nodes = nodes, .n_nodes = op->plan.n_machines,
     };
     return state_write(op->state, &op->cluster, error);
 }
 
-static int create_machine(struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error)
-{
-    KP_AUTO_BUF struct kp_buf user_data = {0};
-    struct cloud_machine made;
-    const struct bootstrap_node *node = &op->bootstrap.nodes[machine - op->plan.machines];
-    int r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
-    if (r == 0)
-        r = state_journal(op->state, "machine", machine->name, error);
-    if (r < 0)
-        return r;
-    const struct cloud_machine_spec spec = {
-        .cluster_uid = op->cluster.uid, .name = machine->name, .role = machine->role,
-        .pool = machine->pool ? machine->pool->name : "", .machine_type = machine->machine_type,
-        .image = op->cluster.image, .address = node->address,
-        .user_data = user_data.data, .user_data_len = user_data.len,
-    };
-    return cloud_machine_create(op->cloud, &spec, op->arena, &made, error);
-}
-
-int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
-        const struct plan_action *action = &op->plan.actions[i];
-        if (action->verb != PLAN_CREATE && action->verb != PLAN_START)
-            continue;
-        cli_progress_machine(&op->progress, action->name, CLI_PHASE_CREATE);
-        r = cli_interrupted(error);
-        if (r == 0 && action->verb == PLAN_CREATE)
-            r = create_machine(op, action->machine, error);
-        else if (r == 0)
-            r = cloud_machine_power(op->cloud, op->cluster.uid, action->name, CLOUD_POWER_START, error);
-        if (r == 0)
-            cli_progress_machine(&op->progress, action->name, CLI_PHASE_BOOT);
-    }
-    return r;
-}
-
-/* The machine goes before its Node: a kubelet that still ran would register again. */
-static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
-{
-    cli_progress_machine(&op->progress, name, CLI_PHASE_DRAIN);
-    int r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
-    if (r == 0)
-        cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
-    if (r == 0)
-        r = state_journal(op->state, "delete-machine", name, error);
-    if (r == 0)
-        r = cloud_machine_delete(op->cloud, op->cluster.uid, name, error);
-    if (r == 0)
-        r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
-    if (r == 0)
-        r = cli_api_delete_node(op->api, name, error);
-    if (r == 0)
-        cli_progress_machine(&op->progress, name, CLI_PHASE_GONE);
-    return r;
-}
-
-int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
-        const struct plan_action *action = &op->plan.actions[i];
-        if (action->verb == PLAN_DELETE)
-            r = cli_interrupted(error);
-        if (r == 0 && action->verb == PLAN_DELETE)
-            r = remove_machine(op, action->name, error);
-    }
-    return r;
-}
-
 int cli_op_wait_api(struct cli_operation *op, struct kp_error *error)
 {
     const char *path = NULL;
-    int r = cli_state_path(op->cluster.name, "admin.conf", op->arena, &path, error);
-    if (r == 0)
+    int r = op->api ? 0 : cli_state_path(op->cluster.name, "admin.conf", op->arena, &path, error);
+    if (r == 0 && !op->api)
         r = cli_api_open(path, &op->api, error);
     int64_t deadline_ms = op->wait_ns ? op->deadline_ms : kp_mono_ms() + API_WAIT_MS;
     return r < 0 ? r : cli_api_wait(op->api, deadline_ms, &op->progress, error);

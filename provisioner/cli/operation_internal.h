@@ -5,13 +5,16 @@
 
 #include "provisioner/bootstrap/bootstrap.h"
 #include "provisioner/cli/cli.h"
+#include "provisioner/plan/members.h"
 #include "provisioner/plan/plan.h"
+#include "provisioner/remote/remote.h"
 
 struct cli_operation {
     struct kp_arena *arena;
     struct state *state; /* locked */
     struct cloud *cloud;
     struct pki *pki;
+    struct remote_keys ssh;
     struct cli_api *api;
     struct state_cluster cluster;
     struct cloud_network network;
@@ -21,6 +24,9 @@ struct cli_operation {
     int64_t wait_ns;     /* how long to wait for nodes; 0: not at all */
     int64_t deadline_ms; /* of waiting */
     struct kp_strings remove; /* machines that go first when a pool shrinks; full names */
+    struct kp_strings replace; /* control planes that are made anew though their machines are there; full names */
+    const char *only; /* the one machine that is touched; NULL: all */
+    bool started;     /* machines were off when this run began: what runs on them takes its time */
     int64_t drain_timeout_ms;
 };
 struct cli_step {
@@ -39,14 +45,43 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error); /* the plan, and addresses */
-int cli_op_make_machines(struct cli_operation *op, struct kp_error *error); /* creations and starts */
+int cli_op_start_machines(struct cli_operation *op, struct kp_error *error); /* those that are off */
+/* Creations and starts, several at a time; not the control planes of a cluster that is READY. */
+int cli_op_make_machines(struct cli_operation *op, struct kp_error *error);
 /* Drains, then deletes the machines that the plan does without, one by one. */
 int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error);
+/* One machine, with the address and the bootstrap data of its node; any thread. */
+int cli_op_create_machine(const struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error);
+/* The machine, then its Node. */
+int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_error *error);
 int cli_op_wait_api(struct cli_operation *op, struct kp_error *error);
 int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error);
 int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error);
 int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error);
 int cli_op_finish(struct cli_operation *op, struct kp_error *error);
+
+/* ---- members.c: etcd's members follow the control planes; of clusters that are READY */
+struct etcd_client;
+/* Of the control planes that run. */
+int cli_op_open_etcd(struct cli_operation *op, struct kp_arena *arena, struct etcd_client **ret, struct kp_error *error);
+/* Waits until a quorum of etcd's members answers; KP_EUNAVAILABLE says what helps. */
+int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error);
+/* What is due, by the machines that are there now and the plan; needs op->pki. Results in the arena. */
+int cli_op_plan_members(struct cli_operation *op, struct kp_arena *arena, struct plan_member_list *ret, struct kp_error *error);
+/* Drops the members that nobody is behind, and lets the control planes join that are none, one at a time. */
+int cli_op_change_members(struct cli_operation *op, struct kp_error *error);
+/* Takes the member of a control plane away, after what it leads has gone to others. Of another machine: nothing. */
+int cli_op_leave_members(struct cli_operation *op, const char *name, struct kp_error *error);
+
+/* ---- protected.c */
+/* KP_ECONFLICT names a pod of the pool whose PodDisruptionBudget lets no pod go. */
+int cli_op_check_pool_goes(struct cli_operation *op, const char *pool, struct kp_error *error);
+
+/* ---- leases.c */
+/* Lets another control plane hold the API's address, if `from` does. */
+int cli_api_hand_over(struct cli_api *api, const char *from, const char *to, struct kp_error *error);
+/* Frees the leases that a machine that is gone held: nobody need wait them out. */
+int cli_api_release_leases(struct cli_api *api, const char *node, struct kp_error *error);
 
 /* As `kprov create cluster -f file`. */
 int cli_create_from_file(const char *file, int64_t wait_ns, struct kp_error *error);

@@ -1,4 +1,4 @@
-/* kprov scale nodepool: more or fewer machines of one pool. */
+/* kprov scale: more or fewer machines of one pool, or control planes. */
 #include "provisioner/cli/operation_internal.h"
 
 struct scale_options {
@@ -60,8 +60,12 @@ static const struct cli_step steps[] = {
     {"Certificates", cli_op_prepare_pki, false},
     {"Network", cli_op_prepare_network, false},
     {"Plan", cli_op_prepare_nodes, false},
+    {"Machines started", cli_op_start_machines, false},
+    {"etcd has a quorum", cli_op_wait_quorum, false},
     {"API server answers", cli_op_wait_api, false},
     {"Machines", cli_op_make_machines, false},
+    {"Control planes", cli_op_change_members, false},
+    {"Node roles", cli_op_mark_control_planes, false},
     {"All nodes Ready", cli_op_wait_nodes, true},
     {"Machines removed", cli_op_remove_machines, false},
     {0},
@@ -118,6 +122,53 @@ int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
         cli_op_done(&op);
     }
     kp_strings_done(&options.remove);
+    kp_strings_done(&rest);
+    return r;
+}
+
+static int scale_control_planes(struct cli_operation *op, const char *cluster, int64_t replicas, struct kp_error *error)
+{
+    int r = cli_op_open(op, cluster, error);
+    if (r < 0)
+        return r;
+    int64_t before = op->cluster.config.control_plane.replicas;
+    op->cluster.config.control_plane.replicas = replicas;
+    r = config_validate(&op->cluster.config, error);
+    if (r == 0)
+        r = cli_op_prepare_pki(op, error);
+    if (r == 0) /* without one nothing can be changed: refused while nothing is */
+        r = cli_op_wait_quorum(op, error);
+    if (r == 0) /* wanted from now on, as above */
+        r = state_write(op->state, &op->cluster, error);
+    if (r == 0)
+        r = cli_op_run(op, steps, error);
+    if (r == 0)
+        fprintf(stderr, "Cluster %s: %lld -> %lld control planes\n", cluster, (long long)before, (long long)replicas);
+    return r;
+}
+
+int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
+{
+    int64_t replicas = -1, wait_ns = 300000000000, drain_ns = 300000000000;
+    struct kp_strings rest = {0};
+    bool help = false;
+    const struct kp_flag flags[] = {
+        {"replicas", 0, KP_FLAG_I64, &replicas, "control planes that the cluster shall have: 1, 3, 5 or 7", NULL},
+        {"wait", 0, KP_FLAG_DURATION, &wait_ns, "how long to wait for new nodes to be Ready (5m); 0: not at all", NULL},
+        {"drain-timeout", 0, KP_FLAG_DURATION, &drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
+        {0},
+    };
+    int r = cli_parse("scale controlplane", flags, argc, argv, &rest, &help, error);
+    if (r == 0 && !help)
+        r = cli_want_words("scale controlplane", &rest, 1, 1, error);
+    if (r == 0 && !help && replicas < 0)
+        r = kp_fail(error, KP_EUSAGE, "scale controlplane needs --replicas N");
+    if (r == 0 && !help) {
+        struct cli_operation op = {.drain_timeout_ms = drain_ns / 1000000};
+        cli_op_start(&op, wait_ns);
+        r = scale_control_planes(&op, rest.items[0], replicas, error);
+        cli_op_done(&op);
+    }
     kp_strings_done(&rest);
     return r;
 }

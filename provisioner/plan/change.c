@@ -61,6 +61,12 @@ static void compare_pools(struct comparing *c, const struct kp_value *before, co
     }
 }
 
+static void compare_control_plane(struct comparing *c, const struct kp_value *before, const struct kp_value *after)
+{
+    add(c, PLAN_CHANGE_POOL, "spec.controlPlane.replicas", kp_value_get(before, "replicas"), kp_value_get(after, "replicas"));
+    add(c, PLAN_CHANGE_FIXED, "spec.controlPlane.machine", kp_value_get(before, "machine"), kp_value_get(after, "machine"));
+}
+
 void plan_config_changes(const struct config *before, const struct config *after, struct kp_arena *arena,
                          struct plan_change_list *ret)
 {
@@ -70,7 +76,9 @@ void plan_config_changes(const struct config *before, const struct config *after
     *ret = (struct plan_change_list){.items = KP_NEW_ARRAY(arena, struct plan_change, PLAN_CHANGES_MAX)};
     for (size_t i = 0; i < b->object.len; i++) {
         const char *key = b->object.members[i].key;
-        if (!kp_streq(key, "nodePools"))
+        if (kp_streq(key, "controlPlane"))
+            compare_control_plane(&c, kp_value_get(a, key), b->object.members[i].value);
+        else if (!kp_streq(key, "nodePools"))
             add(&c, kp_streq(key, "deletionProtection") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED, kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
     }
     compare_pools(&c, kp_value_get(a, "nodePools"), kp_value_get(b, "nodePools"));

@@ -46,7 +46,7 @@ static const struct plan_etcd_member *member_of(const struct deciding *d, const 
 
 static void add(struct deciding *d, enum plan_member_verb verb, uint64_t id, const char *name, const char *why)
 {
-    d->list->items[d->list->len++] = (struct plan_member_action){verb, id, name, why};
+    d->list->items[d->list->len++] = (struct plan_member_action){.verb = verb, .id = id, .name = name, .why = why};
 }
 
 /* Why a member has to go before anything else is done, or NULL. */
@@ -97,6 +97,7 @@ static void decide_joins(struct deciding *d)
             : member          ? "its machine is gone, with its data"
             : cp->exists ? "its machine is no member of etcd"
                               : "it is new");
+        d->list->items[d->list->len - 1].discards = cp->exists;
     }
 }
 

@@ -30,6 +30,7 @@ struct plan_member_action {
     uint64_t id;      /* of the member; 0 when there is none yet */
     const char *name; /* of the control plane, or of the member when it is nobody's; "" when it has none */
     const char *why;
+    bool discards; /* a machine that is there is thrown away with its data */
 };
 struct plan_member_list {
     struct plan_member_action *items; /* in the order to take them: drops, joins one by one, then leavings */

@@ -53,7 +53,7 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Which of two goes first when there are too many: named, half-made, newer, of higher number. */
+/* Which of two goes first when there are too many: named, half-made, off, newer, of higher number. */
 static bool goes_before(const struct planning *p, const struct member *a, const struct member *b)
 {
     bool named_a = is_named(p->remove, a->machine->name), named_b = is_named(p->remove, b->machine->name);
@@ -61,6 +61,8 @@ static bool goes_before(const struct planning *p, const struct member *a, const 
         return named_a;
     if (kp_empty(a->machine->role) != kp_empty(b->machine->role))
         return kp_empty(a->machine->role);
+    if (a->machine->power != b->machine->power)
+        return a->machine->power == CLOUD_POWER_OFF;
     if (a->machine->created_s != b->machine->created_s)
         return a->machine->created_s > b->machine->created_s;
     return a->number > b->number;

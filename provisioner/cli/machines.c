@@ -1,0 +1,184 @@
+/* Making, starting and removing the machines of a plan. Several are made at a time; what is about to be made is in the journal first. */
+#include <pthread.h>
+
+#include "provisioner/cli/operation_internal.h"
+
+#define AT_ONCE_MAX 8
+
+struct making;
+struct made {
+    struct making *making;
+    const struct plan_action *action;
+    struct kp_error error;
+    pthread_t thread;
+    struct made *next; /* of those that have ended */
+};
+struct making {
+    struct cli_operation *op;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    struct made *done;
+};
+
+int cli_op_create_machine(const struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf user_data = {0};
+    struct cloud_machine made;
+    const struct bootstrap_node *node = &op->bootstrap.nodes[machine - op->plan.machines];
+    int r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
+    if (r < 0)
+        return r;
+    const struct cloud_machine_spec spec = {
+        .cluster_uid = op->cluster.uid, .name = machine->name, .role = machine->role,
+        .pool = machine->pool ? machine->pool->name : "", .machine_type = machine->machine_type,
+        .image = op->cluster.image, .address = node->address,
+        .user_data = user_data.data, .user_data_len = user_data.len,
+    };
+    return cloud_machine_create(op->cloud, &spec, arena, &made, error);
+}
+
+static void *make(void *arg)
+{
+    struct made *made = arg;
+    struct making *making = made->making;
+    const struct cli_operation *op = making->op;
+    int r = made->action->verb == PLAN_CREATE
+                ? cli_op_create_machine(op, made->action->machine, &made->error)
+                : cloud_machine_power(op->cloud, op->cluster.uid, made->action->name, CLOUD_POWER_START, &made->error);
+    made->error.code = r;
+    pthread_mutex_lock(&making->lock);
+    made->next = making->done;
+    making->done = made;
+    pthread_cond_signal(&making->ended);
+    pthread_mutex_unlock(&making->lock);
+    return NULL;
+}
+
+/* Waits for one to end. */
+static int collect(struct making *making, struct kp_error *error)
+{
+    pthread_mutex_lock(&making->lock);
+    while (!making->done)
+        pthread_cond_wait(&making->ended, &making->lock);
+    struct made *made = making->done;
+    making->done = made->next;
+    pthread_mutex_unlock(&making->lock);
+    pthread_join(made->thread, NULL);
+    int r = made->error.code;
+    if (r < 0)
+        *error = made->error;
+    else
+        cli_progress_machine(&making->op->progress, made->action->name, CLI_PHASE_BOOT);
+    free(made);
+    return r;
+}
+
+static int begin(struct making *making, const struct plan_action *action, struct kp_error *error)
+{
+    struct cli_operation *op = making->op;
+    int r = cli_interrupted(error);
+    if (r == 0)
+        r = state_journal(op->state, action->verb == PLAN_CREATE ? "machine" : "start-machine", action->name, error);
+    if (r < 0)
+        return r;
+    struct made *made = kp_calloc(1, sizeof(*made));
+    made->making = making;
+    made->action = action;
+    cli_progress_machine(&op->progress, action->name, CLI_PHASE_CREATE);
+    KP_ASSERT(pthread_create(&made->thread, NULL, make, made) == 0);
+    return 0;
+}
+
+/* After a failure no more are begun; those under way are waited for, and the first failure is told. */
+static int make_all(struct cli_operation *op, bool (*is_due)(const struct cli_operation *, const struct plan_action *), struct kp_error *error)
+{
+    struct making making = {.op = op, .lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER};
+    struct kp_error later = {0};
+    size_t running = 0, next = 0;
+    int r = 0;
+    while (running || (r == 0 && next < op->plan.n_actions)) {
+        if (r < 0 || next == op->plan.n_actions || running == AT_ONCE_MAX) {
+            int one = collect(&making, r < 0 ? &later : error);
+            r = r < 0 ? r : one;
+            running--;
+            continue;
+        }
+        const struct plan_action *action = &op->plan.actions[next++];
+        if (!is_due(op, action))
+            continue;
+        r = begin(&making, action, error);
+        running += r == 0;
+    }
+    return r;
+}
+
+static bool is_in_scope(const struct cli_operation *op, const char *name)
+{
+    return !op->only || kp_streq(op->only, name);
+}
+
+static bool is_start(const struct cli_operation *op, const struct plan_action *action)
+{
+    return action->verb == PLAN_START && is_in_scope(op, action->name);
+}
+
+/* Of a cluster that is at work a control plane is not just made: it joins (members.c). */
+static bool is_make(const struct cli_operation *op, const struct plan_action *action)
+{
+    bool joins = op->cluster.phase == STATE_READY && action->machine && kp_streq(action->machine->role, "control-plane");
+    return is_start(op, action) || (action->verb == PLAN_CREATE && !joins && is_in_scope(op, action->name));
+}
+
+int cli_op_start_machines(struct cli_operation *op, struct kp_error *error)
+{
+    for (size_t i = 0; i < op->plan.n_actions; i++)
+        op->started |= is_start(op, &op->plan.actions[i]);
+    return make_all(op, is_start, error);
+}
+
+int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
+{
+    return make_all(op, is_make, error);
+}
+
+/* The machine goes before its Node: a kubelet that still ran would register again. */
+int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_error *error)
+{
+    cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
+    int r = state_journal(op->state, "delete-machine", name, error);
+    if (r == 0)
+        r = cloud_machine_delete(op->cloud, op->cluster.uid, name, error);
+    return r < 0 || !op->api ? r : cli_api_delete_node(op->api, name, error);
+}
+
+static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
+{
+    cli_progress_machine(&op->progress, name, CLI_PHASE_DRAIN);
+    int r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
+    if (r == 0)
+        r = cli_op_leave_members(op, name, error);
+    if (r == 0)
+        r = cli_op_delete_machine(op, name, error);
+    if (r == 0)
+        r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
+    if (r == 0)
+        r = cli_api_release_leases(op->api, name, error);
+    if (r == 0)
+        cli_progress_machine(&op->progress, name, CLI_PHASE_GONE);
+    return r;
+}
+
+int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < op->plan.n_actions; i++) {
+        const struct plan_action *action = &op->plan.actions[i];
+        if (action->verb != PLAN_DELETE)
+            continue;
+        r = cli_interrupted(error);
+        if (r == 0)
+            r = remove_machine(op, action->name, error);
+    }
+    return r;
+}
