@@ -107,6 +107,8 @@ void grpc_stream_set_callbacks(struct grpc_stream *stream, const struct grpc_str
 /* 0; KP_ECANCELLED when the stream is closed or finished; KP_ETOOLARGE when too much is unsent (it is reset then). */
 int grpc_stream_send(struct grpc_stream *stream, const ProtobufCMessage *message);
 int grpc_stream_send_blob(struct grpc_stream *stream, struct kp_blob *framed); /* from grpc_pack; own reference */
+/* Framed messages lying in parts of blobs; every part's reference is taken anew. */
+int grpc_stream_send_slices(struct grpc_stream *stream, const struct http_slice *slices, size_t count);
 size_t grpc_stream_queued(struct grpc_stream *stream); /* unsent bytes */
 /* Worker threads: waits until at most queued_max bytes are unsent. 0 or KP_ECANCELLED when closed. */
 int grpc_stream_wait(struct grpc_stream *stream, size_t queued_max);

@@ -160,6 +160,11 @@ void grpc_stream_set_callbacks(struct grpc_stream *stream, const struct grpc_str
 
 int grpc_stream_send_blob(struct grpc_stream *stream, struct kp_blob *framed)
 {
+    return grpc_stream_send_slices(stream, &(struct http_slice){.blob = framed, .len = framed->len}, 1);
+}
+
+int grpc_stream_send_slices(struct grpc_stream *stream, const struct http_slice *slices, size_t count)
+{
     pthread_mutex_lock(&stream->lock);
     bool over = stream->finished;
     pthread_mutex_unlock(&stream->lock);
@@ -169,7 +174,7 @@ int grpc_stream_send_blob(struct grpc_stream *stream, struct kp_blob *framed)
         http_stream_reset(stream->out);
         return KP_ETOOLARGE;
     }
-    return http_stream_write(stream->out, framed);
+    return http_stream_write_slices(stream->out, slices, count);
 }
 
 int grpc_stream_send(struct grpc_stream *stream, const ProtobufCMessage *message)

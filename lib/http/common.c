@@ -4,17 +4,22 @@
 
 #include <strings.h>
 
-void outq_push(struct outq *queue, struct kp_blob *blob)
+void outq_push_slice(struct outq *queue, const struct http_slice *slice)
 {
-    if (blob->len == 0)
+    if (slice->len == 0)
         return;
     struct out_chunk *chunk = kp_malloc(sizeof(*chunk));
-    *chunk = (struct out_chunk){ .blob = kp_blob_ref(blob) };
+    *chunk = (struct out_chunk){ .blob = kp_blob_ref(slice->blob), .offset = slice->offset, .end = slice->offset + slice->len };
     if (!queue->tail)
         queue->tail = &queue->head;
     *queue->tail = chunk;
     queue->tail = &chunk->next;
-    queue->queued += blob->len;
+    queue->queued += slice->len;
+}
+
+void outq_push(struct outq *queue, struct kp_blob *blob)
+{
+    outq_push_slice(queue, &(struct http_slice){ .blob = blob, .len = blob->len });
 }
 
 void outq_push_copy(struct outq *queue, const void *data, size_t len)
@@ -23,19 +28,49 @@ void outq_push_copy(struct outq *queue, const void *data, size_t len)
     outq_push(queue, blob);
 }
 
-struct kp_blob *outq_pop(struct outq *queue, size_t *ret_offset)
+/* The reference of the first chunk, which goes. */
+static struct kp_blob *take_first(struct outq *queue)
 {
     struct out_chunk *chunk = queue->head;
-    if (!chunk)
-        return NULL;
     queue->head = chunk->next;
     if (!queue->head)
         queue->tail = NULL;
     struct kp_blob *blob = chunk->blob;
-    *ret_offset = chunk->offset;
-    queue->queued -= blob->len - chunk->offset;
+    queue->queued -= chunk->end - chunk->offset;
     free(chunk);
     return blob;
+}
+
+struct kp_blob *outq_pop(struct outq *queue, size_t *ret_offset)
+{
+    if (!queue->head)
+        return NULL;
+    size_t offset = queue->head->offset, end = queue->head->end;
+    struct kp_blob *blob = take_first(queue);
+    *ret_offset = offset;
+    if (end == blob->len)
+        return blob;
+    struct kp_blob *part = kp_blob_new(blob->data + offset, end - offset);
+    kp_blob_unref(blob);
+    *ret_offset = 0;
+    return part;
+}
+
+bool outq_take(struct outq *queue, size_t max, struct http_slice *ret_slice)
+{
+    struct out_chunk *chunk = queue->head;
+    if (!chunk)
+        return false;
+    size_t len = KP_MIN(max, chunk->end - chunk->offset);
+    *ret_slice = (struct http_slice){ .blob = chunk->blob, .offset = chunk->offset, .len = len };
+    if (chunk->offset + len == chunk->end) {
+        take_first(queue);
+        return true;
+    }
+    kp_blob_ref(chunk->blob);
+    chunk->offset += len;
+    queue->queued -= len;
+    return true;
 }
 
 size_t outq_read(struct outq *queue, void *out, size_t max)
@@ -43,24 +78,21 @@ size_t outq_read(struct outq *queue, void *out, size_t max)
     size_t total = 0;
     while (total < max && queue->head) {
         struct out_chunk *chunk = queue->head;
-        size_t len = KP_MIN(max - total, chunk->blob->len - chunk->offset);
+        size_t len = KP_MIN(max - total, chunk->end - chunk->offset);
         memcpy((char *)out + total, chunk->blob->data + chunk->offset, len);
         total += len;
         chunk->offset += len;
         queue->queued -= len;
-        if (chunk->offset == chunk->blob->len) {
-            size_t offset;
-            kp_blob_unref(outq_pop(queue, &offset));
-        }
+        if (chunk->offset == chunk->end)
+            kp_blob_unref(take_first(queue));
     }
     return total;
 }
 
 void outq_clear(struct outq *queue)
 {
-    size_t offset;
     while (queue->head)
-        kp_blob_unref(outq_pop(queue, &offset));
+        kp_blob_unref(take_first(queue));
 }
 
 static bool is_connection_specific(const char *name)

@@ -91,6 +91,12 @@ struct http_stream *http_stream_start_lazy(struct http_request *req, int status,
 /* Queues; takes a reference of its own to blob. 0; KP_ECANCELLED when the peer has gone or the stream was ended;
    KP_ETOOLARGE when more than the maximum is unsent: the stream is then reset and closed. */
 int http_stream_write(struct http_stream *stream, struct kp_blob *blob);
+/* The same of parts of blobs, in order: many streams, or one many times, may send bytes that lie in memory once. */
+struct http_slice {
+    struct kp_blob *blob;
+    size_t offset, len;
+};
+int http_stream_write_slices(struct http_stream *stream, const struct http_slice *slices, size_t count);
 size_t http_stream_queued(struct http_stream *stream); /* unsent bytes */
 bool http_stream_closed(struct http_stream *stream);
 /* fn(arg) is called once, on the loop's thread, when the stream has closed for whatever reason (ended and sent, peer

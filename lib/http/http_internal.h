@@ -35,6 +35,8 @@ struct loop *transport_loop(const struct transport *transport);
 struct peer_object *transport_peer_identity(struct transport *transport);
 void transport_write(struct transport *transport, const void *data, size_t len);
 void transport_write_blob(struct transport *transport, struct kp_blob *blob, size_t offset);
+/* As one write; cleartext only. */
+void transport_write_parts(struct transport *transport, const struct loop_part *parts, size_t count);
 size_t transport_queued(const struct transport *transport);
 void transport_pause(struct transport *transport);
 void transport_read_on(struct transport *transport); /* as loop_stream_read_on */
@@ -54,17 +56,20 @@ void peer_unref(struct peer_object *peer);
 struct out_chunk {
     struct out_chunk *next;
     struct kp_blob *blob;
-    size_t offset;
+    size_t offset, end; /* what is left of it lies between */
 };
 struct outq {
     struct out_chunk *head, **tail; /* tail NULL while empty */
     size_t queued;
 };
 void outq_push(struct outq *queue, struct kp_blob *blob); /* takes a reference of its own */
+void outq_push_slice(struct outq *queue, const struct http_slice *slice); /* so does this */
 void outq_push_copy(struct outq *queue, const void *data, size_t len);
-/* Removes the first chunk: the caller gets its reference. NULL when empty. */
+/* Removes the first chunk: the caller gets its reference, and all of the blob from the offset on. NULL when empty. */
 struct kp_blob *outq_pop(struct outq *queue, size_t *ret_offset);
 size_t outq_read(struct outq *queue, void *out, size_t max); /* copies out and removes */
+/* Removes at most max bytes from the front that lie in one blob: the caller gets a reference. False when empty. */
+bool outq_take(struct outq *queue, size_t max, struct http_slice *ret_slice);
 void outq_clear(struct outq *queue);
 
 /* One allocation that holds a list and its strings. */

@@ -205,16 +205,25 @@ struct http_stream *http_stream_start_lazy(struct http_request *req, int status,
 
 int http_stream_write(struct http_stream *stream, struct kp_blob *blob)
 {
+    return http_stream_write_slices(stream, &(struct http_slice){.blob = blob, .len = blob->len}, 1);
+}
+
+int http_stream_write_slices(struct http_stream *stream, const struct http_slice *slices, size_t count)
+{
     int code = 0;
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += slices[i].len;
     pthread_mutex_lock(&stream->mutex);
     if (stream->closed || stream->ended || stream->reset) {
         code = KP_ECANCELLED;
-    } else if (stream->queue.queued > 0 && stream->queue.queued + blob->len > stream->queued_max) {
+    } else if (stream->queue.queued > 0 && stream->queue.queued + len > stream->queued_max) {
         stream->reset = true;
         schedule_locked(stream);
         code = KP_ETOOLARGE;
     } else if (stream->has_body) {
-        outq_push(&stream->queue, blob);
+        for (size_t i = 0; i < count; i++)
+            outq_push_slice(&stream->queue, &slices[i]);
         schedule_locked(stream);
     }
     pthread_mutex_unlock(&stream->mutex);

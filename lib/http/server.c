@@ -21,7 +21,7 @@ void server_unref(struct http_server *server)
         return;
     pthread_cond_destroy(&server->cond);
     pthread_mutex_destroy(&server->mutex);
-    kp_buf_done(&server->h2_out);
+    kp_buf_done(&server->h2_out.copied);
     free(server->host);
     free(server->unix_path);
     free(server);

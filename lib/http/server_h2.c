@@ -2,7 +2,6 @@
 #include "lib/http/server_internal.h"
 
 #define H2_CONNECTION_WINDOW ((int32_t)1 << 20)
-#define H2_WRITE_BYTES ((size_t)48 << 10) /* frames are joined up to this much */
 #define H2_FRAME_HEADER 9
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
@@ -218,20 +217,21 @@ static int send_body(nghttp2_session *session, nghttp2_frame *frame, const uint8
     struct exchange *ex = source->ptr;
     struct http_stream *stream = ex->out;
     (void)session;
-    struct kp_buf *out = &conn->server->h2_out;
+    struct h2_out *out = &conn->server->h2_out;
     KP_ASSERT(frame->data.padlen == 0);
-    if (out->len >= H2_WRITE_BYTES) {
+    if (h2_out_is_full(out)) {
         conn->out_full = true;
         return NGHTTP2_ERR_WOULDBLOCK; /* h2_conn_send comes back with room */
     }
-    kp_buf_reserve(out, H2_FRAME_HEADER + len);
-    kp_buf_append(out, head, H2_FRAME_HEADER);
+    h2_out_copy(out, head, H2_FRAME_HEADER);
+    struct http_slice slice;
+    size_t left = len;
     pthread_mutex_lock(&stream->mutex);
-    size_t count = outq_read(&stream->queue, out->data + out->len, len);
+    for (; left && outq_take(&stream->queue, left, &slice); left -= slice.len)
+        h2_out_take(out, &slice, is_plain(conn));
     bool empty = stream->queue.queued == 0;
     pthread_mutex_unlock(&stream->mutex);
-    KP_ASSERT(count == len); /* only this thread takes from the queue */
-    out->len += len;
+    KP_ASSERT(left == 0); /* only this thread takes from the queue */
     ex->bytes_out += len;
     if (empty)
         stream_drained(stream);
@@ -335,25 +335,21 @@ void h2_conn_send(struct server_conn *conn)
     if (conn->closed || conn->sending || conn->phase != PHASE_H2)
         return;
     conn->sending = true;
-    struct kp_buf *out = &conn->server->h2_out; /* of all connections: one sends at a time */
-    KP_ASSERT(out->len == 0);
+    struct h2_out *out = &conn->server->h2_out; /* of all connections: one sends at a time */
+    KP_ASSERT(out->bytes == 0);
     ssize_t count = 0;
     while (transport_queued(conn->transport) < TRANSPORT_QUEUED_HIGH) {
         const uint8_t *data;
         conn->out_full = false;
         count = nghttp2_session_mem_send(conn->session, &data);
         if (count > 0)
-            kp_buf_append(out, data, (size_t)count);
+            h2_out_copy(out, data, (size_t)count);
         if (count < 0 || (count == 0 && !conn->out_full))
             break;
-        if (out->len >= H2_WRITE_BYTES) {
-            transport_write(conn->transport, out->data, out->len);
-            out->len = 0;
-        }
+        if (h2_out_is_full(out))
+            h2_out_write(out, conn->transport);
     }
-    if (out->len)
-        transport_write(conn->transport, out->data, out->len);
-    out->len = 0;
+    h2_out_write(out, conn->transport);
     conn->sending = false;
     if (count < 0)
         conn_close(conn);

@@ -105,6 +105,13 @@ struct server_conn {
     unsigned resets;
 };
 
+/* What a connection is about to write: bytes copied and bytes referred to, in order. */
+struct h2_out {
+    struct kp_buf copied;
+    struct http_slice parts[LOOP_PARTS_MAX]; /* blob NULL: in copied */
+    size_t parts_len, bytes;
+};
+
 struct http_server {
     atomic_int refs;
     struct http_server_config config;
@@ -114,7 +121,7 @@ struct http_server {
     struct loop_timer *sweep;
     uint16_t port;
     struct server_conn *conns;
-    struct kp_buf h2_out; /* loop thread: what a connection is about to write */
+    struct h2_out h2_out; /* loop thread: what a connection is about to write */
     atomic_uint conn_count;
     bool stopping;      /* loop thread: nothing new is taken */
     bool accept_paused;
@@ -127,6 +134,13 @@ static inline struct exchange *exchange_of(const struct http_request *req)
 {
     return (struct exchange *)(uintptr_t)req;
 }
+
+/* ---- h2_out.c ---- */
+bool h2_out_is_full(const struct h2_out *out); /* write it before more is added; one part always fits */
+void h2_out_copy(struct h2_out *out, const void *data, size_t len);
+/* Takes over the slice's reference. may_refer: the bytes need not pass through memory of ours (cleartext). */
+void h2_out_take(struct h2_out *out, const struct http_slice *slice, bool may_refer);
+void h2_out_write(struct h2_out *out, struct transport *transport); /* empties it */
 
 /* ---- server.c ---- */
 void conn_hold(struct server_conn *conn);

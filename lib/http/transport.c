@@ -53,14 +53,14 @@ static void encrypt_pending(struct transport *t)
     struct kp_error error = { 0 };
     while (!t->closed && t->pending.head && loop_stream_queued(t->stream) < TRANSPORT_QUEUED_HIGH) {
         struct out_chunk *chunk = t->pending.head;
-        size_t len = KP_MIN(chunk->blob->len - chunk->offset, TLS_SLICE_BYTES);
+        size_t len = KP_MIN(chunk->end - chunk->offset, TLS_SLICE_BYTES);
         if (tls_session_write(t->tls, chunk->blob->data + chunk->offset, len, &error) < 0) {
             outq_clear(&t->pending);
             return; /* a dead session: reading reports it */
         }
         chunk->offset += len;
         t->pending.queued -= len;
-        if (chunk->offset == chunk->blob->len) {
+        if (chunk->offset == chunk->end) {
             size_t offset;
             kp_blob_unref(outq_pop(&t->pending, &offset));
         }
@@ -270,17 +270,20 @@ void transport_write_blob(struct transport *t, struct kp_blob *blob, size_t offs
     if (t->closed || t->shut || offset >= blob->len)
         return;
     if (t->tls) {
-        size_t at = t->pending.queued;
-        outq_push(&t->pending, blob);
-        struct out_chunk *last = KP_CONTAINER_OF(t->pending.tail, struct out_chunk, next);
-        last->offset = offset;
-        t->pending.queued = at + blob->len - offset;
+        outq_push_slice(&t->pending, &(struct http_slice){ .blob = blob, .offset = offset, .len = blob->len - offset });
         encrypt_pending(t);
     } else if (offset == 0) {
         loop_stream_write_blob(t->stream, blob);
     } else {
         loop_stream_write(t->stream, blob->data + offset, blob->len - offset);
     }
+}
+
+void transport_write_parts(struct transport *t, const struct loop_part *parts, size_t count)
+{
+    KP_ASSERT(!t->tls);
+    if (!t->closed && !t->shut)
+        loop_stream_write_parts(t->stream, parts, count);
 }
 
 size_t transport_queued(const struct transport *t)

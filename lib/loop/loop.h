@@ -81,6 +81,14 @@ void loop_stream_pause(struct loop_stream *stream);
 /* Queues bytes. The kernel is tried at once, so that most writes copy nothing and queue nothing. Errors arrive at on_error. */
 void loop_stream_write(struct loop_stream *stream, const void *data, size_t len); /* copies what the kernel does not take */
 void loop_stream_write_blob(struct loop_stream *stream, struct kp_blob *blob);    /* takes a reference of its own */
+/* Bytes in order, as one write. */
+struct loop_part {
+    const void *data;
+    size_t len;
+    struct kp_blob *blob; /* data lies in it: kept by a reference, not copied, while the kernel does not take it. NULL: copied */
+};
+void loop_stream_write_parts(struct loop_stream *stream, const struct loop_part *parts, size_t count);
+#define LOOP_PARTS_MAX 64
 /* Like loop_stream_write_blob; calls done(arg) on the loop when the kernel took all of it, or the stream was closed. */
 void loop_stream_write_blob_done(struct loop_stream *stream, struct kp_blob *blob, loop_fn done, void *arg);
 /* A failed write then ends writing only: what the peer sent before it went is still read, and reading tells the end. For

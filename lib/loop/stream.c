@@ -8,10 +8,11 @@
 struct write_req {
     uv_write_t uv;
     struct loop_stream *stream;
-    struct kp_blob *blob;
     loop_fn done;
     void *arg;
     size_t len;
+    size_t count;
+    struct kp_blob *blobs[]; /* references; NULL takes none */
 };
 
 static void stream_closed(uv_handle_t *handle)
@@ -104,15 +105,21 @@ void loop_stream_pause(struct loop_stream *stream)
     stream->reading = false;
 }
 
+static void req_free(struct write_req *req)
+{
+    for (size_t i = 0; i < req->count; i++)
+        kp_blob_unref(req->blobs[i]);
+    free(req);
+}
+
 static void on_written(uv_write_t *uv, int status)
 {
     struct write_req *req = KP_CONTAINER_OF(uv, struct write_req, uv);
     struct loop_stream *stream = req->stream;
     stream->queued -= req->len;
-    kp_blob_unref(req->blob);
     if (req->done)
         req->done(req->arg);
-    free(req);
+    req_free(req);
     if (stream->closing)
         return;
     if (status < 0 && (!stream->read_on || stream->eof)) {
@@ -125,21 +132,36 @@ static void on_written(uv_write_t *uv, int status)
         stream->callbacks.on_drain(stream, stream->arg);
 }
 
-/* Takes over the reference to blob; offset bytes of it are written already. */
-static void queue_write(struct loop_stream *stream, struct kp_blob *blob, size_t offset, loop_fn done, void *arg)
+static struct write_req *req_new(struct loop_stream *stream, size_t count)
 {
-    struct write_req *req = kp_malloc(sizeof(*req));
-    *req = (struct write_req){ .stream = stream, .blob = blob, .done = done, .arg = arg, .len = blob->len - offset };
-    uv_buf_t buf = uv_buf_init((char *)blob->data + offset, (unsigned)req->len);
-    if (uv_write(&req->uv, &stream->uv.stream, &buf, 1, on_written) < 0) {
+    struct write_req *req = kp_malloc(sizeof(*req) + count * sizeof(struct kp_blob *));
+    *req = (struct write_req){ .stream = stream, .count = count };
+    return req;
+}
+
+static void queue_req(struct write_req *req, const uv_buf_t *bufs)
+{
+    struct loop_stream *stream = req->stream;
+    if (uv_write(&req->uv, &stream->uv.stream, bufs, (unsigned)req->count, on_written) < 0) {
         /* Only after a shutdown of ours: nobody could receive it. */
-        kp_blob_unref(blob);
-        if (done)
-            loop_post(stream->loop, done, arg);
-        free(req);
+        if (req->done)
+            loop_post(stream->loop, req->done, req->arg);
+        req_free(req);
         return;
     }
     stream->queued += req->len;
+}
+
+/* Takes over the reference to blob; offset bytes of it are written already. */
+static void queue_write(struct loop_stream *stream, struct kp_blob *blob, size_t offset, loop_fn done, void *arg)
+{
+    struct write_req *req = req_new(stream, 1);
+    req->done = done;
+    req->arg = arg;
+    req->len = blob->len - offset;
+    req->blobs[0] = blob;
+    uv_buf_t buf = uv_buf_init((char *)blob->data + offset, (unsigned)req->len);
+    queue_req(req, &buf);
 }
 
 /* Bytes the kernel takes right now; errors count as none, so that the queued write reports them. */
@@ -168,6 +190,39 @@ void loop_stream_write_blob(struct loop_stream *stream, struct kp_blob *blob)
     size_t written = try_write(stream, blob->data, blob->len);
     if (written < blob->len)
         queue_write(stream, kp_blob_ref(blob), written, NULL, NULL);
+}
+
+static size_t try_write_parts(struct loop_stream *stream, const struct loop_part *parts, size_t count)
+{
+    uv_buf_t bufs[LOOP_PARTS_MAX];
+    if (stream->queued > 0 || count == 0)
+        return 0;
+    for (size_t i = 0; i < count; i++)
+        bufs[i] = uv_buf_init((char *)(uintptr_t)parts[i].data, (unsigned)parts[i].len);
+    int written = uv_try_write(&stream->uv.stream, bufs, (unsigned)count);
+    return written > 0 ? (size_t)written : 0;
+}
+
+void loop_stream_write_parts(struct loop_stream *stream, const struct loop_part *parts, size_t count)
+{
+    KP_ASSERT(count <= LOOP_PARTS_MAX);
+    if (stream->closing || stream->failed || stream->shut)
+        return;
+    size_t written = try_write_parts(stream, parts, count);
+    for (; count && written >= parts->len; parts++, count--)
+        written -= parts->len;
+    if (!count)
+        return;
+    struct write_req *req = req_new(stream, count);
+    uv_buf_t bufs[LOOP_PARTS_MAX] = { 0 };
+    for (size_t i = 0; i < count; i++, written = 0) {
+        const uint8_t *data = (const uint8_t *)parts[i].data + written;
+        size_t len = parts[i].len - written;
+        req->blobs[i] = parts[i].blob ? kp_blob_ref(parts[i].blob) : kp_blob_new(data, len);
+        bufs[i] = uv_buf_init((char *)(uintptr_t)(parts[i].blob ? data : req->blobs[i]->data), (unsigned)len);
+        req->len += len;
+    }
+    queue_req(req, bufs);
 }
 
 void loop_stream_write_blob_done(struct loop_stream *stream, struct kp_blob *blob, loop_fn done, void *arg)

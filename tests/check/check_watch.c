@@ -66,7 +66,7 @@ static void cover(struct watcher *w, const struct check_item *item, int64_t upto
     for (; w->cursor < order.len && order.changes[w->cursor]->rev <= upto; w->cursor++) {
         const struct change *change = order.changes[w->cursor];
         /* What nobody asked for is a fault of the one who got it, not of those who did not. */
-        if (change->rev <= w->covered || change->cause == CAUSE_NONE || !wants(w, change))
+        if (change->rev <= w->covered || change->cause == CAUSE_NONE || change->doubtful || !wants(w, change))
             continue;
         if (change->rev == w->last && has_seen(w, change->key))
             continue;

@@ -268,10 +268,34 @@ static struct change *conclude(struct builder *b, size_t first, text_id key, int
     return change ? change : change_add(b, key, rev, del);
 }
 
-/* What the operations of the call did at this revision. */
-static void expand(struct builder *b, size_t first, uint32_t call, const struct check_op *ops, uint32_t count, int64_t rev)
+/* counted: how many keys it says that it deleted; -1: it was not answered. */
+static void expand_del(struct builder *b, size_t first, uint32_t call, const struct check_op *op, int64_t counted, int64_t rev)
 {
     struct order *order = b->order;
+    size_t from, to;
+    int64_t there = 0;
+    order_range(order, op->key, op->end, &from, &to);
+    for (size_t k = from; k < to; k++)
+        there += change_find(b, first, order->keys[k]) || present_before(order, order->keys[k], rev);
+    for (size_t k = from; k < to; k++) {
+        struct change *change = change_find(b, first, order->keys[k]);
+        const struct change *was = before(order, order->keys[k], rev);
+        if (!change && !(was && !was->del))
+            continue;
+        bool seen = change != NULL;
+        change = conclude(b, first, order->keys[k], rev, true);
+        change->doubtful = !seen && there != counted && order_gaps(order, was->rev, rev - 1) > 0;
+        if (change->del) {
+            change->cause = CAUSE_CALL;
+            change->call = call;
+        }
+    }
+}
+
+/* What the operations of the call did at this revision; results: NULL when it was not answered. */
+static void expand(struct builder *b, size_t first, uint32_t call, const struct check_op *ops, const struct check_result *results,
+                   uint32_t count, int64_t rev)
+{
     for (uint32_t i = 0; i < count; i++) {
         const struct check_op *op = &ops[i];
         if (op->kind == OP_PUT) {
@@ -284,18 +308,7 @@ static void expand(struct builder *b, size_t first, uint32_t call, const struct 
             change->cause = CAUSE_CALL;
             change->call = call;
         } else if (op->kind == OP_DEL) {
-            size_t from, to;
-            order_range(order, op->key, op->end, &from, &to);
-            for (size_t k = from; k < to; k++) {
-                struct change *there = change_find(b, first, order->keys[k]);
-                if (!there && !present_before(order, order->keys[k], rev))
-                    continue;
-                there = conclude(b, first, order->keys[k], rev, true);
-                if (there->del) {
-                    there->cause = CAUSE_CALL;
-                    there->call = call;
-                }
-            }
+            expand_del(b, first, call, op, results ? results[i].count : -1, rev);
         }
     }
 }
@@ -323,7 +336,7 @@ static void attribute(struct builder *b, size_t first, uint32_t index, const str
                "operation %" PRIu64 " took effect at revision %" PRId64 ", but %" PRId64 " had been seen before it was invoked",
                call->number, rev, order->floors[index]);
     if (call->op.kind != OP_TXN) {
-        expand(b, first, index, &call->op, 1, rev);
+        expand(b, first, index, &call->op, NULL, 1, rev);
         return;
     }
     bool then = ops_have(call->op.then, call->op.then_count, seen);
@@ -336,9 +349,9 @@ static void attribute(struct builder *b, size_t first, uint32_t index, const str
         !(then && ops_have(call->op.otherwise, call->op.otherwise_count, seen)))
         REPORT(b, call->invoke_line, "transaction %" PRIu64 " took the wrong branch at revision %" PRId64, call->number, rev);
     if (then)
-        expand(b, first, index, call->op.then, call->op.then_count, rev);
+        expand(b, first, index, call->op.then, NULL, call->op.then_count, rev);
     else
-        expand(b, first, index, call->op.otherwise, call->op.otherwise_count, rev);
+        expand(b, first, index, call->op.otherwise, NULL, call->op.otherwise_count, rev);
 }
 
 static void attribute_put(struct builder *b, size_t first, const struct change *change)
@@ -510,10 +523,10 @@ static void sweep_revision(struct builder *b, int64_t rev, const struct fact *fa
                    order->history->calls[writers[0]].number, call->number, rev);
         b->used[writers[i]] = true;
         if (call->op.kind == OP_TXN)
-            expand(b, first, writers[i], call->result.succeeded ? call->op.then : call->op.otherwise,
+            expand(b, first, writers[i], call->result.succeeded ? call->op.then : call->op.otherwise, call->result.results,
                    call->result.result_count, rev);
         else
-            expand(b, first, writers[i], &call->op, 1, rev);
+            expand(b, first, writers[i], &call->op, &call->result, 1, rev);
     }
     for (int dels = 0; dels < 2; dels++)
         for (size_t i = first; i < order->len; i++) {

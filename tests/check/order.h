@@ -17,6 +17,7 @@ struct change {
     bool del, full;   /* full: somebody saw create and version */
     bool guessed;     /* create and version are concluded over a hole: another write may lie in it */
     bool watch_only;  /* only watchers tell of it */
+    bool doubtful;    /* of a delete of several keys: this one may have gone before, in a hole */
     uint32_t line;    /* where it was first seen; UINT32_MAX: it is concluded, not seen */
     int64_t line_ns;
     enum cause cause;

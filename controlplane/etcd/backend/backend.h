@@ -109,9 +109,8 @@ int64_t backend_quota(const struct backend *backend); /* bytes; negative: none *
 bool backend_over_quota(struct backend *backend, int64_t extra_bytes);
 /* Rewrites the file without its free pages. Readers and writers wait. */
 int backend_defragment(struct backend *backend, struct kp_error *error) KP_NODISCARD;
-/* Writes a compacted copy, after a commit, to path (made, mode 0600). */
-int backend_snapshot(struct backend *backend, const char *path, struct kp_error *error) KP_NODISCARD;
-/* The same with what it holds: the consistent index and the bytes of one meta record (KP_ENOTFOUND without it). */
+/* Writes a compacted copy, after a commit, to path (made, mode 0600), and tells what it holds: the consistent index and the
+   bytes of one meta record (KP_ENOTFOUND without it). */
 int backend_image(struct backend *backend, const char *path, const char *meta, uint64_t *ret_index, uint64_t *ret_term,
                   struct kp_buf *ret_meta, struct kp_error *error) KP_NODISCARD;
 /* Puts the image of another member at `path` in the place of everything, with `mark` written to it first under the name

@@ -104,16 +104,6 @@ int backend_defragment(struct backend *backend, struct kp_error *error)
     return rc < 0 ? kp_wrap(error, "defragment") : 0;
 }
 
-int backend_snapshot(struct backend *backend, const char *path, struct kp_error *error)
-{
-    if (backend_commit(backend, error) < 0)
-        return kp_wrap(error, "snapshot");
-    pthread_mutex_lock(&backend->env_mutex);
-    int rc = backend_copy_to(backend, path, error);
-    pthread_mutex_unlock(&backend->env_mutex);
-    return rc < 0 ? kp_wrap(error, "snapshot") : 0;
-}
-
 static bool hash_pair(void *ctx, struct kp_bytes key, struct kp_bytes value)
 {
     uint32_t *crc = ctx;

@@ -10,6 +10,7 @@ enum mvcc_result mvcc_compact(struct mvcc *mvcc, int64_t revision)
         return MVCC_COMPACTED;
     if (revision > mvcc->revision)
         return MVCC_FUTURE_REVISION;
+    watch_give(mvcc); /* while the records before theirs are there */
     mvcc->compact_revision = revision;
     backend_put(mvcc->backend, BACKEND_META, META_COMPACT_SCHEDULED, strlen(META_COMPACT_SCHEDULED), &revision,
                 sizeof revision);

@@ -174,6 +174,7 @@ struct mvcc_watch_request {
    falls back to catching up, from this revision, by mvcc_watch_sync. events are pointers; len 0 with compact_revision
    set means the watcher is at its end, for its next revision was compacted. */
 struct mvcc_watch_batch {
+    uint64_t id; /* not 0: whoever is given the same id in the next calls is given the very same events at the same revision */
     struct mvcc_event *const *events;
     size_t len;
     bool with_prev;           /* the watcher wants prev; ignore it otherwise */
@@ -189,6 +190,9 @@ enum mvcc_result mvcc_watch(struct mvcc *mvcc, const struct mvcc_watch_request *
 /* No call of the sink is running or will follow after this. NULL is fine. */
 void mvcc_watch_cancel(struct mvcc *mvcc, struct mvcc_watcher *watcher);
 void *mvcc_watcher_ctx(const struct mvcc_watcher *watcher);
+/* The apply thread's: between the two, watchers need not hear of each transaction; then each hears of all at once. */
+void mvcc_watch_hold(struct mvcc *mvcc);
+void mvcc_watch_release(struct mvcc *mvcc);
 /* Catches up at most one round of every unsynced watcher, without holding up writers; true when some still lag and can
    take more (call again), false when all are synced or full. One thread. */
 bool mvcc_watch_sync(struct mvcc *mvcc);

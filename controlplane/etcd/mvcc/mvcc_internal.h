@@ -105,15 +105,25 @@ struct watch_hub {
     struct watch_group by_key[WATCH_KEY_BUCKETS]; /* synced, of one key, by its hash */
     struct watch_group ranges;                    /* synced, of a range */
     struct watch_group lagging;                   /* unsynced, full and ended ones */
+    /* what synced watchers have yet to be given: whole revisions up to the store's, ascending; empty unless held */
+    struct mvcc_event *pending; /* each with references of its own */
+    size_t pending_len, pending_cap, pending_bytes;
+    bool held;
+    uint64_t batches; /* made so far: the newest one's id */
     size_t watchers;
     uint64_t events;
     void (*on_lag)(void *ctx);
     void *on_lag_ctx;
 };
+#define WATCH_PENDING_MAX 1000                    /* events, and ... */
+#define WATCH_PENDING_BYTES_MAX ((size_t)1 << 20) /* ... bytes of records above which they are given out though held */
 void watch_hub_init(struct watch_hub *hub);
 void watch_hub_done(struct watch_hub *hub);
 /* Under the store's write lock: the events of one revision. */
 void watch_notify(struct mvcc *mvcc, struct mvcc_event *events, size_t len);
+/* Under either lock of the store: gives out what is pending. watch_give_locked: under the hub's, too. */
+void watch_give(struct mvcc *mvcc);
+void watch_give_locked(struct mvcc *mvcc);
 void watch_set_state(struct watch_hub *hub, struct mvcc_watcher *watcher, enum watcher_state state);
 /* Under the store's write lock, after its content was replaced: old_revision is how far synced watchers had got. */
 void watch_rebase(struct mvcc *mvcc, int64_t old_revision);

@@ -7,13 +7,6 @@ void watch_hub_init(struct watch_hub *hub)
     pthread_cond_init(&hub->idle, NULL);
 }
 
-void watch_hub_done(struct watch_hub *hub)
-{
-    KP_ASSERT(hub->watchers == 0);
-    pthread_mutex_destroy(&hub->mutex);
-    pthread_cond_destroy(&hub->idle);
-}
-
 static void group_remove(struct mvcc_watcher *w)
 {
     if (w->prev)
@@ -60,6 +53,7 @@ void watch_rebase(struct mvcc *mvcc, int64_t old_revision)
 {
     struct watch_hub *hub = &mvcc->hub;
     pthread_mutex_lock(&hub->mutex);
+    KP_ASSERT(hub->pending_len == 0);
     for (size_t i = 0; i <= WATCH_KEY_BUCKETS; i++) {
         struct watch_group *group = i < WATCH_KEY_BUCKETS ? &hub->by_key[i] : &hub->ranges;
         for (struct mvcc_watcher *w = group->head, *next; w; w = next) {
@@ -91,55 +85,143 @@ void watch_find_previous(struct mvcc *mvcc, struct mvcc_event *event)
         event->prev = NULL;
 }
 
-/* Gives one synced watcher what it wants of one revision. */
-static void notify_one(struct mvcc *mvcc, struct mvcc_watcher *w, struct mvcc_event *events, size_t len,
-                       struct mvcc_event **wanted)
+/* What a watcher wants of the pending events; kept for the next one, which often wants the same. */
+struct choice {
+    struct mvcc_event **events;
+    size_t len;
+    uint64_t id;
+    const struct mvcc_watcher *like; /* made for this one, ... */
+    int64_t from;                    /* ... from this revision on */
+};
+
+static bool same_bytes(struct kp_bytes a, struct kp_bytes b) { return a.len == b.len && (!a.len || !memcmp(a.data, b.data, a.len)); }
+
+static bool is_alike(const struct mvcc_watcher *a, const struct mvcc_watcher *b)
 {
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (!watch_wants(w, &events[i]))
+    return a->no_put == b->no_put && a->no_delete == b->no_delete && a->want_prev == b->want_prev &&
+           same_bytes(a->key, b->key) && same_bytes(a->range_end, b->range_end);
+}
+
+static void choose(struct mvcc *mvcc, const struct mvcc_watcher *w, struct choice *choice)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    int64_t from = KP_MAX(w->next_revision, hub->pending[0].revision);
+    if (choice->like && choice->from == from && is_alike(choice->like, w))
+        return;
+    choice->like = w;
+    choice->from = from;
+    choice->id = ++hub->batches;
+    choice->len = 0;
+    for (size_t i = 0; i < hub->pending_len; i++) {
+        struct mvcc_event *event = &hub->pending[i];
+        if (!watch_wants(w, event))
             continue;
         if (w->want_prev)
-            watch_find_previous(mvcc, &events[i]);
-        wanted[n++] = &events[i];
+            watch_find_previous(mvcc, event);
+        choice->events[choice->len++] = event;
     }
-    if (n == 0)
+}
+
+static void give_one(struct mvcc *mvcc, struct mvcc_watcher *w, struct choice *choice)
+{
+    choose(mvcc, w, choice);
+    if (choice->len == 0)
         return;
-    struct mvcc_watch_batch batch = {
-        .events = wanted, .len = n, .with_prev = w->want_prev, .revision = mvcc->revision};
+    struct mvcc_watch_batch batch = {.id = choice->id,
+                                     .events = choice->events,
+                                     .len = choice->len,
+                                     .with_prev = w->want_prev,
+                                     .revision = mvcc->revision};
     if (w->sink(w->ctx, w, &batch)) {
         w->next_revision = mvcc->revision + 1;
-        mvcc->hub.events += n;
+        mvcc->hub.events += choice->len;
     } else {
-        w->next_revision = KP_MAX(w->next_revision, mvcc->revision);
+        w->next_revision = KP_MAX(w->next_revision, choice->events[0]->revision);
         watch_set_state(&mvcc->hub, w, WATCHER_FULL);
     }
+}
+
+static void pending_clear(struct watch_hub *hub)
+{
+    for (size_t i = 0; i < hub->pending_len; i++) {
+        kp_blob_unref(hub->pending[i].record);
+        kp_blob_unref(hub->pending[i].prev);
+    }
+    hub->pending_len = hub->pending_bytes = 0;
+}
+
+void watch_hub_done(struct watch_hub *hub)
+{
+    KP_ASSERT(hub->watchers == 0);
+    pending_clear(hub);
+    free(hub->pending);
+    pthread_mutex_destroy(&hub->mutex);
+    pthread_cond_destroy(&hub->idle);
+}
+
+void watch_give_locked(struct mvcc *mvcc)
+{
+    struct watch_hub *hub = &mvcc->hub;
+    if (!hub->pending_len)
+        return;
+    struct choice choice = {.events = kp_calloc(hub->pending_len, sizeof(struct mvcc_event *))};
+    for (struct mvcc_watcher *w = hub->ranges.head, *next; w; w = next) {
+        next = w->next;
+        give_one(mvcc, w, &choice);
+    }
+    for (size_t i = 0; i < hub->pending_len; i++) {
+        /* With its first event a watcher of one key gets the later ones too, and then wants none of them again. */
+        for (struct mvcc_watcher *w = key_group(hub, hub->pending[i].kv.key)->head, *next; w; w = next) {
+            next = w->next;
+            if (watch_wants(w, &hub->pending[i]))
+                give_one(mvcc, w, &choice);
+        }
+    }
+    free(choice.events);
+    pending_clear(hub);
+}
+
+void watch_give(struct mvcc *mvcc)
+{
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    watch_give_locked(mvcc);
+    pthread_mutex_unlock(&mvcc->hub.mutex);
 }
 
 void watch_notify(struct mvcc *mvcc, struct mvcc_event *events, size_t len)
 {
     struct watch_hub *hub = &mvcc->hub;
     pthread_mutex_lock(&hub->mutex);
-    if (hub->watchers == 0) {
-        pthread_mutex_unlock(&hub->mutex);
-        return;
+    if (hub->pending_len + len > hub->pending_cap && hub->watchers) {
+        hub->pending_cap = KP_MAX(hub->pending_cap * 2, hub->pending_len + len);
+        hub->pending = kp_realloc(hub->pending, hub->pending_cap * sizeof *hub->pending);
     }
-    struct mvcc_event *one;
-    struct mvcc_event **wanted = len > 1 ? kp_calloc(len, sizeof *wanted) : &one;
-    for (struct mvcc_watcher *w = hub->ranges.head, *next; w; w = next) {
-        next = w->next;
-        notify_one(mvcc, w, events, len, wanted);
+    for (size_t i = 0; i < len && hub->watchers; i++) {
+        struct mvcc_event *event = &hub->pending[hub->pending_len++];
+        *event = events[i];
+        kp_blob_ref(event->record);
+        hub->pending_bytes += event->record->len;
     }
-    for (size_t i = 0; i < len; i++) {
-        /* A watcher that was served moves its next_revision on and wants nothing of this revision again. */
-        for (struct mvcc_watcher *w = key_group(hub, events[i].kv.key)->head, *next; w; w = next) {
-            next = w->next;
-            notify_one(mvcc, w, events, len, wanted);
-        }
-    }
-    if (len > 1)
-        free(wanted);
+    if (!hub->held || hub->pending_len > WATCH_PENDING_MAX || hub->pending_bytes > WATCH_PENDING_BYTES_MAX)
+        watch_give_locked(mvcc);
     pthread_mutex_unlock(&hub->mutex);
+}
+
+void mvcc_watch_hold(struct mvcc *mvcc)
+{
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    mvcc->hub.held = true;
+    pthread_mutex_unlock(&mvcc->hub.mutex);
+}
+
+void mvcc_watch_release(struct mvcc *mvcc)
+{
+    backend_read_lock(mvcc->backend);
+    pthread_mutex_lock(&mvcc->hub.mutex);
+    mvcc->hub.held = false;
+    watch_give_locked(mvcc);
+    pthread_mutex_unlock(&mvcc->hub.mutex);
+    backend_read_unlock(mvcc->backend);
 }
 
 static struct kp_bytes copy_bytes(struct kp_bytes bytes)
@@ -231,6 +313,7 @@ bool mvcc_watch_progress(struct mvcc *mvcc, struct mvcc_watcher *const *watchers
 {
     backend_read_lock(mvcc->backend);
     pthread_mutex_lock(&mvcc->hub.mutex);
+    watch_give_locked(mvcc);
     bool synced = true;
     for (size_t i = 0; i < len && synced; i++)
         synced = watchers[i]->state == WATCHER_SYNCED;

@@ -114,7 +114,8 @@ static void find_previous(struct mvcc *mvcc, struct history *h)
 /* Under both locks: tells a watcher whose next revision is gone. */
 static void end_compacted(struct mvcc *mvcc, struct mvcc_watcher *w)
 {
-    struct mvcc_watch_batch batch = {.revision = mvcc->revision, .compact_revision = mvcc->compact_revision};
+    struct mvcc_watch_batch batch = {
+        .id = ++mvcc->hub.batches, .revision = mvcc->revision, .compact_revision = mvcc->compact_revision};
     watch_set_state(&mvcc->hub, w, w->sink(w->ctx, w, &batch) ? WATCHER_ENDED : WATCHER_FULL);
 }
 
@@ -124,8 +125,11 @@ static void deliver(struct mvcc *mvcc, struct mvcc_watcher *w, const struct hist
     if (w->cancelled)
         return;
     if (h->len) {
-        struct mvcc_watch_batch batch = {
-            .events = h->events, .len = h->len, .with_prev = w->want_prev, .revision = mvcc->revision};
+        struct mvcc_watch_batch batch = {.id = ++mvcc->hub.batches,
+                                         .events = h->events,
+                                         .len = h->len,
+                                         .with_prev = w->want_prev,
+                                         .revision = mvcc->revision};
         if (!w->sink(w->ctx, w, &batch)) {
             watch_set_state(&mvcc->hub, w, WATCHER_FULL);
             return;

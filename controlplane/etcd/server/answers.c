@@ -88,13 +88,3 @@ void answers_release(struct answers *answers)
         post(answers);
     pthread_mutex_unlock(&answers->mutex);
 }
-
-void answers_kick(struct answers *answers)
-{
-    pthread_mutex_lock(&answers->mutex);
-    if (answers->loop && answers->first && !answers->posted) {
-        answers->posted = true;
-        loop_post(answers->loop, run_all, answers);
-    }
-    pthread_mutex_unlock(&answers->mutex);
-}

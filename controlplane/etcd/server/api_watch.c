@@ -61,12 +61,11 @@ static size_t event_bytes(const struct mvcc_event *event, bool with_prev)
     return event->record->len + (with_prev && event->prev ? event->prev->len : 0) + 32;
 }
 
-/* One response; with fragments only so many events as fit, but at least one. Returns how many. */
-static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *batch, size_t from)
+/* A fragment: as many events as fit, but at least one. Returns how many. */
+static size_t send_fragment(struct watch *watch, const struct mvcc_watch_batch *batch, size_t from)
 {
     struct etcd_server *server = watch->stream->server;
-    size_t max = watch->fragment ? (size_t)server->config.request_bytes_max : SIZE_MAX;
-    size_t bytes = 0, end = from;
+    size_t max = (size_t)server->config.request_bytes_max, bytes = 0, end = from;
     while (end < batch->len && (end == from || bytes + event_bytes(batch->events[end], batch->with_prev) <= max))
         bytes += event_bytes(batch->events[end++], batch->with_prev);
     struct response r = {.revision = batch->revision, .watch_id = watch->id, .fragment = end < batch->len};
@@ -79,30 +78,35 @@ static size_t send_events(struct watch *watch, const struct mvcc_watch_batch *ba
     return end - from;
 }
 
+static void send_compacted(struct watch *watch, const struct mvcc_watch_batch *batch)
+{
+    struct response r = {.revision = batch->revision,
+                         .watch_id = watch->id,
+                         .compact_revision = batch->compact_revision,
+                         .canceled = true};
+    send_response(watch->stream, &r);
+    atomic_store(&watch->ended, true);
+}
+
 static bool sink(void *ctx, struct mvcc_watcher *watcher, const struct mvcc_watch_batch *batch)
 {
     struct watch *watch = ctx;
-    if (batch->len == 1 && !batch->with_prev && !batch->compact_revision) {
-        int64_t now_ms;
-        if (!watch_out_event(watch->stream->out, watch->stream->server, batch->events[0], batch->revision, watch->id, &now_ms))
-            return false;
-        atomic_store_explicit(&watch->last_sent_ms, now_ms, memory_order_relaxed);
-        return true;
-    }
-    if (watch_out_is_full(watch->stream->out))
+    struct watch_stream *stream = watch->stream;
+    struct watch_encoded *encoded = stream->server->rpc->encoded;
+    if (watch_out_is_full(stream->out))
         return false; /* on_drain comes once those are sent */
-    atomic_store(&watch->last_sent_ms, kp_mono_ms());
     if (batch->compact_revision) {
-        struct response r = {.revision = batch->revision,
-                             .watch_id = watch->id,
-                             .compact_revision = batch->compact_revision,
-                             .canceled = true};
-        send_response(watch->stream, &r);
-        atomic_store(&watch->ended, true);
+        send_compacted(watch, batch);
         return true;
     }
-    for (size_t sent = 0; sent < batch->len;)
-        sent += send_events(watch, batch, sent);
+    watch_encode(encoded, stream->server, batch);
+    atomic_store_explicit(&watch->last_sent_ms, encoded->now_ms, memory_order_relaxed);
+    if (watch->fragment && encoded->events->len > (size_t)stream->server->config.request_bytes_max) {
+        for (size_t sent = 0; sent < batch->len;)
+            sent += send_fragment(watch, batch, sent);
+        return true;
+    }
+    watch_out_add(stream->out, encoded, watch->id);
     return true;
 }
 

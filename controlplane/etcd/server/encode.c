@@ -73,14 +73,25 @@ void encode_range(struct kp_buf *out, const struct mvcc_range_result *result, bo
     encode_number(out, 4, result->count);
 }
 
+/* Of a message in a field below 16. */
+static size_t message_bytes(size_t len)
+{
+    size_t bytes = 2 + len;
+    for (size_t rest = len; rest >= 0x80; rest >>= 7)
+        bytes++;
+    return bytes;
+}
+
 void encode_event(struct kp_buf *out, unsigned field, const struct mvcc_event *event, bool with_prev)
 {
-    size_t begin = encode_begin(out, field);
+    const struct kp_blob *prev = with_prev ? event->prev : NULL;
+    size_t len = (event->is_delete ? 2 : 0) + message_bytes(event->record->len) + (prev ? message_bytes(prev->len) : 0);
+    put_varint(out, field << 3 | 2);
+    put_varint(out, len);
     encode_number(out, 1, event->is_delete);
     encode_message(out, 2, event->record->data, event->record->len);
-    if (with_prev && event->prev)
-        encode_message(out, 3, event->prev->data, event->prev->len);
-    encode_end(out, begin);
+    if (prev)
+        encode_message(out, 3, prev->data, prev->len);
 }
 
 #define FRAME_HEADER 5 /* a compression flag and the length, big endian */

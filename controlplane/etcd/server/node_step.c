@@ -81,6 +81,7 @@ void node_apply(struct etcd_server *server, const struct raft_ready *ready)
     if (!ready->committed_len)
         return;
     answers_hold(&server->answers);
+    mvcc_watch_hold(server->mvcc);
     for (size_t i = 0; i < ready->committed_len; i++) {
         const struct raft_entry *entry = &ready->committed[i];
         if (entry->type == RAFT_ENTRY_CONF_CHANGE)
@@ -90,5 +91,6 @@ void node_apply(struct etcd_server *server, const struct raft_ready *ready)
         atomic_store(&node->applied, entry->index);
         node->term_applied |= entry->term == ready->term;
     }
+    mvcc_watch_release(server->mvcc);
     answers_release(&server->answers);
 }

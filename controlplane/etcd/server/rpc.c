@@ -1,5 +1,5 @@
 /* Listening on the client and metrics URLs. */
-#include "controlplane/etcd/server/rpc_internal.h"
+#include "controlplane/etcd/server/watch_internal.h"
 
 #define PROGRESS_TICK_MS 1000
 #define SHUTDOWN_MS 2000
@@ -126,6 +126,7 @@ int rpc_start(struct etcd_server *server, struct kp_error *error)
 {
     struct rpc_server *rpc = server->rpc = kp_calloc(1, sizeof *rpc);
     pthread_mutex_init(&rpc->turns.mutex, NULL);
+    rpc->encoded = watch_encoded_new();
     guard_init(rpc, all_methods);
     rpc->loop = loop_new();
     rpc->pool = pool_new("etcd-rpc", RPC_POOL_THREADS, RPC_POOL_QUEUE);
@@ -160,6 +161,7 @@ void rpc_stop(struct etcd_server *server)
     loop_free(rpc->loop);
     tls_context_unref(rpc->tls);
     pthread_mutex_destroy(&rpc->turns.mutex);
+    watch_encoded_free(rpc->encoded);
     guard_done(rpc);
     free(rpc);
     server->rpc = NULL;

@@ -37,6 +37,7 @@ struct rpc_server {
     /* the loop's own */
     struct watch_stream *watch_streams;
     struct loop_timer *progress_timer;
+    struct watch_encoded *encoded; /* under the watch lock */
 };
 
 extern const struct grpc_method kv_methods[], watch_methods[], lease_methods[], maintenance_methods[], cluster_methods[],

@@ -307,6 +307,10 @@ int64_t request_timeout_ms(const struct etcd_server *server);
 int storage_open(struct etcd_server *server, struct kp_error *error) KP_NODISCARD;
 void storage_close(struct etcd_server *server);
 static inline bool server_is_stepped(const struct etcd_server *server);
+/* bootstrap.c: the database is marked before the log exists, so that a crash in between starts over. */
+int bootstrap_write(struct backend *backend, struct members *members, const struct wal_metadata *metadata,
+                    const struct raft_conf_state *conf, const struct wal_config *wal_config, struct wal **ret_wal,
+                    struct kp_error *error);
 
 /* ---- images.c: snapshots to members that are too far behind, and from them ---- */
 /* On the raft thread: an image is to be made and sent; takes over what the message holds. */
@@ -362,7 +366,6 @@ void answers_open(struct answers *answers, struct loop *loop);
 void answers_close(struct answers *answers); /* before the loop goes; what comes later runs where it is added */
 void answers_done(struct answers *answers);
 void answers_add(struct answers *answers, struct answer *answer); /* any thread */
-void answers_kick(struct answers *answers); /* what is there is sent now, also while held; any thread */
 /* The raft thread's: between the two nothing is sent, then all of it. */
 void answers_hold(struct answers *answers);
 void answers_release(struct answers *answers);

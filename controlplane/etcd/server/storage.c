@@ -72,8 +72,7 @@ static int load_conf(struct etcd_server *server, struct raft_conf_state *conf, s
     return raft_conf_state_decode(value.data, value.len, conf, error);
 }
 
-/* A first start: the configuration from the flags becomes the first thing in log and database. The database is marked
-   before the log exists, so that a crash in between starts over. */
+/* A first start: the configuration from the flags becomes the first thing in log and database. */
 static int first_start(struct etcd_server *server, const struct wal_config *wal_config, struct raft_config *raft,
                        struct kp_error *error)
 {
@@ -90,17 +89,8 @@ static int first_start(struct etcd_server *server, const struct wal_config *wal_
     /* Whoever joins gets its configuration with the leader's first snapshot. */
     for (size_t i = 0; !joins && i < server->members.len; i++)
         raft_id_set_add(&raft->conf.voters, server->members.items[i].id);
-    KP_AUTO_BUF struct kp_buf conf = {0};
-    raft_conf_state_encode(&conf, &raft->conf);
-    backend_write_lock(server->backend);
-    backend_put(server->backend, BACKEND_META, META_CONF, strlen(META_CONF), conf.data, conf.len);
-    members_store(server->backend, &server->members);
-    backend_write_unlock(server->backend);
-    if ((rc = backend_commit(server->backend, error)) < 0)
-        return rc;
     struct wal_metadata metadata = {.cluster_id = server->cluster_id, .node_id = server->member_id};
-    struct wal_snapshot first = {.conf = raft->conf};
-    return wal_create(wal_config, &metadata, &first, &server->node.wal, error);
+    return bootstrap_write(server->backend, &server->members, &metadata, &raft->conf, wal_config, &server->node.wal, error);
 }
 
 /* The index of the image that the database came as; 0: it grew here. */

@@ -14,9 +14,19 @@ void watch_out_unref(struct watch_out *out);
 /* Begins a WatchResponse: whatever is appended until watch_out_end is part of it. Held locked meanwhile. */
 struct kp_buf *watch_out_begin(struct watch_out *out);
 void watch_out_end(struct watch_out *out); /* the loop will send it, with all else that is gathered by then */
-/* A whole response of one event without the record before it; *ret_now_ms is about now. False when full. */
-bool watch_out_event(struct watch_out *out, struct etcd_server *server, const struct mvcc_event *event, int64_t revision,
-                     int64_t watch_id, int64_t *ret_now_ms);
+/* The events of the response of a batch and its header, encoded once for all who are given the batch; the rest is their id.
+   Under the watch lock. */
+struct watch_encoded {
+    uint64_t batch_id;
+    int64_t now_ms; /* about when */
+    struct kp_buf header, scratch;
+    struct kp_blob *events;
+};
+struct watch_encoded *watch_encoded_new(void);
+void watch_encoded_free(struct watch_encoded *encoded);
+void watch_encode(struct watch_encoded *encoded, struct etcd_server *server, const struct mvcc_watch_batch *batch);
+/* Adds a whole response. */
+void watch_out_add(struct watch_out *out, const struct watch_encoded *encoded, int64_t watch_id);
 void watch_out_flush(struct watch_out *out); /* loop: sends now */
 /* More than WATCH_QUEUED_MAX is unsent; the stream's on_drain follows, which calls watch_out_drained. */
 bool watch_out_is_full(struct watch_out *out);

@@ -3,9 +3,9 @@
 
 #define FRAME_HEADER 5
 #define WATCH_ID_BYTES_MAX 11             /* tag and varint */
-#define PIECE_BYTES ((size_t)64 << 10)    /* sent as one; small enough for the allocator to keep at hand */
+#define PIECE_BYTES ((size_t)64 << 10)    /* small enough for the allocator to keep at hand */
 #define PIECE_BYTES_MIN ((size_t)2 << 10)
-#define KICK_BYTES (2 * PIECE_BYTES)                   /* the loop begins to send while the rest of the batch is applied */
+#define SHARED_BYTES_MIN ((size_t)4 << 10) /* events of fewer are copied: two slices more cost as much */
 
 /*   idle --first bytes--> posted --the loop sends--> idle          */
 struct watch_out {
@@ -14,17 +14,14 @@ struct watch_out {
     struct answers *answers;
     struct grpc_stream *grpc; /* a reference */
     pthread_mutex_t mutex;    /* guards the rest */
-    struct kp_blob **pieces;  /* full ones, in order, ... */
-    size_t pieces_len, pieces_cap, pieces_bytes;
-    struct kp_blob *piece; /* ... and the one being filled */
-    size_t piece_used;
+    struct http_slice *slices; /* in order, each with a reference: of pieces, and of events that others send too, ... */
+    size_t slices_len, slices_cap, slices_bytes;
+    struct kp_blob *piece; /* ... then what of the piece being filled is in no slice yet */
+    size_t piece_from, piece_used;
+    size_t copied;          /* bytes in pieces */
     struct kp_buf response; /* between begin and end */
     size_t queued;          /* unsent in the stream when last looked at */
-    bool posted, kicked;
-    /* the event encoded last: most of a stream's watchers want the same ones */
-    struct kp_blob *record; /* a reference: nothing else can take its address */
-    int64_t revision, sent_ms;
-    struct kp_buf head, event;
+    bool posted;
 };
 
 static void send_gathered(struct answer *answer);
@@ -40,55 +37,73 @@ struct watch_out *watch_out_new(struct etcd_server *server, struct grpc_stream *
     return out;
 }
 
+static void slices_free(struct http_slice *slices, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        kp_blob_unref(slices[i].blob);
+    free(slices);
+}
+
 void watch_out_unref(struct watch_out *out)
 {
     if (atomic_fetch_sub(&out->refs, 1) > 1)
         return;
     grpc_stream_unref(out->grpc);
-    kp_blob_unref(out->record);
     kp_blob_unref(out->piece);
-    for (size_t i = 0; i < out->pieces_len; i++)
-        kp_blob_unref(out->pieces[i]);
-    free(out->pieces);
+    slices_free(out->slices, out->slices_len);
     kp_buf_done(&out->response);
-    kp_buf_done(&out->head);
-    kp_buf_done(&out->event);
     pthread_mutex_destroy(&out->mutex);
     free(out);
 }
 
 /* ---- gathering: with the mutex held ---- */
 
-static void end_piece(struct watch_out *out)
+/* Takes over the reference. */
+static void add_slice(struct watch_out *out, struct kp_blob *blob, size_t offset, size_t len)
 {
-    if (!out->piece)
-        return;
-    if (out->pieces_len == out->pieces_cap) {
-        out->pieces_cap = KP_MAX(out->pieces_cap * 2, (size_t)8);
-        out->pieces = kp_realloc(out->pieces, out->pieces_cap * sizeof(struct kp_blob *));
+    if (out->slices_len == out->slices_cap) {
+        out->slices_cap = KP_MAX(out->slices_cap * 2, (size_t)8);
+        out->slices = kp_realloc(out->slices, out->slices_cap * sizeof *out->slices);
     }
-    struct kp_blob *piece = KP_TAKE(out->piece);
-    if (out->piece_used < piece->len / 2) { /* it may wait long for a slow client: not with twice the memory it needs */
-        KP_AUTO(kp_blob_unref) struct kp_blob *large = piece;
-        piece = kp_blob_new(large->data, out->piece_used);
-    }
-    piece->len = out->piece_used;
-    piece->data[piece->len] = 0;
-    out->pieces_bytes += piece->len;
-    out->pieces[out->pieces_len++] = piece;
-    out->piece_used = 0;
+    out->slices[out->slices_len++] = (struct http_slice){.blob = blob, .offset = offset, .len = len};
+    out->slices_bytes += len;
 }
 
-/* Where `need` bytes may be written; piece_used then moves on by what was. */
+static void end_slice(struct watch_out *out)
+{
+    if (out->piece && out->piece_used > out->piece_from)
+        add_slice(out, kp_blob_ref(out->piece), out->piece_from, out->piece_used - out->piece_from);
+    out->piece_from = out->piece_used;
+}
+
+static void end_piece(struct watch_out *out)
+{
+    if (out->piece && out->piece_from == 0 && out->piece_used && out->piece_used < out->piece->len / 2)
+        /* it may wait long for a slow client: not with twice the memory it needs */
+        add_slice(out, kp_blob_new(out->piece->data, out->piece_used), 0, out->piece_used);
+    else
+        end_slice(out);
+    kp_blob_unref(out->piece);
+    out->piece = NULL;
+    out->piece_from = out->piece_used = 0;
+}
+
+/* Where `need` bytes may be written; put_down then takes them. */
 static uint8_t *room(struct watch_out *out, size_t need)
 {
     if (out->piece && out->piece_used + need > out->piece->len)
         end_piece(out);
     if (!out->piece) { /* the more a batch brings, the larger */
-        size_t bytes = KP_MIN(KP_MAX(2 * out->pieces_bytes, PIECE_BYTES_MIN), PIECE_BYTES);
+        size_t bytes = KP_MIN(KP_MAX(2 * out->copied, PIECE_BYTES_MIN), PIECE_BYTES);
         out->piece = kp_blob_new(NULL, KP_MAX(bytes, need));
     }
     return out->piece->data + out->piece_used;
+}
+
+static void put_down(struct watch_out *out, size_t len)
+{
+    out->piece_used += len;
+    out->copied += len;
 }
 
 static void put_frame_header(uint8_t *p, size_t len)
@@ -102,16 +117,13 @@ static void put_frame_header(uint8_t *p, size_t len)
 /* Unlocks, and sees to it that the loop sends. */
 static void gathered(struct watch_out *out)
 {
-    bool post = !out->posted, kick = out->pieces_bytes >= KICK_BYTES && !out->kicked;
+    bool post = !out->posted;
     out->posted = true;
-    out->kicked |= kick;
     pthread_mutex_unlock(&out->mutex);
     if (post) {
         atomic_fetch_add(&out->refs, 1);
         answers_add(out->answers, &out->answer);
     }
-    if (kick)
-        answers_kick(out->answers);
 }
 
 struct kp_buf *watch_out_begin(struct watch_out *out)
@@ -126,7 +138,7 @@ void watch_out_end(struct watch_out *out)
     uint8_t *p = room(out, FRAME_HEADER + out->response.len);
     put_frame_header(p, out->response.len);
     memcpy(p + FRAME_HEADER, out->response.data ? out->response.data : "", out->response.len);
-    out->piece_used += FRAME_HEADER + out->response.len;
+    put_down(out, FRAME_HEADER + out->response.len);
     if (out->response.cap > PIECE_BYTES)
         kp_buf_done(&out->response);
     gathered(out);
@@ -134,7 +146,7 @@ void watch_out_end(struct watch_out *out)
 
 static bool is_full(const struct watch_out *out)
 {
-    return out->queued + out->pieces_bytes + out->piece_used > WATCH_QUEUED_MAX;
+    return out->queued + out->slices_bytes + out->piece_used - out->piece_from > WATCH_QUEUED_MAX;
 }
 
 static size_t put_watch_id(uint8_t *p, int64_t watch_id)
@@ -150,35 +162,27 @@ static size_t put_watch_id(uint8_t *p, int64_t watch_id)
     return len;
 }
 
-bool watch_out_event(struct watch_out *out, struct etcd_server *server, const struct mvcc_event *event, int64_t revision,
-                     int64_t watch_id, int64_t *ret_now_ms)
+void watch_out_add(struct watch_out *out, const struct watch_encoded *encoded, int64_t watch_id)
 {
     pthread_mutex_lock(&out->mutex);
-    if (is_full(out)) {
-        pthread_mutex_unlock(&out->mutex);
-        return false;
-    }
-    if (out->record != event->record || out->revision != revision) {
-        kp_blob_unref(out->record);
-        out->record = kp_blob_ref(event->record);
-        out->revision = revision;
-        out->sent_ms = kp_mono_ms();
-        out->head.len = out->event.len = 0;
-        encode_header(server, &out->head, revision);
-        encode_event(&out->event, WATCH_EVENTS, event, false);
-    }
-    *ret_now_ms = out->sent_ms;
-    uint8_t *start = room(out, FRAME_HEADER + out->head.len + WATCH_ID_BYTES_MAX + out->event.len);
+    size_t events_len = encoded->events->len;
+    bool shared = events_len >= SHARED_BYTES_MIN;
+    uint8_t *start = room(out, FRAME_HEADER + encoded->header.len + WATCH_ID_BYTES_MAX + (shared ? 0 : events_len));
     uint8_t *p = start + FRAME_HEADER;
-    memcpy(p, out->head.data, out->head.len);
-    p += out->head.len;
+    memcpy(p, encoded->header.data, encoded->header.len);
+    p += encoded->header.len;
     p += put_watch_id(p, watch_id);
-    memcpy(p, out->event.data, out->event.len);
-    p += out->event.len;
-    put_frame_header(start, (size_t)(p - start) - FRAME_HEADER);
-    out->piece_used += (size_t)(p - start);
+    put_frame_header(start, (size_t)(p - start) - FRAME_HEADER + events_len);
+    if (!shared) {
+        memcpy(p, encoded->events->data, events_len);
+        p += events_len;
+    }
+    put_down(out, (size_t)(p - start));
+    if (shared) {
+        end_slice(out);
+        add_slice(out, kp_blob_ref(encoded->events), 0, events_len);
+    }
     gathered(out);
-    return true;
 }
 
 bool watch_out_is_full(struct watch_out *out)
@@ -195,19 +199,14 @@ void watch_out_flush(struct watch_out *out)
 {
     pthread_mutex_lock(&out->mutex);
     end_piece(out);
-    struct kp_blob **pieces = out->pieces;
-    size_t len = out->pieces_len;
-    out->pieces = NULL;
-    out->pieces_len = out->pieces_cap = out->pieces_bytes = 0;
-    out->kicked = false;
+    struct http_slice *slices = KP_TAKE(out->slices);
+    size_t len = out->slices_len;
+    out->slices_len = out->slices_cap = out->slices_bytes = out->copied = 0;
     pthread_mutex_unlock(&out->mutex);
     if (!len)
         return;
-    for (size_t i = 0; i < len; i++) {
-        grpc_stream_send_blob(out->grpc, pieces[i]); /* fails only when the client has gone: on_close follows */
-        kp_blob_unref(pieces[i]);
-    }
-    free(pieces);
+    grpc_stream_send_slices(out->grpc, slices, len); /* fails only when the client has gone: on_close follows */
+    slices_free(slices, len);
     size_t queued = grpc_stream_queued(out->grpc);
     pthread_mutex_lock(&out->mutex);
     out->queued = queued;

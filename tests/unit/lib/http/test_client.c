@@ -294,6 +294,74 @@ static void more_streams_than_the_server_allows_open_a_second_connection(void **
     rig_free(rig);
 }
 
+/* What slice number i of the next test holds, small ones and large ones in turn. */
+static struct http_slice slice_of(struct kp_blob *small, struct kp_blob *large, int i)
+{
+    if (i % 2)
+        return (struct http_slice){ .blob = large, .offset = (size_t)(i * 37 % 5000), .len = large->len / 2 + (size_t)(i * 11 % 900) };
+    return (struct http_slice){ .blob = small, .offset = (size_t)(i % 40), .len = 1 + (size_t)(i % 50) };
+}
+
+struct compared {
+    struct watcher base;
+    struct kp_blob *small, *large;
+    int slice;
+    size_t at; /* in the slice */
+    bool differs;
+};
+
+static void compare_data(struct http_call *call, const uint8_t *data, size_t len, void *arg)
+{
+    struct compared *c = arg;
+    for (size_t i = 0; i < len; i++) {
+        struct http_slice slice = slice_of(c->small, c->large, c->slice);
+        c->differs |= data[i] != slice.blob->data[slice.offset + c->at];
+        if (++c->at == slice.len) {
+            c->at = 0;
+            c->slice++;
+        }
+    }
+    watch_data(call, data, len, &c->base);
+}
+
+static void slices_of_shared_blobs_arrive_in_order(void **state)
+{
+    (void)state;
+    static const struct http_call_callbacks callbacks = { .on_headers = watch_headers, .on_data = compare_data, .on_end = watch_end };
+    enum { SLICES = 300, BATCH = 25 };
+    for (enum flavour flavour = 0; flavour < FLAVOURS; flavour++) {
+        struct http_server_config server = { .stream_queued_max = 64 << 20 };
+        struct rig *rig = rig_new(flavour, &server);
+        struct compared c = { .small = kp_blob_new(NULL, 100), .large = kp_blob_new(NULL, 40000) };
+        for (size_t i = 0; i < c.large->len; i++)
+            c.large->data[i] = (uint8_t)(i * 31 >> 4);
+        for (size_t i = 0; i < c.small->len; i++)
+            c.small->data[i] = (uint8_t)(i + 100);
+        struct http_client_request request = { .method = "GET", .path = "/watch" };
+        struct http_call *call = http_client_stream(rig->client, &request, &callbacks, &c);
+        WAIT_FOR(c.base.status == 200 && rig->f->watch);
+        size_t total = 0;
+        for (int i = 0; i < SLICES; i += BATCH) {
+            struct http_slice slices[BATCH];
+            for (int k = 0; k < BATCH; k++) {
+                slices[k] = slice_of(c.small, c.large, i + k);
+                total += slices[k].len;
+            }
+            assert_int_equal(http_stream_write_slices(rig->f->watch, slices, BATCH), 0);
+        }
+        WAIT_FOR((size_t)c.base.data_len == total);
+        assert_false(c.differs);
+        assert_int_equal(c.slice, SLICES);
+        http_call_cancel(call);
+        WAIT_FOR(c.base.ended == 1);
+        http_call_unref(call);
+        rig_free(rig);
+        assert_int_equal(c.large->refs, 1);
+        kp_blob_unref(c.small);
+        kp_blob_unref(c.large);
+    }
+}
+
 static void cancelling_a_watch_tells_the_server(void **state)
 {
     (void)state;
@@ -481,6 +549,7 @@ int main(void)
         cmocka_unit_test(many_threads_share_a_client),
         cmocka_unit_test(a_hundred_watches_stream_at_once),
         cmocka_unit_test(more_streams_than_the_server_allows_open_a_second_connection),
+        cmocka_unit_test(slices_of_shared_blobs_arrive_in_order),
         cmocka_unit_test(cancelling_a_watch_tells_the_server),
         cmocka_unit_test(unread_bytes_stop_the_server_until_they_are_consumed),
         cmocka_unit_test(a_deadline_ends_a_call),

@@ -176,13 +176,23 @@ static void defragment_gives_space_back(void **state)
     assert_string_equal(text, big);
 }
 
-static void a_snapshot_file_opens_as_a_database(void **state)
+static void an_image_opens_as_a_database(void **state)
 {
     struct fixture *f = *state;
     char path[128], text[32];
+    uint64_t index, term;
+    KP_AUTO_BUF struct kp_buf meta = {0};
     write_revision(f->backend, 9, "nine");
     snprintf(path, sizeof path, "%s/copy", f->dir);
-    assert_int_equal(backend_snapshot(f->backend, path, NULL), 0);
+    assert_int_equal(backend_image(f->backend, path, "mark", &index, &term, &meta, NULL), KP_ENOTFOUND);
+    backend_write_lock(f->backend);
+    backend_put(f->backend, BACKEND_META, "mark", 4, "yes", 3);
+    backend_set_consistent_index(f->backend, 7, 2);
+    backend_write_unlock(f->backend);
+    assert_int_equal(backend_image(f->backend, path, "mark", &index, &term, &meta, NULL), 0);
+    assert_int_equal(index, 7);
+    assert_int_equal(term, 2);
+    assert_memory_equal(meta.data, "yes", 3);
     struct backend *copy = NULL;
     assert_int_equal(backend_open(path, NULL, &copy, NULL), 0);
     assert_int_equal(read_revision(copy, 9, text, sizeof text), 0);
@@ -223,7 +233,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_killed_process_leaves_whole_batches, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_does_not_see_later_batches, setup, teardown),
         cmocka_unit_test_setup_teardown(defragment_gives_space_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_snapshot_file_opens_as_a_database, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_image_opens_as_a_database, setup, teardown),
         cmocka_unit_test_setup_teardown(the_quota_counts_pending_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_file_is_refused, setup, teardown),
     };

@@ -127,6 +127,8 @@ static void a_watcher_gets_what_comes_next(void **state)
     mvcc_watch_cancel(f->mvcc, w3);
 }
 
+static void note_revision(void *ctx, int64_t revision) { *(int64_t *)ctx = revision; }
+
 static void filters_hold_back_puts_or_deletes(void **state)
 {
     struct fixture *f = *state;
@@ -225,6 +227,61 @@ static void a_watcher_below_the_compaction_is_told_and_ends(void **state)
     mvcc_watch_cancel(f->mvcc, w2);
 }
 
+static void held_events_come_together_once_and_before_a_bookmark(void **state)
+{
+    struct fixture *f = *state;
+    struct reader key = {0}, prefix = {0}, twin = {0}, late = {0}, full = {0};
+    put(f, "a", "0");
+    struct mvcc_watcher *w1 = watch(f, &key, (struct mvcc_watch_request){.key = B("a"), .want_prev = true});
+    struct mvcc_watcher *w2 = watch(f, &prefix, (struct mvcc_watch_request){.key = B("a"), .range_end = B("b")});
+    struct mvcc_watcher *w3 = watch(f, &twin, (struct mvcc_watch_request){.key = B("a"), .range_end = B("b")});
+    struct mvcc_watcher *w4 = watch(f, &full, (struct mvcc_watch_request){.key = B("a"), .range_end = B("b")});
+    full.full = true;
+    mvcc_watch_hold(f->mvcc);
+    put(f, "a", "1");
+    put(f, "b", "x");
+    put(f, "ab", "2");
+    assert_string_equal(key.log, "");
+    struct mvcc_watcher *w5 = watch(f, &late, (struct mvcc_watch_request){.key = B("a"), .range_end = B("b")});
+    put(f, "a", "3");
+    int64_t bookmark = 0;
+    assert_true(mvcc_watch_progress(f->mvcc, &w2, 1, note_revision, &bookmark));
+    assert_int_equal(bookmark, 6);
+    assert_string_equal(prefix.log, "+a=1@3 +ab=2@5 +a=3@6 ");
+    delete(f, "a");
+    mvcc_watch_release(f->mvcc);
+    assert_string_equal(key.log, "+a=1@3<0 +a=3@6<1 -a=@7<3 ");
+    assert_string_equal(prefix.log, "+a=1@3 +ab=2@5 +a=3@6 -a=@7 ");
+    assert_string_equal(twin.log, prefix.log);
+    assert_string_equal(late.log, "+a=3@6 -a=@7 ");
+    full.full = false;
+    mvcc_watch_resume(f->mvcc, w4);
+    while (mvcc_watch_sync(f->mvcc))
+        ;
+    assert_string_equal(full.log, prefix.log);
+    struct mvcc_watcher *all[] = {w1, w2, w3, w4, w5};
+    for (size_t i = 0; i < KP_ARRAY_LEN(all); i++)
+        mvcc_watch_cancel(f->mvcc, all[i]);
+}
+
+static void a_compaction_lets_held_events_have_their_predecessors(void **state)
+{
+    struct fixture *f = *state;
+    struct reader r = {0};
+    put(f, "a", "0");
+    struct mvcc_watcher *w = watch(f, &r, (struct mvcc_watch_request){.key = B("a"), .want_prev = true});
+    mvcc_watch_hold(f->mvcc);
+    put(f, "a", "1");
+    mvcc_begin(f->mvcc);
+    assert_int_equal(mvcc_compact(f->mvcc, 3), MVCC_OK);
+    mvcc_end(f->mvcc);
+    while (mvcc_compact_step(f->mvcc))
+        ;
+    mvcc_watch_release(f->mvcc);
+    assert_string_equal(r.log, "+a=1@3<0 ");
+    mvcc_watch_cancel(f->mvcc, w);
+}
+
 static void an_empty_range_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -280,6 +337,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_watcher_of_the_future_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_watcher_misses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(a_watcher_below_the_compaction_is_told_and_ends, setup, teardown),
+        cmocka_unit_test_setup_teardown(held_events_come_together_once_and_before_a_bookmark, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_compaction_lets_held_events_have_their_predecessors, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_range_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(catching_up_beside_a_writer_gives_each_event_once, setup, teardown),
     };
