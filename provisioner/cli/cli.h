@@ -46,6 +46,9 @@ int cli_version(int argc, char **argv, struct kp_error *error);
 int cli_image_build(int argc, char **argv, struct kp_error *error);
 int cli_image_list(int argc, char **argv, struct kp_error *error);
 int cli_image_prune(int argc, char **argv, struct kp_error *error);
+int cli_snapshot_save(int argc, char **argv, struct kp_error *error);
+int cli_snapshot_list(int argc, char **argv, struct kp_error *error);
+int cli_snapshot_restore(int argc, char **argv, struct kp_error *error);
 int cli_completion(int argc, char **argv, struct kp_error *error);
 
 /* ---- output.c */

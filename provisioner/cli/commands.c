@@ -15,8 +15,8 @@ const struct cli_command cli_commands[] = {
      cli_scale_nodepool},
     {"scale controlplane", "CLUSTER --replicas N", "Change how many control planes a cluster has: 1, 3, 5 or 7",
      "kprov scale controlplane demo --replicas 3", cli_scale_controlplane},
-    {"delete cluster", "NAME [--yes]", "Delete a cluster and everything that was made for it",
-     "kprov delete cluster demo --yes", cli_delete_cluster},
+    {"delete cluster", "NAME [--yes] [--dry-run] [-o table|json|yaml]", "Delete a cluster and everything that was made for it",
+     "kprov delete cluster demo --dry-run\nkprov delete cluster demo --yes -o json", cli_delete_cluster},
     {"validate cluster", "NAME [--wait D] [-o table|json|yaml]", "Check machines, API, nodes, etcd, certificates, DNS and a test pod; exit status 1 when a check fails",
      "kprov validate cluster demo\nkprov validate cluster demo --wait 2m -o json", cli_validate_cluster},
     {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},
@@ -32,6 +32,11 @@ const struct cli_command cli_commands[] = {
      "kprov exec demo worker-1 -- nft list ruleset", cli_exec},
     {"ssh", "CLUSTER NODE [-- COMMAND [ARG...]]", "Log in to a machine, with the cluster's key and the machine's own host key",
      "kprov ssh demo worker-1\nkprov ssh demo worker-1 -- cat /proc/loadavg", cli_ssh},
+    {"etcd snapshot save", "CLUSTER [FILE]", "Save what is in etcd, with the keys that belong to it",
+     "kprov etcd snapshot save demo\nkprov etcd snapshot save demo /backup/demo.db", cli_snapshot_save},
+    {"etcd snapshot list", "CLUSTER [-o table|json|yaml]", "List a cluster's snapshots", "kprov etcd snapshot list demo", cli_snapshot_list},
+    {"etcd snapshot restore", "CLUSTER FILE|NAME [--yes]", "Make a cluster's etcd what a snapshot says; the API is away meanwhile",
+     "kprov etcd snapshot restore demo demo-20261121T101855Z.db --yes", cli_snapshot_restore},
     {"image build", "[--vm]", "Build the node image of these programs, unless it is there", "kprov image build",
      cli_image_build},
     {"image list", "[-o table|json|yaml]", "List node images", "kprov image list", cli_image_list},
@@ -129,6 +134,10 @@ int cli_main(int argc, char **argv)
     const struct cli_command *command = find_command(argv[1]);
     if (!command && argc > 2)
         command = find_command(two);
+    if (!command && argc > 3) {
+        KP_AUTO_FREE char *three = kp_asprintf("%s %s", two, argv[3]);
+        command = find_command(three);
+    }
     if (!command) {
         print_unknown(two);
         return kp_code_info(KP_EUSAGE)->exit_status;

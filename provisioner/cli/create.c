@@ -1,10 +1,11 @@
 /* kprov create cluster: from a config to Ready nodes. Every step finds what an interrupted run left and goes on from there. */
-#include "provisioner/cli/operation_internal.h"
+#include "provisioner/cli/snapshot_internal.h"
 
 #define DEFAULT_NAME "kprov"
 
 struct create_options {
     const char *name, *file, *provider, *kubeconfig, *output;
+    const char *from_snapshot; /* a file, or NULL */
     int64_t control_planes, workers; /* -1: not given */
     int64_t wait_ns;
 };
@@ -49,11 +50,32 @@ static int resume(struct create *create, const struct config *config, struct kp_
     return 0;
 }
 
+/* Of an interrupted creation the copy that it made, unless the same snapshot is named again. */
+static int resume_restore(struct create *create, struct kp_error *error)
+{
+    const char *path = create->options->from_snapshot;
+    if (!cli_restore_pending(&create->op))
+        return path ? kp_fail(error, KP_ECONFLICT, "the creation of cluster \"%s\" waits for no snapshot: leave --from-snapshot out, or delete the cluster first",
+                              create->op.cluster.name)
+                    : 0;
+    int r = path ? 0 : cli_state_path(create->op.cluster.name, "restore.db", create->op.arena, &path, error);
+    return r < 0 ? r : cli_restore_begin(&create->op, path, 0, error);
+}
+
+static int begin_restore(struct create *create, struct kp_error *error)
+{
+    int r = cli_restore_keys(&create->op, create->options->from_snapshot, error);
+    return r < 0 ? r : cli_restore_begin(&create->op, create->options->from_snapshot, 0, error);
+}
+
 static int open_state(struct create *create, struct kp_error *error)
 {
     const struct cloud_options options = {.image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR")};
     struct config config;
+    struct snapshot_info info;
     int r = wanted_config(create->options, create->op.arena, &config, error);
+    if (r == 0 && create->options->from_snapshot)
+        r = snapshot_check(create->options->from_snapshot, &info, error);
     if (r == 0) /* before anything is written: the cloud may not be ours to use */
         r = cloud_open(config.provider, &options, &create->op.cloud, error);
     if (r == 0)
@@ -61,8 +83,10 @@ static int open_state(struct create *create, struct kp_error *error)
     if (r < 0)
         return r;
     r = state_read(config.name, create->op.arena, &create->op.cluster, error);
-    if (r == 0)
-        return resume(create, &config, error);
+    if (r == 0) {
+        r = resume(create, &config, error);
+        return r < 0 ? r : resume_restore(create, error);
+    }
     if (r != KP_ENOTFOUND)
         return r;
     char uid[37];
@@ -71,7 +95,8 @@ static int open_state(struct create *create, struct kp_error *error)
         .uid = kp_arena_strdup(create->op.arena, uid), .name = config.name, .image = "", .endpoint = "",
         .phase = STATE_CREATING, .created_s = kp_now_s(), .config = config,
     };
-    return state_write(create->op.state, &create->op.cluster, error);
+    r = create->options->from_snapshot ? begin_restore(create, error) : 0;
+    return r < 0 ? r : state_write(create->op.state, &create->op.cluster, error);
 }
 
 static int write_kubeconfig(struct cli_operation *op, struct kp_error *error)
@@ -101,6 +126,24 @@ static const struct cli_step steps[] = {
     {"Add-ons applied", cli_op_apply_addons, false},
     {"Node roles", cli_op_mark_control_planes, false},
     {"All nodes Ready", cli_op_wait_nodes, true},
+    {"State", cli_op_finish, false},
+    {0},
+};
+static const struct cli_step restore_steps[] = {
+    {"Node image", cli_op_prepare_image, false},
+    {"Certificates", cli_op_prepare_pki, false},
+    {"Network", cli_op_prepare_network, false},
+    {"Plan", cli_op_prepare_nodes, false},
+    {"Snapshot in user data", cli_restore_plan, false},
+    {"Machines", cli_op_make_machines, false},
+    {"Snapshot brought", cli_restore_bring, false},
+    {"Kubeconfig", write_kubeconfig, false},
+    {"API server answers", cli_op_wait_api, false},
+    {"Machines of the past removed", cli_restore_reconcile, false},
+    {"Add-ons applied", cli_op_apply_addons, false},
+    {"Node roles", cli_op_mark_control_planes, false},
+    {"All nodes Ready", cli_op_wait_nodes, true},
+    {"Snapshot forgotten", cli_restore_end, false},
     {"State", cli_op_finish, false},
     {0},
 };
@@ -143,7 +186,7 @@ static int create_cluster(const struct create_options *options, enum cli_output 
     cli_op_start(&create.op, options->wait_ns);
     int r = open_state(&create, error);
     if (r == 0)
-        r = cli_op_run(&create.op, steps, error);
+        r = cli_op_run(&create.op, create.op.restore ? restore_steps : steps, error);
     if (r == 0)
         print_result(&create, output);
     cli_op_done(&create.op);
@@ -167,6 +210,7 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
         {"control-planes", 0, KP_FLAG_I64, &options.control_planes, "control-plane machines (1)", NULL},
         {"workers", 0, KP_FLAG_I64, &options.workers, "worker machines (0)", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for all nodes to be Ready (5m); 0: not at all", NULL},
+        {"from-snapshot", 0, KP_FLAG_STRING, &options.from_snapshot, "file of kprov etcd snapshot save: everything that is in it, on new machines", NULL},
         {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
         {"output", 'o', KP_FLAG_STRING, &options.output, "json or yaml: print what was made and the steps' times", NULL},
         {0},

@@ -20,6 +20,7 @@ struct cli_operation {
     struct cloud_network network;
     struct plan plan;
     struct bootstrap_cluster bootstrap;
+    const struct bootstrap_restore *restore; /* the snapshot that etcd begins with, or NULL; snapshot_internal.h */
     struct cli_progress progress;
     int64_t wait_ns;     /* how long to wait for nodes; 0: not at all */
     int64_t deadline_ms; /* of waiting */
