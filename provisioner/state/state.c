@@ -1,24 +1,12 @@
 /* Cluster state on disk: whole files, one lock a cluster, intents before deeds. */
-#include "provisioner/state/state.h"
-
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* A child of a killed kprov, about to end or to run something else, may hold the lock a moment longer. */
-#define LOCK_WAIT_MS 1000
-
-struct state {
-    char dir[PATH_MAX - 64];
-    char name[CONFIG_NAME_MAX + 1];
-    int lock_fd;
-};
+#include "provisioner/state/state_internal.h"
 
 static const char *const phase_names[] = {"creating", "ready", "deleting"};
+static const char *const rollout_names[] = {"", "upgrade", "rollback"};
 static const bool successors[3][3] = {
     [STATE_CREATING] = {true, true, true},
     [STATE_READY] = {false, true, true},
@@ -49,7 +37,7 @@ int state_root(struct kp_arena *arena, const char **ret_root, struct kp_error *e
     return 0;
 }
 
-static int cluster_dir(const char *name, char out[PATH_MAX - 64], struct kp_error *error)
+int state_dir_of(const char *name, char out[STATE_DIR_MAX], struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *root = NULL;
@@ -58,49 +46,57 @@ static int cluster_dir(const char *name, char out[PATH_MAX - 64], struct kp_erro
         return r;
     if (kp_empty(name) || strlen(name) > CONFIG_NAME_MAX || strchr(name, '/') || name[0] == '.')
         return kp_fail(error, KP_EINVALID, "\"%s\" is no name of a cluster", name ? name : "");
-    if (snprintf(out, PATH_MAX - 64, "%s/%s", root, name) >= PATH_MAX - 64)
+    if (snprintf(out, STATE_DIR_MAX, "%s/%s", root, name) >= STATE_DIR_MAX)
         return kp_fail(error, KP_EINVALID, "the state folder's path is too long: %s", root);
     return 0;
 }
 
-static int take_lock(struct state *state, struct kp_error *error)
+/* Whether it is a file of ours that a killed kprov had not yet put into its place: "cluster.json.Ab12Cd" (kp_write_file). */
+static bool is_leftover(const char *name)
 {
-    char path[PATH_MAX], holder[32] = "";
-    snprintf(path, sizeof(path), "%s/lock", state->dir);
-    state->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (state->lock_fd < 0)
-        return kp_fail_errno(error, "open %s", path);
-    int64_t deadline_ms = kp_mono_ms() + LOCK_WAIT_MS;
-    while (flock(state->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        if (errno != EWOULDBLOCK)
-            return kp_fail_errno(error, "lock %s", path);
-        if (kp_mono_ms() < deadline_ms) {
-            kp_sleep_ms(10);
-            continue;
-        }
-        ssize_t n = pread(state->lock_fd, holder, sizeof(holder) - 1, 0);
-        return kp_fail(error, KP_ECONFLICT, "cluster %s is being changed by process %.*s: wait for it", state->name,
-                       n > 0 ? (int)strcspn(holder, "\n") : 0, holder);
+    static const char *const ours[] = {"cluster.json", "pki.json", "admin.conf", "kubeconfig-path"};
+    for (size_t i = 0; i < KP_ARRAY_LEN(ours); i++) {
+        size_t len = strlen(ours[i]);
+        if (strlen(name) == len + 7 && strncmp(name, ours[i], len) == 0 && name[len] == '.')
+            return true;
     }
-    int len = snprintf(holder, sizeof(holder), "%d\n", (int)getpid());
-    if (ftruncate(state->lock_fd, 0) < 0 || pwrite(state->lock_fd, holder, (size_t)len, 0) != len)
-        return kp_fail_errno(error, "write %s", path);
-    return 0;
+    return false;
+}
+
+static int remove_leftovers(const struct state *state, struct kp_error *error)
+{
+    char path[PATH_MAX + 256];
+    int r = 0;
+    DIR *dir = opendir(state->dir);
+    if (!dir)
+        return kp_fail_errno(error, "list %s", state->dir);
+    for (struct dirent *entry; r == 0 && (entry = readdir(dir));) {
+        snprintf(path, sizeof(path), "%s/%s", state->dir, entry->d_name);
+        if (is_leftover(entry->d_name) && unlink(path) < 0 && errno != ENOENT)
+            r = kp_fail_errno(error, "remove %s", path);
+    }
+    closedir(dir);
+    return r;
 }
 
 int state_open(const char *name, bool create, struct state **ret_state, struct kp_error *error)
 {
     KP_AUTO(state_close) struct state *state = kp_calloc(1, sizeof(*state));
     state->lock_fd = -1;
-    int r = cluster_dir(name, state->dir, error);
+    pthread_mutex_init(&state->journal, NULL);
+    int r = state_dir_of(name, state->dir, error);
     if (r < 0)
         return r;
     memcpy(state->name, name, strlen(name));
-    if (!create && !kp_path_exists(state->dir))
-        return kp_fail(error, KP_ENOTFOUND, "cluster \"%s\" does not exist: see kprov get clusters", name);
-    r = kp_mkdir_p(state->dir, 0700, error);
+    do {
+        if (!create && !kp_path_exists(state->dir))
+            return kp_fail(error, KP_ENOTFOUND, "cluster \"%s\" does not exist: see kprov get clusters", name);
+        r = create ? kp_mkdir_p(state->dir, 0700, error) : 0;
+        if (r == 0)
+            r = state_lock(state, error);
+    } while (r == KP_EAGAIN);
     if (r == 0)
-        r = take_lock(state, error);
+        r = remove_leftovers(state, error);
     if (r < 0)
         return r;
     *ret_state = KP_TAKE(state);
@@ -112,6 +108,7 @@ void state_close(struct state *state)
     if (!state)
         return;
     kp_close_fd(&state->lock_fd);
+    pthread_mutex_destroy(&state->journal);
     free(state);
 }
 
@@ -142,8 +139,8 @@ int state_list(struct kp_strings *ret_names, struct kp_error *error)
 
 int state_read_file(const char *cluster, const char *file, struct kp_buf *out, struct kp_error *error)
 {
-    char dir[PATH_MAX - 64], path[PATH_MAX];
-    int r = cluster_dir(cluster, dir, error);
+    char dir[STATE_DIR_MAX], path[PATH_MAX];
+    int r = state_dir_of(cluster, dir, error);
     if (r < 0)
         return r;
     snprintf(path, sizeof(path), "%s/%s", dir, file);
@@ -155,6 +152,47 @@ int state_write_file(struct state *state, const char *file, const void *data, si
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/%s", state->dir, file);
     return kp_write_file(path, data, len, 0600, error);
+}
+
+void state_add_release(struct state_cluster *cluster, const char *image, const char *version)
+{
+    if (cluster->n_history == STATE_RELEASES_MAX)
+        memmove(cluster->history, cluster->history + 1, --cluster->n_history * sizeof(cluster->history[0]));
+    cluster->history[cluster->n_history++] = (struct state_release){image, version};
+}
+
+/* Neither field is in what a kprov without upgrades wrote. */
+static int parse_rollout(const struct kp_value *root, struct state_cluster *ret, struct kp_error *error)
+{
+    const struct kp_value *history = kp_value_get(root, "history");
+    const char *rollout = kp_value_str(kp_value_get(root, "rollout"));
+    ret->n_history = 0;
+    ret->rollout = STATE_ROLLOUT_IDLE;
+    for (size_t i = 0; rollout && i < KP_ARRAY_LEN(rollout_names); i++)
+        if (kp_streq(rollout, rollout_names[i]))
+            ret->rollout = (enum state_rollout)i;
+    if (!kp_streq(rollout ? rollout : "", rollout_names[ret->rollout]))
+        return kp_fail(error, KP_ECORRUPT, "rollout is \"%s\"", rollout);
+    for (size_t i = 0; history && history->kind == KP_VALUE_ARRAY && i < history->array.len; i++) {
+        const char *image = kp_value_str(kp_value_get(history->array.items[i], "image"));
+        const char *version = kp_value_str(kp_value_get(history->array.items[i], "version"));
+        if (!image || !version)
+            return kp_fail(error, KP_ECORRUPT, "history[%zu]: a field is missing", i);
+        state_add_release(ret, image, version);
+    }
+    return 0;
+}
+
+static struct kp_value *history_value(const struct state_cluster *cluster, struct kp_arena *arena)
+{
+    struct kp_value *list = kp_value_array(arena);
+    for (size_t i = 0; i < cluster->n_history; i++) {
+        struct kp_value *release = kp_value_object(arena);
+        kp_value_set(arena, release, "image", kp_value_string(arena, cluster->history[i].image));
+        kp_value_set(arena, release, "version", kp_value_string(arena, cluster->history[i].version));
+        kp_value_append(arena, list, release);
+    }
+    return list;
 }
 
 static int parse_cluster(const char *text, size_t len, struct kp_arena *arena, struct state_cluster *ret,
@@ -177,6 +215,9 @@ static int parse_cluster(const char *text, size_t len, struct kp_arena *arena, s
     if (i == KP_ARRAY_LEN(phase_names) || !ret->uid || !ret->image || !ret->endpoint || !kp_value_get(root, "config"))
         return kp_fail(error, KP_ECORRUPT, "a field is missing");
     ret->phase = (enum state_phase)i;
+    r = parse_rollout(root, ret, error);
+    if (r < 0)
+        return r;
     kp_value_print(kp_value_get(root, "config"), &config);
     r = config_parse(config.data, config.len, "config", arena, &ret->config, error);
     ret->name = ret->config.name;
@@ -211,25 +252,12 @@ int state_write(struct state *state, const struct state_cluster *cluster, struct
     kp_value_set(arena, root, "image", kp_value_string(arena, cluster->image));
     kp_value_set(arena, root, "endpoint", kp_value_string(arena, cluster->endpoint));
     kp_value_set(arena, root, "created", kp_value_int(arena, cluster->created_s));
+    kp_value_set(arena, root, "history", history_value(cluster, arena));
+    kp_value_set(arena, root, "rollout", kp_value_string(arena, rollout_names[cluster->rollout]));
     kp_value_set(arena, root, "config", config_to_value(&cluster->config, arena));
     kp_value_print_pretty(root, 2, &text);
     kp_buf_putc(&text, '\n');
     return state_write_file(state, "cluster.json", text.data, text.len, error);
-}
-
-int state_journal(struct state *state, const char *intent, const char *object, struct kp_error *error)
-{
-    char path[PATH_MAX], now[KP_RFC3339_MAX];
-    KP_AUTO_BUF struct kp_buf line = {0};
-    snprintf(path, sizeof(path), "%s/journal", state->dir);
-    kp_format_rfc3339(now, kp_now_s(), 0, false);
-    kp_buf_printf(&line, "%s %s %s\n", now, intent, object);
-    KP_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return kp_fail_errno(error, "open %s", path);
-    if (write(fd, line.data, line.len) != (ssize_t)line.len || fdatasync(fd) < 0)
-        return kp_fail_errno(error, "write %s", path);
-    return 0;
 }
 
 int state_remove(struct state *state, struct kp_error *error)
