@@ -69,12 +69,14 @@ struct bootstrap_restore {
 };
 #define BOOTSTRAP_RESTORE_DIR "/var/lib/kprov/restore"
 #define BOOTSTRAP_RESTORE_INLINE_MAX ((size_t)2500 << 10) /* of gz: base64 and the rest have to fit into CLOUD_USER_DATA_MAX */
+struct remote_keys;
 struct bootstrap_cluster {
     const struct config *config;
     const struct pki *pki;
     const char *endpoint;    /* "https://10.89.0.10:6443" */
     const char *api_address; /* the endpoint's address: held by one control plane at a time (nodeimage/vip) */
     const char *uid;
+    const struct remote_keys *ssh; /* NULL: the machines run no sshd of ours */
     const struct bootstrap_node *nodes; /* all of them */
     size_t n_nodes;
     /* Of an etcd that is at work: "demo-cp-1=https://10.89.0.10:2380,..." of all its members, the new one too. NULL: etcd begins with

@@ -1,7 +1,9 @@
 /* The user data that makes a blank machine a particular node: what nodeimage/init writes, sets and starts. */
 #include "provisioner/bootstrap/bootstrap.h"
+#include "provisioner/remote/remote.h"
 
 #define PKI_DIR "/etc/kubernetes/pki/"
+#define SSH_HOST_KEY "/etc/dropbear/dropbear_ed25519_host_key"
 
 struct node_writer {
     const struct bootstrap_cluster *cluster;
@@ -18,6 +20,20 @@ static void add_file(struct node_writer *writer, const char *path, const char *m
     kp_value_set(writer->arena, file, "mode", kp_value_string(writer->arena, mode));
     kp_value_set(writer->arena, file, "content", kp_value_string(writer->arena, content));
     kp_value_append(writer->arena, writer->files, file);
+}
+
+/* root logs in by the cluster's key, and finds the host key that follows from the machine's name. */
+static void add_ssh(struct node_writer *writer)
+{
+    KP_AUTO_BUF struct kp_buf line = {0}, key = {0}, base64 = {0};
+    struct sshc_key host;
+    remote_host_key(writer->cluster->ssh, writer->node->name, &host);
+    sshc_key_public_line(&writer->cluster->ssh->identity, kp_arena_printf(writer->arena, "kprov-%s", writer->cluster->config->name), &line);
+    add_file(writer, "/root/.ssh/authorized_keys", "0600", line.data);
+    sshc_key_dropbear(&host, &key);
+    kp_base64_encode(&base64, key.data, key.len);
+    add_file(writer, SSH_HOST_KEY, "0600", base64.data);
+    kp_value_set(writer->arena, writer->files->array.items[writer->files->array.len - 1], "encoding", kp_value_string(writer->arena, "base64"));
 }
 
 static void add_cert(struct node_writer *writer, const char *name, const struct tls_cert *cert)
@@ -249,6 +265,20 @@ static void add_word(struct node_writer *writer, struct kp_value *list, const ch
     kp_value_append(writer->arena, list, kp_value_string(writer->arena, word));
 }
 
+/* Waits for nothing: it is what shows why the others do not start. -s: no passwords; -j -k: no forwarding; -K: a client that
+   is gone holds nothing. */
+static struct kp_value *sshd(struct node_writer *writer)
+{
+    static const char *const words[] = {"/usr/sbin/dropbear", "-F", "-E", "-s", "-j", "-k", "-K", "30", "-P", "/run/dropbear.pid",
+                                        "-r", SSH_HOST_KEY};
+    struct kp_value *service = kp_value_object(writer->arena), *command = kp_value_array(writer->arena);
+    for (size_t i = 0; i < KP_ARRAY_LEN(words); i++)
+        add_word(writer, command, words[i]);
+    kp_value_set(writer->arena, service, "name", kp_value_string(writer->arena, "sshd"));
+    kp_value_set(writer->arena, service, "command", command);
+    return service;
+}
+
 static struct kp_value *services(struct node_writer *writer)
 {
     struct kp_value *list = kp_value_array(writer->arena), *containerd = kp_value_object(writer->arena);
@@ -280,6 +310,8 @@ static struct kp_value *services(struct node_writer *writer)
     kp_value_set(writer->arena, kubelet, "command", command);
     kp_value_set(writer->arena, kubelet, "waitFor", kp_value_string(writer->arena, "/run/containerd/containerd.sock"));
     kp_value_append(writer->arena, list, kubelet);
+    if (writer->cluster->ssh)
+        kp_value_append(writer->arena, list, sshd(writer));
     return list;
 }
 
@@ -324,6 +356,8 @@ int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bo
     struct node_writer writer = {cluster, node, arena, kp_value_array(arena), error};
     struct kp_value *root = kp_value_object(arena), *network = kp_value_object(arena);
     int r = add_node_files(&writer);
+    if (cluster->ssh)
+        add_ssh(&writer);
     if (r == 0 && node->control_plane)
         r = add_control_plane(&writer);
     if (r < 0)

@@ -42,7 +42,7 @@ static void print_posix(bool zsh, const char *firsts)
         printf("#compdef kprov\nautoload -U +X bashcompinit && bashcompinit\n");
     printf("_kprov() {\n  local words=''\n  case $COMP_CWORD in\n  1) words='%s' ;;\n  2) case ${COMP_WORDS[1]} in\n", firsts);
     print_cases("posix");
-    printf("    kubeconfig|logs|exec) words=\"%s\" ;;\n    completion) words='bash zsh fish' ;;\n    esac ;;\n", names);
+    printf("    kubeconfig|logs|exec|ssh) words=\"%s\" ;;\n    completion) words='bash zsh fish' ;;\n    esac ;;\n", names);
     printf("  3) words=\"%s\" ;;\n  esac\n", names);
     printf("  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -F _kprov kprov\n");
 }

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "provisioner/cli/cli.h"
+#include "provisioner/remote/remote.h"
 
 struct target {
     struct kp_arena *arena;
@@ -72,7 +73,7 @@ static int run_on(const struct target *target, const char *const *argv, struct k
 {
     const struct cloud_exec exec = {argv, STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO};
     int status = 0;
-    int r = cloud_machine_exec(target->cloud, target->cluster.uid, target->machine.name, &exec, &status, error);
+    int r = remote_exec(target->cloud, &target->cluster, &target->machine, &exec, &status, error);
     return r < 0 ? r : status;
 }
 

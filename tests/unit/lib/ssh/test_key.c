@@ -1,6 +1,7 @@
 /* Keys in SSH's formats: against ssh-keygen, and against a key pair of RFC 8032. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <unistd.h>
 
 #include <cmocka.h>
