@@ -17,6 +17,8 @@ const struct cli_command cli_commands[] = {
      "kprov scale controlplane demo --replicas 3", cli_scale_controlplane},
     {"delete cluster", "NAME [--yes] [--dry-run] [-o table|json|yaml]", "Delete a cluster and everything that was made for it",
      "kprov delete cluster demo --dry-run\nkprov delete cluster demo --yes -o json", cli_delete_cluster},
+    {"events", "CLUSTER [-f] [-o table|json|yaml]", "List what kprov, the machines and the cluster did, by time",
+     "kprov events demo\nkprov events demo -f -o json", cli_events},
     {"validate cluster", "NAME [--wait D] [-o table|json|yaml]", "Check machines, API, nodes, etcd, certificates, DNS and a test pod; exit status 1 when a check fails",
      "kprov validate cluster demo\nkprov validate cluster demo --wait 2m -o json", cli_validate_cluster},
     {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},
@@ -54,7 +56,9 @@ static void print_help(FILE *out)
         fprintf(out, "  %-16s %s\n", command->words, command->help);
     fprintf(out, "\nkprov COMMAND --help tells more of one.\n"
                  "\nExit status: 0 done, 1 failed, 2 wrong command line (of plan: changes are due), 130 interrupted; exec and ssh give their command's.\n"
-                 "Environment: KPROV_STATE_DIR or XDG_STATE_HOME (state of clusters), KPROV_IMAGE_DIR (node images).\n");
+                 "Every command takes --lock-timeout DURATION: how long to wait while another one changes the same cluster (1s).\n"
+                 "Environment: KPROV_STATE_DIR or XDG_STATE_HOME (state of clusters), KPROV_IMAGE_DIR (node images), KPROV_LOCK_TIMEOUT,\n"
+                 "KPROV_CLOUD_TIMEOUT (how long to wait for an answer of the provider; otherwise 30s to 10m, as the call needs).\n");
 }
 
 void cli_print_command_help(const struct cli_command *command, const struct kp_flag *flags)
@@ -119,10 +123,37 @@ static void print_unknown(const char *words)
             close ? close : "", close ? "\"? " : "");
 }
 
+/* --lock-timeout, which every command takes, goes to the state by the environment. */
+static int take_lock_timeout(int *argc, char **argv)
+{
+    static const char flag[] = "--lock-timeout";
+    int kept = 1, i = 1;
+    for (; i < *argc && !kp_streq(argv[i], "--"); i++) {
+        bool joined = kp_starts_with(argv[i], "--lock-timeout=");
+        if (!joined && !kp_streq(argv[i], flag)) {
+            argv[kept++] = argv[i];
+            continue;
+        }
+        const char *value = joined ? argv[i] + sizeof(flag) : i + 1 < *argc ? argv[++i] : "";
+        int64_t ns = 0;
+        if (kp_parse_duration_ns(value, &ns) < 0 || ns < 0) {
+            fprintf(stderr, "kprov: %s \"%s\": must be a time such as 30s or 5m\n", flag, value);
+            return KP_EUSAGE;
+        }
+        setenv(STATE_LOCK_TIMEOUT_ENV, value, 1);
+    }
+    while (i < *argc)
+        argv[kept++] = argv[i++];
+    *argc = kept;
+    return 0;
+}
+
 int cli_main(int argc, char **argv)
 {
     struct kp_error error = {0};
     kp_log_init("kprov", KP_LOG_WARNING);
+    if (take_lock_timeout(&argc, argv) < 0)
+        return kp_code_info(KP_EUSAGE)->exit_status;
     if (argc < 2 || kp_streq(argv[1], "--help") || kp_streq(argv[1], "-h") || kp_streq(argv[1], "help")) {
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? kp_code_info(KP_EUSAGE)->exit_status : 0;
