@@ -27,6 +27,9 @@ int cli_parse(const char *words, const struct kp_flag *flags, int argc, char **a
 int cli_create_cluster(int argc, char **argv, struct kp_error *error);
 int cli_scale_nodepool(int argc, char **argv, struct kp_error *error);
 int cli_scale_controlplane(int argc, char **argv, struct kp_error *error);
+int cli_repair(int argc, char **argv, struct kp_error *error);
+int cli_upgrade_cluster(int argc, char **argv, struct kp_error *error);
+int cli_rollback_cluster(int argc, char **argv, struct kp_error *error);
 int cli_plan(int argc, char **argv, struct kp_error *error);
 int cli_apply(int argc, char **argv, struct kp_error *error);
 int cli_delete_cluster(int argc, char **argv, struct kp_error *error);
@@ -126,6 +129,8 @@ int cli_interrupted(struct kp_error *error) KP_NODISCARD;
 /* ---- image.c */
 /* The id of the node image made of these programs; built when it is not there. In the arena. */
 int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD; /* kernel, initrd, erofs of one that exists */
+/* Which version of Kubernetes is in an image. KP_EINVALID when there is no such image here, or it does not say. */
+int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error) KP_NODISCARD;
 int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;
 
 /* ---- api.c: the cluster's API server, as kprov uses it */
@@ -178,6 +183,13 @@ int cli_want_words(const char *words, const struct kp_strings *rest, size_t min,
 
 /* ---- validate.c: the checks that make nothing in the cluster, as `-o json` has them */
 int cli_validate_value(const char *cluster, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;
+
+/* ---- events.c: as `kprov events -o json` has them */
+int cli_events_value(const struct state_cluster *cluster, struct cloud *cloud, struct kp_arena *arena, struct kp_value **ret,
+                     struct kp_error *error) KP_NODISCARD;
+
+/* ---- describe.c: as `kprov describe cluster -o json` has it */
+int cli_describe_value(const char *cluster, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;
 
 /* ---- certificates.c: every certificate that the cluster lives on */
 struct cli_certificate {
