@@ -38,6 +38,11 @@ int cli_op_create_machine(const struct cli_operation *op, const struct plan_mach
     return cloud_machine_create(op->cloud, &spec, arena, &made, error);
 }
 
+static const char *intent(const struct plan_action *action)
+{
+    return action->verb == PLAN_CREATE ? "machine" : "start-machine";
+}
+
 static void *make(void *arg)
 {
     struct made *made = arg;
@@ -46,6 +51,7 @@ static void *make(void *arg)
     int r = made->action->verb == PLAN_CREATE
                 ? cli_op_create_machine(op, made->action->machine, &made->error)
                 : cloud_machine_power(op->cloud, op->cluster.uid, made->action->name, CLOUD_POWER_START, &made->error);
+    r = state_journal_end(op->state, intent(made->action), made->action->name, r, &made->error);
     made->error.code = r;
     pthread_mutex_lock(&making->lock);
     made->next = making->done;
@@ -79,7 +85,7 @@ static int begin(struct making *making, const struct plan_action *action, struct
     struct cli_operation *op = making->op;
     int r = cli_interrupted(error);
     if (r == 0)
-        r = state_journal(op->state, action->verb == PLAN_CREATE ? "machine" : "start-machine", action->name, error);
+        r = state_journal(op->state, intent(action), action->name, error);
     if (r < 0)
         return r;
     struct made *made = kp_calloc(1, sizeof(*made));
@@ -113,21 +119,29 @@ static int make_all(struct cli_operation *op, bool (*is_due)(const struct cli_op
     return r;
 }
 
-static bool is_in_scope(const struct cli_operation *op, const char *name)
+bool cli_op_in_scope(const struct cli_operation *op, const char *name)
 {
     return !op->only || kp_streq(op->only, name);
 }
 
+bool cli_op_wants(const struct cli_operation *op, const char *name)
+{
+    for (size_t i = 0; i < op->plan.n_machines; i++)
+        if (kp_streq(op->plan.machines[i].name, name))
+            return true;
+    return false;
+}
+
 static bool is_start(const struct cli_operation *op, const struct plan_action *action)
 {
-    return action->verb == PLAN_START && is_in_scope(op, action->name);
+    return action->verb == PLAN_START && cli_op_in_scope(op, action->name);
 }
 
 /* Of a cluster that is at work a control plane is not just made: it joins (members.c). */
 static bool is_make(const struct cli_operation *op, const struct plan_action *action)
 {
     bool joins = op->cluster.phase == STATE_READY && action->machine && kp_streq(action->machine->role, "control-plane");
-    return is_start(op, action) || (action->verb == PLAN_CREATE && !joins && is_in_scope(op, action->name));
+    return is_start(op, action) || (action->verb == PLAN_CREATE && !joins && cli_op_in_scope(op, action->name));
 }
 
 int cli_op_start_machines(struct cli_operation *op, struct kp_error *error)
@@ -148,7 +162,7 @@ int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_
     cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
     int r = state_journal(op->state, "delete-machine", name, error);
     if (r == 0)
-        r = cloud_machine_delete(op->cloud, op->cluster.uid, name, error);
+        r = state_journal_end(op->state, "delete-machine", name, cloud_machine_delete(op->cloud, op->cluster.uid, name, error), error);
     return r < 0 || !op->api ? r : cli_api_delete_node(op->api, name, error);
 }
 

@@ -87,14 +87,6 @@ static bool is_in(const struct kp_strings *names, const char *name)
     return false;
 }
 
-static bool is_wanted(const struct cli_operation *op, const char *name)
-{
-    for (size_t i = 0; i < op->plan.n_machines; i++)
-        if (kp_streq(op->plan.machines[i].name, name))
-            return true;
-    return false;
-}
-
 /* Those wanted, then those that are there without being wanted. */
 static size_t list_control_planes(const struct cli_operation *op, const struct cloud_machine_list *machines, struct kp_arena *arena,
                                   struct plan_control_plane **ret)
@@ -112,7 +104,7 @@ static size_t list_control_planes(const struct cli_operation *op, const struct c
                                                 .exists = there && !kp_empty(there->role), .replace = is_in(&op->replace, wanted->name)};
     }
     for (size_t i = 0; i < machines->len; i++)
-        if (is_control_plane(&machines->items[i]) && !is_wanted(op, machines->items[i].name))
+        if (is_control_plane(&machines->items[i]) && !cli_op_wants(op, machines->items[i].name))
             list[n++] = (struct plan_control_plane){.name = machines->items[i].name, .peer_url = peer_url(machines->items[i].address, arena),
                                                     .exists = true, .leaving = true};
     *ret = list;
@@ -150,7 +142,7 @@ static void keep_scope(const struct cli_operation *op, struct plan_member_list *
 {
     size_t n = 0;
     for (size_t i = 0; i < list->len; i++)
-        if (!op->only || kp_streq(list->items[i].name, op->only))
+        if (cli_op_in_scope(op, list->items[i].name))
             list->items[n++] = list->items[i];
     list->len = n;
 }
@@ -218,7 +210,7 @@ static int finish(struct cli_operation *op, struct etcd_client *etcd, uint64_t i
             return r;
         kp_sleep_ms(POLL_MS);
     }
-    return 0;
+    return state_journal_end(op->state, "etcd-member-promote", name, 0, error);
 }
 
 /* What is left of a machine of that name goes first, with its disk: started on the data of a member that was, it would be none. */
@@ -233,14 +225,14 @@ static int join(struct cli_operation *op, struct etcd_client *etcd, const struct
     if (r == 0)
         r = state_journal(op->state, "etcd-member-add", action->name, error);
     if (r == 0)
-        r = etcd_client_member_add(etcd, url, arena, &member, error);
+        r = state_journal_end(op->state, "etcd-member-add", action->name, etcd_client_member_add(etcd, url, arena, &member, error), error);
     if (r == 0)
         r = members_text(etcd, member.id, action->name, op->arena, &op->bootstrap.etcd_members, error);
     if (r == 0)
         r = state_journal(op->state, "machine", action->name, error);
     if (r == 0) {
         cli_progress_machine(&op->progress, action->name, CLI_PHASE_CREATE);
-        r = cli_op_create_machine(op, machine, error);
+        r = state_journal_end(op->state, "machine", action->name, cli_op_create_machine(op, machine, error), error);
     }
     op->bootstrap.etcd_members = NULL;
     if (r < 0)
@@ -251,8 +243,9 @@ static int join(struct cli_operation *op, struct etcd_client *etcd, const struct
 
 static int drop(struct cli_operation *op, struct etcd_client *etcd, const struct plan_member_action *action, struct kp_error *error)
 {
-    int r = state_journal(op->state, "etcd-member-remove", kp_empty(action->name) ? "-" : action->name, error);
-    return r < 0 ? r : etcd_client_member_remove(etcd, action->id, error);
+    const char *name = kp_empty(action->name) ? "-" : action->name;
+    int r = state_journal(op->state, "etcd-member-remove", name, error);
+    return r < 0 ? r : state_journal_end(op->state, "etcd-member-remove", name, etcd_client_member_remove(etcd, action->id, error), error);
 }
 
 static int take(struct cli_operation *op, const struct plan_member_action *action, struct kp_arena *arena, struct kp_error *error)
@@ -347,7 +340,7 @@ static int leave(struct cli_operation *op, struct etcd_client *etcd, const struc
         r = state_journal(op->state, "etcd-member-remove", action->name, error);
     if (r == 0)
         r = etcd_client_move_leader(etcd, next_id, error);
-    return r < 0 ? r : etcd_client_member_remove(etcd, action->id, error);
+    return r < 0 ? r : state_journal_end(op->state, "etcd-member-remove", action->name, etcd_client_member_remove(etcd, action->id, error), error);
 }
 
 int cli_op_leave_members(struct cli_operation *op, const char *name, struct kp_error *error)

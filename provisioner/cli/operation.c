@@ -154,7 +154,7 @@ int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error)
     int64_t deadline_ms = op->wait_ns ? op->deadline_ms : kp_mono_ms() + API_WAIT_MS;
     int r = 0;
     for (size_t i = 0; r == 0 && i < op->plan.n_machines; i++)
-        if (kp_streq(op->plan.machines[i].role, "control-plane"))
+        if (kp_streq(op->plan.machines[i].role, "control-plane") && cli_op_in_scope(op, op->plan.machines[i].name))
             r = cli_api_mark_control_plane(op->api, op->plan.machines[i].name, deadline_ms, error);
     return r;
 }
@@ -167,7 +167,7 @@ static const char *not_ready(struct cli_operation *op, const struct kp_string_ma
         const char *ready = kp_string_map_get(readiness, op->plan.machines[i].name);
         if (ready && is_made(op, &op->plan.machines[i]))
             cli_progress_machine(&op->progress, op->plan.machines[i].name, kp_streq(ready, "True") ? CLI_PHASE_READY : CLI_PHASE_KUBELET);
-        if (!kp_streq(ready, "True"))
+        if (!kp_streq(ready, "True") && cli_op_in_scope(op, op->plan.machines[i].name))
             kp_buf_printf(&names, "%s%s%s", names.len ? ", " : "", op->plan.machines[i].name,
                           ready ? "" : " (not registered)");
     }

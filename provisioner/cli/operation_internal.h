@@ -51,6 +51,8 @@ int cli_op_start_machines(struct cli_operation *op, struct kp_error *error); /* 
 int cli_op_make_machines(struct cli_operation *op, struct kp_error *error);
 /* Drains, then deletes the machines that the plan does without, one by one. */
 int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error);
+bool cli_op_in_scope(const struct cli_operation *op, const char *name); /* op->only */
+bool cli_op_wants(const struct cli_operation *op, const char *name);    /* the plan has a machine of that name */
 /* One machine, with the address and the bootstrap data of its node; any thread. */
 int cli_op_create_machine(const struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error);
 /* The machine, then its Node. */

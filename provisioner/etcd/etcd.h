@@ -43,6 +43,9 @@ struct etcd_member_list {
 /* Confirmed by a quorum. */
 int etcd_client_members(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret,
                         struct kp_error *error) KP_NODISCARD;
+/* As the first member that answers knows them: also without a quorum, and then perhaps not the newest. */
+int etcd_client_members_seen(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret, struct kp_error *error)
+    KP_NODISCARD;
 /* Adds a learner that will be at the peer URL, unless a member with it is there already: *ret_member is either. */
 int etcd_client_member_add(struct etcd_client *client, const char *peer_url, struct kp_arena *arena,
                            struct etcd_member *ret_member, struct kp_error *error) KP_NODISCARD;

@@ -11,6 +11,17 @@ static void member_from(const Etcdserverpb__Member *member, struct etcd_member *
     };
 }
 
+static int members_from(const ProtobufCMessage *message, struct kp_arena *arena, struct etcd_member_list *ret, struct kp_error *error)
+{
+    const Etcdserverpb__MemberListResponse *response = (const Etcdserverpb__MemberListResponse *)message;
+    if (response->n_members > ETCD_CLIENT_MEMBERS_MAX)
+        return kp_fail(error, KP_ETOOLARGE, "etcd has %zu members, at most %d go", response->n_members, ETCD_CLIENT_MEMBERS_MAX);
+    *ret = (struct etcd_member_list){.items = KP_NEW_ARRAY(arena, struct etcd_member, response->n_members + 1), .len = response->n_members};
+    for (size_t i = 0; i < response->n_members; i++)
+        member_from(response->members[i], &ret->items[i]);
+    return 0;
+}
+
 int etcd_client_members(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret, struct kp_error *error)
 {
     Etcdserverpb__MemberListRequest request = ETCDSERVERPB__MEMBER_LIST_REQUEST__INIT;
@@ -19,15 +30,25 @@ int etcd_client_members(struct etcd_client *client, struct kp_arena *arena, stru
     ProtobufCMessage *message = NULL;
     request.linearizable = true;
     int r = etcd_call_any(client, &call, arena, &message, error);
-    if (r < 0)
-        return kp_wrap(error, "list etcd's members");
-    const Etcdserverpb__MemberListResponse *response = (const Etcdserverpb__MemberListResponse *)message;
-    if (response->n_members > ETCD_CLIENT_MEMBERS_MAX)
-        return kp_fail(error, KP_ETOOLARGE, "etcd has %zu members, at most %d go", response->n_members, ETCD_CLIENT_MEMBERS_MAX);
-    *ret = (struct etcd_member_list){.items = KP_NEW_ARRAY(arena, struct etcd_member, response->n_members + 1), .len = response->n_members};
-    for (size_t i = 0; i < response->n_members; i++)
-        member_from(response->members[i], &ret->items[i]);
-    return 0;
+    return r < 0 ? kp_wrap(error, "list etcd's members") : members_from(message, arena, ret, error);
+}
+
+int etcd_client_members_seen(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret, struct kp_error *error)
+{
+    Etcdserverpb__MemberListRequest request = ETCDSERVERPB__MEMBER_LIST_REQUEST__INIT;
+    const struct etcd_call call = {"/etcdserverpb.Cluster/MemberList", &request.base, &etcdserverpb__member_list_response__descriptor,
+                                   ETCD_CLIENT_STATUS_MS};
+    KP_AUTO_BUF struct kp_buf problems = {0};
+    int r = KP_EUNAVAILABLE;
+    for (size_t i = 0; i < client->len; i++) {
+        ProtobufCMessage *message = NULL;
+        struct kp_error problem = {0};
+        if (etcd_call_one(client, i, &call, arena, &message, &problem) == 0)
+            return members_from(message, arena, ret, error);
+        kp_buf_printf(&problems, "%s%s", problems.len ? "; " : "", problem.message);
+        r = problem.code;
+    }
+    return kp_fail(error, r, "list etcd's members: %s", problems.data);
 }
 
 /* 0, or KP_ENOTFOUND without words. */
