@@ -127,6 +127,7 @@ void watch_give_locked(struct mvcc *mvcc);
 void watch_set_state(struct watch_hub *hub, struct mvcc_watcher *watcher, enum watcher_state state);
 /* Under the store's write lock, after its content was replaced: old_revision is how far synced watchers had got. */
 void watch_rebase(struct mvcc *mvcc, int64_t old_revision);
+bool watch_is_alike(const struct mvcc_watcher *a, const struct mvcc_watcher *b); /* both want the same of any events */
 bool watch_wants(const struct mvcc_watcher *watcher, const struct mvcc_event *event);
 void watch_find_previous(struct mvcc *mvcc, struct mvcc_event *event);
 

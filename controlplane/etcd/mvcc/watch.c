@@ -96,7 +96,7 @@ struct choice {
 
 static bool same_bytes(struct kp_bytes a, struct kp_bytes b) { return a.len == b.len && (!a.len || !memcmp(a.data, b.data, a.len)); }
 
-static bool is_alike(const struct mvcc_watcher *a, const struct mvcc_watcher *b)
+bool watch_is_alike(const struct mvcc_watcher *a, const struct mvcc_watcher *b)
 {
     return a->no_put == b->no_put && a->no_delete == b->no_delete && a->want_prev == b->want_prev &&
            same_bytes(a->key, b->key) && same_bytes(a->range_end, b->range_end);
@@ -106,7 +106,7 @@ static void choose(struct mvcc *mvcc, const struct mvcc_watcher *w, struct choic
 {
     struct watch_hub *hub = &mvcc->hub;
     int64_t from = KP_MAX(w->next_revision, hub->pending[0].revision);
-    if (choice->like && choice->from == from && is_alike(choice->like, w))
+    if (choice->like && choice->from == from && watch_is_alike(choice->like, w))
         return;
     choice->like = w;
     choice->from = from;

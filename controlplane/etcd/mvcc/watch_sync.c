@@ -6,8 +6,14 @@
 #define SYNC_EVENTS_MAX 1000                /* ... events and ... */
 #define SYNC_BYTES_MAX ((size_t)1 << 20)    /* ... bytes given to it; a revision is never cut */
 
+/* What one watcher is given in a round, and after it those that want the same from the same revision on. */
 struct history {
-    const struct mvcc_watcher *watcher;
+    struct mvcc_watcher like; /* what it asks for; a copy, for it may go */
+    struct kp_blob *key, *range_end;
+    bool read;                /* all that follows holds for watchers like that from this revision on */
+    int64_t from, upto;       /* what was looked at */
+    uint64_t id;              /* of the batch, once it was given to one, ... */
+    int64_t revision;         /* ... and the store's revision then */
     struct mvcc_event **events;
     size_t len, cap, bytes;
     size_t looked_at;
@@ -45,7 +51,7 @@ static bool look_at(struct history *h, int64_t revision, struct kp_bytes record,
         return false;
     }
     event.is_delete = event.kv.version == 0;
-    if (!watch_wants(h->watcher, &event))
+    if (!watch_wants(&h->like, &event))
         return true;
     struct mvcc_event *kept = kp_malloc(sizeof *kept);
     *kept = event;
@@ -77,8 +83,23 @@ static bool keep_pending(void *ctx, int64_t main, int32_t sub, struct kp_blob *r
     return true;
 }
 
+static void history_init(struct history *h, const struct mvcc_watcher *w)
+{
+    *h = (struct history){.from = w->next_revision};
+    h->key = kp_blob_new(w->key.data ? w->key.data : (const uint8_t *)"", w->key.len);
+    h->range_end = kp_blob_new(w->range_end.data ? w->range_end.data : (const uint8_t *)"", w->range_end.len);
+    h->like = (struct mvcc_watcher){.key = {h->key->data, h->key->len},
+                                    .range_end = {h->range_end->data, h->range_end->len},
+                                    .no_put = w->no_put,
+                                    .no_delete = w->no_delete,
+                                    .want_prev = w->want_prev,
+                                    .next_revision = w->next_revision};
+}
+
 static void history_done(struct history *h)
 {
+    kp_blob_unref(h->key);
+    kp_blob_unref(h->range_end);
     for (size_t i = 0; i < h->len; i++)
         event_free(h->events[i]);
     free(h->events);
@@ -119,24 +140,25 @@ static void end_compacted(struct mvcc *mvcc, struct mvcc_watcher *w)
     watch_set_state(&mvcc->hub, w, w->sink(w->ctx, w, &batch) ? WATCHER_ENDED : WATCHER_FULL);
 }
 
-/* Under both locks: gives what was read, up to and including revision upto. */
-static void deliver(struct mvcc *mvcc, struct mvcc_watcher *w, const struct history *h, int64_t upto)
+/* Under both locks: gives what was read. */
+static void deliver(struct mvcc *mvcc, struct mvcc_watcher *w, struct history *h)
 {
     if (w->cancelled)
         return;
     if (h->len) {
-        struct mvcc_watch_batch batch = {.id = ++mvcc->hub.batches,
-                                         .events = h->events,
-                                         .len = h->len,
-                                         .with_prev = w->want_prev,
-                                         .revision = mvcc->revision};
+        if (!h->id) {
+            h->id = ++mvcc->hub.batches;
+            h->revision = mvcc->revision;
+        }
+        struct mvcc_watch_batch batch = {
+            .id = h->id, .events = h->events, .len = h->len, .with_prev = w->want_prev, .revision = h->revision};
         if (!w->sink(w->ctx, w, &batch)) {
             watch_set_state(&mvcc->hub, w, WATCHER_FULL);
             return;
         }
         mvcc->hub.events += h->len;
     }
-    w->next_revision = upto + 1;
+    w->next_revision = h->upto + 1;
     if (w->next_revision > mvcc->revision)
         watch_set_state(&mvcc->hub, w, WATCHER_SYNCED);
 }
@@ -153,39 +175,62 @@ static void unlock_both(struct mvcc *mvcc)
     backend_read_unlock(mvcc->backend);
 }
 
-/* w is busy: it stays allocated. */
-static void sync_one(struct mvcc *mvcc, struct mvcc_watcher *w)
+enum next_step { STEP_DONE, STEP_READ, STEP_GIVE };
+
+/* Under both locks. */
+static enum next_step next_step(struct mvcc *mvcc, struct mvcc_watcher *w, const struct history *h)
 {
-    struct history h = {.watcher = w};
+    if (w->cancelled)
+        return STEP_DONE;
+    if (w->next_revision > mvcc->revision) {
+        watch_set_state(&mvcc->hub, w, WATCHER_SYNCED);
+        return STEP_DONE;
+    }
+    if (w->next_revision < mvcc->compact_revision) {
+        end_compacted(mvcc, w);
+        return STEP_DONE;
+    }
+    return h->read && h->from == w->next_revision && watch_is_alike(&h->like, w) ? STEP_GIVE : STEP_READ;
+}
+
+/* Under both locks, which it gives up: reads what the watcher wants next. */
+static void read_for(struct mvcc *mvcc, struct mvcc_watcher *w, struct history *h)
+{
     struct backend_reader *reader = NULL;
     struct kp_error error = {0};
-    lock_both(mvcc);
-    int64_t from = w->next_revision, upto = mvcc->revision;
-    bool read = !w->cancelled && from <= upto;
-    if (read && from < mvcc->compact_revision) {
-        end_compacted(mvcc, w);
-        read = false;
-    } else if (!w->cancelled && !read) {
-        watch_set_state(&mvcc->hub, w, WATCHER_SYNCED);
-    }
-    if (read && backend_reader_begin(mvcc->backend, &reader, &error) == 0)
-        backend_pending_scan(mvcc->backend, from, keep_pending, &h);
-    else
-        read = false;
+    history_done(h);
+    history_init(h, w);
+    h->upto = mvcc->revision;
+    bool opened = backend_reader_begin(mvcc->backend, &reader, &error) == 0;
+    if (opened)
+        backend_pending_scan(mvcc->backend, h->from, keep_pending, h);
     unlock_both(mvcc);
-    int rc = read ? read_history(&h, reader, from, &error) : error.code;
+    int rc = opened ? read_history(h, reader, h->from, &error) : error.code;
     backend_reader_end(reader); /* before any lock is taken again: whoever replaces the file waits for it */
-    if (rc == 0 && read && w->want_prev)
-        find_previous(mvcc, &h);
+    if (rc == 0 && h->like.want_prev)
+        find_previous(mvcc, h);
+    h->read = rc == 0;
+    if (h->full)
+        h->upto = h->last;
+    if (rc < 0)
+        kp_error_log("watcher cannot read its history", "err", error.message, NULL);
+}
+
+/* w is busy: it stays allocated. */
+static void sync_one(struct mvcc *mvcc, struct mvcc_watcher *w, struct history *h)
+{
     lock_both(mvcc);
-    if (rc == 0 && read)
-        deliver(mvcc, w, &h, h.full ? h.last : upto);
+    enum next_step step = next_step(mvcc, w, h);
+    if (step == STEP_READ) {
+        read_for(mvcc, w, h);
+        lock_both(mvcc);
+        step = h->read ? STEP_GIVE : STEP_DONE;
+    }
+    if (step == STEP_GIVE)
+        deliver(mvcc, w, h);
     w->busy = false;
     pthread_cond_broadcast(&mvcc->hub.idle);
     unlock_both(mvcc);
-    history_done(&h);
-    if (rc < 0)
-        kp_error_log("watcher cannot read its history", "err", error.message, NULL);
 }
 
 bool mvcc_watch_sync(struct mvcc *mvcc)
@@ -201,7 +246,9 @@ bool mvcc_watch_sync(struct mvcc *mvcc)
         }
     }
     pthread_mutex_unlock(&hub->mutex);
+    struct history history = {0};
     for (size_t i = 0; i < len; i++)
-        sync_one(mvcc, round[i]);
+        sync_one(mvcc, round[i], &history);
+    history_done(&history);
     return mvcc_watch_needs_sync(mvcc);
 }

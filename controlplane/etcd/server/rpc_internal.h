@@ -12,7 +12,9 @@
 #define RPC_POOL_THREADS 16
 #define RPC_POOL_QUEUE 20000
 #define RPC_MESSAGE_OVERHEAD ((int64_t)512 << 10) /* as etcd allows above its request limit */
-#define WATCH_QUEUED_MAX ((size_t)4 << 20)        /* unsent bytes above which a stream's watchers wait */
+/* Unsent, above which a stream's watchers wait: memory of the stream's own, and bytes, of which many may lie in memory once. */
+#define WATCH_QUEUED_MAX ((size_t)4 << 20)
+#define WATCH_UNSENT_MAX ((size_t)64 << 20)
 
 struct watch_stream;
 struct turn;

@@ -28,7 +28,7 @@ void watch_encode(struct watch_encoded *encoded, struct etcd_server *server, con
 /* Adds a whole response. */
 void watch_out_add(struct watch_out *out, const struct watch_encoded *encoded, int64_t watch_id);
 void watch_out_flush(struct watch_out *out); /* loop: sends now */
-/* More than WATCH_QUEUED_MAX is unsent; the stream's on_drain follows, which calls watch_out_drained. */
+/* More than WATCH_QUEUED_MAX or WATCH_UNSENT_MAX is unsent; the stream's on_drain follows, which calls watch_out_drained. */
 bool watch_out_is_full(struct watch_out *out);
 void watch_out_drained(struct watch_out *out);
 

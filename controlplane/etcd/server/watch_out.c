@@ -5,6 +5,7 @@
 #define WATCH_ID_BYTES_MAX 11             /* tag and varint */
 #define PIECE_BYTES ((size_t)64 << 10)    /* small enough for the allocator to keep at hand */
 #define PIECE_BYTES_MIN ((size_t)2 << 10)
+#define SLICE_BYTES 128                   /* memory of what refers to shared events */
 #define SHARED_BYTES_MIN ((size_t)4 << 10) /* events of fewer are copied: two slices more cost as much */
 
 /*   idle --first bytes--> posted --the loop sends--> idle          */
@@ -19,6 +20,9 @@ struct watch_out {
     struct kp_blob *piece; /* ... then what of the piece being filled is in no slice yet */
     size_t piece_from, piece_used;
     size_t copied;          /* bytes in pieces */
+    size_t memory;          /* what the above takes, events that are sent again and again counted once, ... */
+    size_t memory_sent;     /* ... and of what was handed to the stream since that had nothing unsent */
+    uint64_t batch_id;      /* of the events shared last */
     struct kp_buf response; /* between begin and end */
     size_t queued;          /* unsent in the stream when last looked at */
     bool posted;
@@ -104,6 +108,7 @@ static void put_down(struct watch_out *out, size_t len)
 {
     out->piece_used += len;
     out->copied += len;
+    out->memory += len;
 }
 
 static void put_frame_header(uint8_t *p, size_t len)
@@ -146,7 +151,8 @@ void watch_out_end(struct watch_out *out)
 
 static bool is_full(const struct watch_out *out)
 {
-    return out->queued + out->slices_bytes + out->piece_used - out->piece_from > WATCH_QUEUED_MAX;
+    return out->memory + KP_MIN(out->memory_sent, out->queued) > WATCH_QUEUED_MAX ||
+           out->queued + out->slices_bytes + out->piece_used - out->piece_from > WATCH_UNSENT_MAX;
 }
 
 static size_t put_watch_id(uint8_t *p, int64_t watch_id)
@@ -181,6 +187,8 @@ void watch_out_add(struct watch_out *out, const struct watch_encoded *encoded, i
     if (shared) {
         end_slice(out);
         add_slice(out, kp_blob_ref(encoded->events), 0, events_len);
+        out->memory += SLICE_BYTES + (out->batch_id == encoded->batch_id ? 0 : events_len);
+        out->batch_id = encoded->batch_id;
     }
     gathered(out);
 }
@@ -201,7 +209,9 @@ void watch_out_flush(struct watch_out *out)
     end_piece(out);
     struct http_slice *slices = KP_TAKE(out->slices);
     size_t len = out->slices_len;
-    out->slices_len = out->slices_cap = out->slices_bytes = out->copied = 0;
+    size_t memory = out->memory;
+    out->slices_len = out->slices_cap = out->slices_bytes = out->copied = out->memory = 0;
+    out->batch_id = 0;
     pthread_mutex_unlock(&out->mutex);
     if (!len)
         return;
@@ -209,6 +219,7 @@ void watch_out_flush(struct watch_out *out)
     slices_free(slices, len);
     size_t queued = grpc_stream_queued(out->grpc);
     pthread_mutex_lock(&out->mutex);
+    out->memory_sent = memory + (out->queued ? out->memory_sent : 0);
     out->queued = queued;
     pthread_mutex_unlock(&out->mutex);
 }
@@ -226,6 +237,6 @@ static void send_gathered(struct answer *answer)
 void watch_out_drained(struct watch_out *out)
 {
     pthread_mutex_lock(&out->mutex);
-    out->queued = 0;
+    out->queued = out->memory_sent = 0;
     pthread_mutex_unlock(&out->mutex);
 }

@@ -253,6 +253,7 @@ static void walk_events(struct conn *conn, struct stream *s, const uint8_t *p, s
             if (s->frame_at == GRPC_HEADER) {
                 s->message_left = get32(s->frame + 1);
                 s->frame_at = 0;
+                s->watch_id = 0; /* which is left out when it is */
                 s->part = s->message_left ? PART_TAG : PART_FRAME;
                 s->number = s->shift = 0;
             }
@@ -260,6 +261,11 @@ static void walk_events(struct conn *conn, struct stream *s, const uint8_t *p, s
         }
         if (s->part == PART_SKIP) {
             uint32_t n = (uint32_t)KP_MIN((size_t)s->skip, (size_t)(end - p));
+            if (s->keep) {
+                size_t kept = KP_MIN((size_t)n, sizeof s->event - s->event_len);
+                memcpy(s->event + s->event_len, p, kept);
+                s->event_len += kept;
+            }
             p += n;
             s->skip -= n;
             s->message_left -= n;
@@ -276,11 +282,13 @@ static void walk_events(struct conn *conn, struct stream *s, const uint8_t *p, s
                 s->number = s->shift = 0;
                 continue;
             }
-            load_watched(conn->load, s, s->field);
             s->skip = s->part == PART_LENGTH ? (uint32_t)s->number : 0;
+            load_watched(conn->load, s);
             s->part = PART_SKIP;
         }
         if (s->skip == 0) {
+            if (s->keep)
+                load_event(conn->load, s);
             s->part = s->message_left ? PART_TAG : PART_FRAME;
             s->number = s->shift = 0;
         }

@@ -223,14 +223,56 @@ void load_answered(struct load *load, struct stream *stream, bool ok)
         load_next(load, client);
 }
 
-void load_watched(struct load *load, const struct stream *stream, unsigned field)
+enum { RESPONSE_WATCH_ID = 2, RESPONSE_CREATED = 3, RESPONSE_CANCELED = 4, RESPONSE_COMPACT = 5, RESPONSE_EVENTS = 11 };
+
+static struct watched *watched_of(const struct load *load, const struct stream *stream)
 {
-    if (field == 11) {
+    if (stream->watch_id >= (size_t)(load->watchers / load->streams))
+        load_die("an event of a watch that is not there", &(struct kp_error){0});
+    return &stream->client->watched[stream->watch_id];
+}
+
+void load_watched(struct load *load, struct stream *stream)
+{
+    switch (stream->field) {
+    case RESPONSE_WATCH_ID: stream->watch_id = (size_t)stream->number; break;
+    case RESPONSE_CREATED: load->watches_ready++; break;
+    case RESPONSE_EVENTS:
         load->events++;
         load->last_event_ns = load->now_ns;
-    } else if (field == 3) {
-        load->watches_ready++;
-    } else if (field == 4 || field == 5) {
-        load_die("a watch was cancelled", &(struct kp_error){0});
+        watched_of(load, stream)->events++;
+        stream->keep = stream->watch_id % LOOKED_AT == 0;
+        stream->event_len = 0;
+        break;
+    case RESPONSE_CANCELED:
+    case RESPONSE_COMPACT: load_die("a watch was cancelled", &(struct kp_error){0});
+    default: break;
     }
+}
+
+/* Nobody else writes: the revisions of the puts follow one another. */
+void load_event(struct load *load, struct stream *stream)
+{
+    struct watched *watched = watched_of(load, stream);
+    struct kp_bytes event = {stream->event, stream->event_len}, kv = {0}, key = {0};
+    const uint8_t *p = event.data, *end = event.data + event.len;
+    uint64_t tag, len, create = 0, revision = 0;
+    stream->keep = false;
+    /* its KeyValue may be cut off behind the revisions: pb_find would not take it */
+    bool good = read_varint(&p, end, &tag) && tag == (2 << 3 | 2) && read_varint(&p, end, &len);
+    kv = (struct kp_bytes){p, good ? (size_t)(end - p) : 0};
+    good = good && pb_find(kv, 1, &key, &tag) && pb_find(kv, 2, &key, &create) && pb_find(kv, 3, &key, &revision);
+    if (!good || key.len < strlen(load->prefix) || memcmp(key.data, load->prefix, strlen(load->prefix)) != 0)
+        load_die("an event that is no put of ours", &(struct kp_error){0});
+    if (watched->revision && (int64_t)revision != watched->revision + 1)
+        load_die("an event is out of order, or left out", &(struct kp_error){0});
+    watched->revision = (int64_t)revision;
+    load->decoded++;
+}
+
+void load_check_watched(struct load *load)
+{
+    for (int64_t i = 0; i < load->streams; i++)
+        for (int64_t w = 0; w < load->watchers / load->streams; w++)
+            load->errors += load->client_list[load->clients + i].watched[w].events != load->done;
 }

@@ -24,7 +24,18 @@ struct stream {
     uint32_t frame_at, message_left, skip;
     uint64_t number;
     unsigned shift, field;
+    size_t watch_id;      /* of the response at hand */
+    bool keep;            /* the event at hand is looked at whole, ... */
+    size_t event_len;
+    uint8_t event[1024];  /* ... so far as the revisions stand in it */
 };
+
+/* One watch of a stream: each must get every put once and in the order of revisions. */
+struct watched {
+    uint64_t events;
+    int64_t revision; /* of the last one that was looked at */
+};
+#define LOOKED_AT 16 /* one watch in so many has its events decoded; of all others they are counted */
 
 /* ---- conn.c: HTTP/2 over a socket, with or without TLS ---- */
 struct load;
@@ -58,6 +69,7 @@ struct client {
     int64_t revision; /* of its own key, for transactions */
     int64_t sent_ns;
     bool is_watcher;
+    struct watched *watched; /* by watch id */
     struct kp_buf message;
     uint8_t answer[ANSWER_MAX];
     size_t answer_len;
@@ -77,7 +89,7 @@ struct load {
     uint64_t random, next_key;
     int64_t now_ns, start_ns, stop_ns, last_event_ns;
     bool stopping;
-    uint64_t started, done, errors, bytes_in, events, watches_ready;
+    uint64_t started, done, errors, bytes_in, events, decoded, watches_ready;
     uint64_t histogram[BUCKETS];
     int64_t latency_max_ns;
     uint8_t *value;
@@ -86,7 +98,9 @@ const char *load_path(const struct load *load, const struct client *client);
 /* The next request of a client into client->message, and off it goes. */
 void load_next(struct load *load, struct client *client);
 void load_answered(struct load *load, struct stream *stream, bool ok);
-void load_watched(struct load *load, const struct stream *stream, unsigned field);
+void load_watched(struct load *load, struct stream *stream); /* a field of a WatchResponse: its number, and value or length */
+void load_event(struct load *load, struct stream *stream);   /* one that was kept */
+void load_check_watched(struct load *load);                  /* at the end: has every watch got all? */
 _Noreturn void load_die(const char *what, const struct kp_error *error);
 
 /* Protobuf, as little as is needed. */

@@ -158,6 +158,7 @@ static void make_clients(void)
         struct client *watcher = &load.client_list[(size_t)load.clients + i];
         watcher->conn = &load.conns[(size_t)load.connections + i];
         watcher->is_watcher = true;
+        watcher->watched = kp_calloc((size_t)(load.watchers / load.streams), sizeof *watcher->watched);
         load_next(&load, watcher);
     }
     uint64_t expected = watching ? (uint64_t)(load.watchers / load.streams * load.streams) : 0;
@@ -195,6 +196,8 @@ static void run(void)
         turn(100);
     if (load.done < load.started || load.events < load.done * events)
         load.errors += load.started - load.done + 1;
+    if (events)
+        load_check_watched(&load);
     if (load.kind == KIND_FILL || load.operations)
         load.stop_ns = load.now_ns;
     else
@@ -226,11 +229,12 @@ static void report(const struct usage *before, const struct usage *after, double
     double units = (double)(load.kind == KIND_WATCH ? load.events : load.kind == KIND_FILL ? load.next_key : load.done);
     double server_s = after->cpu_s - before->cpu_s;
     printf("kind=%s seconds=%.3f operations=%llu errors=%llu rate=%.0f p50_us=%.0f p90_us=%.0f p99_us=%.0f max_us=%.0f "
-           "server_cpu_us=%.2f generator_cpu_us=%.2f generator_share=%.3f switches=%.3f bytes_in=%llu\n",
+           "server_cpu_us=%.3f generator_cpu_us=%.3f generator_share=%.3f switches=%.3f bytes_in=%llu decoded=%llu\n",
            kinds[load.kind], seconds, (unsigned long long)units, (unsigned long long)load.errors, units / seconds,
            percentile_us(0.5), percentile_us(0.9), percentile_us(0.99), (double)load.latency_max_ns / 1000,
            server_s / units * 1e6, own_s / units * 1e6, own_s / (own_s + server_s),
-           (double)(after->switches - before->switches) / units, (unsigned long long)load.bytes_in);
+           (double)(after->switches - before->switches) / units, (unsigned long long)load.bytes_in,
+           (unsigned long long)load.decoded);
 }
 
 int main(int argc, char **argv)
