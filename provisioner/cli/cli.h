@@ -28,7 +28,6 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error);
 int cli_scale_nodepool(int argc, char **argv, struct kp_error *error);
 int cli_scale_controlplane(int argc, char **argv, struct kp_error *error);
 int cli_repair(int argc, char **argv, struct kp_error *error);
-int cli_repair(int argc, char **argv, struct kp_error *error);
 int cli_upgrade_cluster(int argc, char **argv, struct kp_error *error);
 int cli_rollback_cluster(int argc, char **argv, struct kp_error *error);
 int cli_plan(int argc, char **argv, struct kp_error *error);

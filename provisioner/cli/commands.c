@@ -23,8 +23,6 @@ const struct cli_command cli_commands[] = {
      "kprov rollback cluster demo --yes", cli_rollback_cluster},
     {"repair", "CLUSTER [--node NODE] [--yes] [--dry-run]", "Mend a cluster: machines that are gone, off or sick, members of etcd that are lost",
      "kprov repair demo\nkprov repair demo --node cp-2 --yes\nkprov repair demo --dry-run -o json", cli_repair},
-    {"repair", "CLUSTER [--node NODE] [--yes] [--dry-run]", "Mend a cluster: machines that are gone, off or sick, members of etcd that are lost",
-     "kprov repair demo\nkprov repair demo --node cp-2 --yes\nkprov repair demo --dry-run -o json", cli_repair},
     {"delete cluster", "NAME [--yes] [--dry-run] [-o table|json|yaml]", "Delete a cluster and everything that was made for it",
      "kprov delete cluster demo --dry-run\nkprov delete cluster demo --yes -o json", cli_delete_cluster},
     {"events", "CLUSTER [-f] [-o table|json|yaml]", "List what kprov, the machines and the cluster did, by time",

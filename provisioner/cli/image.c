@@ -122,6 +122,19 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
     return kp_write_file(kp_arena_printf(arena, "%s/.current", image_dir()), text, strlen(text), 0644, error);
 }
 
+int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    struct config_version version;
+    if (kp_empty(id) || strchr(id, '/') || !kp_path_exists(kp_arena_printf(arena, "%s/%s/rootfs", image_dir(), id)))
+        return kp_fail(error, KP_EINVALID, "node image \"%s\" is not in %s: see kprov image list", id ? id : "", image_dir());
+    int r = kp_read_file(kp_arena_printf(arena, "%s/%s/rootfs/usr/lib/kprov/version", image_dir(), id), 64, &text, error);
+    if (r < 0)
+        return kp_fail(error, KP_EINVALID, "node image \"%s\" does not say which version it is of: it was built by an older kprov", id);
+    *ret_version = kp_arena_strndup(arena, text.data ? text.data : "", text.data ? strcspn(text.data, "\n") : 0);
+    return config_parse_version(*ret_version, &version) < 0 ? kp_fail(error, KP_EINVALID, "node image \"%s\" is of version \"%s\"", id, *ret_version) : 0;
+}
+
 int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
 {
     struct recipe recipe;
@@ -161,6 +174,24 @@ int cli_image_build(int argc, char **argv, struct kp_error *error)
     return r;
 }
 
+/* The image wanted, one that a rollback goes to, or one that a machine still has while another is rolled out. */
+static bool cluster_uses(const struct state_cluster *cluster, const char *id, struct kp_arena *arena)
+{
+    KP_AUTO(cloud_close) struct cloud *cloud = NULL;
+    struct state_cluster again;
+    struct cloud_machine_list machines;
+    bool uses = kp_streq(cluster->image, id);
+    for (size_t i = 0; i < cluster->n_history; i++)
+        uses |= kp_streq(cluster->history[i].image, id);
+    if (uses || cluster->rollout == STATE_ROLLOUT_IDLE)
+        return uses;
+    /* Machines that cannot be asked may have any image. */
+    uses = cli_cluster_open(cluster->name, arena, &again, &cloud, NULL) < 0 || cloud_machine_list(cloud, cluster->uid, arena, &machines, NULL) < 0;
+    for (size_t i = 0; !uses && i < machines.len; i++)
+        uses = kp_streq(machines.items[i].image, id);
+    return uses;
+}
+
 /* Which clusters use an image, comma-separated. */
 static const char *image_users(const char *id, struct kp_arena *arena, struct kp_error *error)
 {
@@ -173,8 +204,8 @@ static const char *image_users(const char *id, struct kp_arena *arena, struct kp
     for (size_t i = 0; i < names.len; i++) {
         struct state_cluster cluster;
         /* A cluster whose state cannot be read may use any image. */
-        bool readable = state_read(names.items[i], arena, &cluster, NULL) == 0;
-        if (!readable || kp_streq(cluster.image, id))
+        bool uses = state_read(names.items[i], arena, &cluster, NULL) < 0 || cluster_uses(&cluster, id, arena);
+        if (uses)
             kp_buf_printf(&users, "%s%s", users.len ? "," : "", names.items[i]);
     }
     kp_strings_done(&names);
@@ -204,6 +235,11 @@ static int list_images(struct kp_arena *arena, struct kp_value *ret_list, struct
         cli_format_age(made, kp_now_s(), age);
         struct kp_value *image = kp_value_object(arena);
         kp_value_set(arena, image, "id", kp_value_string(arena, id));
+        struct kp_error unknown = {0};
+        const char *version = NULL;
+        if (cli_image_version(id, arena, &version, &unknown) < 0)
+            version = ""; /* it does not say */
+        kp_value_set(arena, image, "version", kp_value_string(arena, version));
         kp_value_set(arena, image, "age", kp_value_string(arena, age));
         kp_value_set(arena, image, "clusters", kp_value_string(arena, users));
         kp_value_append(arena, ret_list, image);
@@ -216,7 +252,7 @@ int cli_image_list(int argc, char **argv, struct kp_error *error)
     const char *output = "table";
     enum cli_output format;
     const struct kp_flag flags[] = {{"output", 'o', KP_FLAG_STRING, &output, "table, json or yaml", NULL}, {0}};
-    static const char *const columns[] = {"id", "age", "clusters", NULL};
+    static const char *const columns[] = {"id", "version", "age", "clusters", NULL};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_strings rest = {0};
     bool help = false;

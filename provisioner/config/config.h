@@ -81,6 +81,8 @@ struct config_version {
 };
 /* "v1.36.0", "v1.37.0-rc.1"; KP_EINVALID for anything else. */
 int config_parse_version(const char *text, struct config_version *ret);
+/* -1, 0, 1; 0 also when one is no version. */
+int config_compare_versions(const char *a, const char *b);
 /* Whether a cluster may be upgraded from one version to the other, by kubeadm's policy: KP_EINVALID says why not. The same is fine. */
 int config_check_upgrade(const char *from, const char *to, struct kp_error *error) KP_NODISCARD;
 /* A file that names no version means the one that the cluster has (existing; NULL: a new cluster), else the one of this kprov.

@@ -30,6 +30,12 @@ static int compare(const struct config_version *a, const struct config_version *
     return by < 0 ? -1 : by > 0;
 }
 
+int config_compare_versions(const char *a, const char *b)
+{
+    struct config_version left = {0}, right = {0};
+    return config_parse_version(a, &left) < 0 || config_parse_version(b, &right) < 0 ? 0 : compare(&left, &right);
+}
+
 /* https://kubernetes.io/releases/version-skew-policy/ and kubeadm upgrade: control planes may be one minor version apart while
    they are upgraded, and nothing goes back but by a rollback. */
 int config_check_upgrade(const char *from, const char *to, struct kp_error *error)
