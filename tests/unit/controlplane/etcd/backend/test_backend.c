@@ -128,7 +128,7 @@ static void a_killed_process_leaves_whole_batches(void **state)
     char text[32];
     uint64_t index;
     backend_committed_index(f->backend, &index, NULL);
-    assert_int_equal(index, 7);
+    assert_int_equal(index, 10);
     assert_int_equal(read_revision(f->backend, 7, text, sizeof text), 0);
     assert_int_equal(read_revision(f->backend, 8, text, sizeof text), KP_ENOTFOUND);
 }
@@ -184,13 +184,14 @@ static void an_image_opens_as_a_database(void **state)
     KP_AUTO_BUF struct kp_buf meta = {0};
     write_revision(f->backend, 9, "nine");
     snprintf(path, sizeof path, "%s/copy", f->dir);
-    assert_int_equal(backend_image(f->backend, path, "mark", &index, &term, &meta, NULL), KP_ENOTFOUND);
+    struct kp_error error = {0};
+    assert_int_equal(backend_image(f->backend, path, "mark", &index, &term, &meta, &error), KP_ENOTFOUND);
     backend_write_lock(f->backend);
     backend_put(f->backend, BACKEND_META, "mark", 4, "yes", 3);
-    backend_set_consistent_index(f->backend, 7, 2);
+    backend_set_consistent_index(f->backend, 10, 2);
     backend_write_unlock(f->backend);
     assert_int_equal(backend_image(f->backend, path, "mark", &index, &term, &meta, NULL), 0);
-    assert_int_equal(index, 7);
+    assert_int_equal(index, 10);
     assert_int_equal(term, 2);
     assert_memory_equal(meta.data, "yes", 3);
     struct backend *copy = NULL;
