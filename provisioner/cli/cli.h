@@ -166,6 +166,10 @@ int cli_api_node_readiness(struct cli_api *api, struct kp_arena *arena, struct k
 /* Reads a cluster and opens its cloud. */
 int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_cluster *ret_cluster,
                      struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
+/* The cloud of a config, as the environment says where it is. */
+int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
+/* What can be known to be in the way of a new cluster before anything is made: prints a table of it and fails. */
+int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* The machine that the user means: its name with or without "<cluster>-" in front. */
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,
                      struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;
@@ -190,6 +194,9 @@ int cli_events_value(const struct state_cluster *cluster, struct cloud *cloud, s
 
 /* ---- describe.c: as `kprov describe cluster -o json` has it */
 int cli_describe_value(const char *cluster, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;
+
+/* ---- redact.c: appends the text without keys, tokens and passwords. Pure */
+void cli_redact(const char *text, size_t len, struct kp_buf *out);
 
 /* ---- certificates.c: every certificate that the cluster lives on */
 struct cli_certificate {

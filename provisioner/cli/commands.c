@@ -29,6 +29,8 @@ const struct cli_command cli_commands[] = {
      "kprov events demo\nkprov events demo -f -o json", cli_events},
     {"describe cluster", "NAME [-o json|yaml]", "Show a cluster as a tree: machines, static pods, etcd, network, add-ons, certificates",
      "kprov describe cluster demo\nkprov describe cluster demo -o yaml", cli_describe_cluster},
+    {"support-bundle", "CLUSTER [-f FILE.tar.gz] [-o json|yaml]", "Gather state, logs and API objects without secrets into one file",
+     "kprov support-bundle demo\nkprov support-bundle demo -f demo.tar.gz", cli_support_bundle},
     {"validate cluster", "NAME [--wait D] [-o table|json|yaml]", "Check machines, API, nodes, etcd, certificates, DNS and a test pod; exit status 1 when a check fails",
      "kprov validate cluster demo\nkprov validate cluster demo --wait 2m -o json", cli_validate_cluster},
     {"get clusters", "[-o table|json|yaml]", "List clusters", "kprov get clusters -o json", cli_get_clusters},

@@ -32,7 +32,12 @@ static void receipt(struct deletion *d, const char *object, const char *name, in
 static bool mentions(const char *path, const char *text)
 {
     KP_AUTO_BUF struct kp_buf file = {0};
-    return kp_read_file(path, 0, &file, NULL) == 0 && file.data && strstr(file.data, text);
+    if (kp_read_file(path, 0, &file, NULL) < 0)
+        return false; /* what cannot be read, creation cannot have written */
+    for (const char *at = file.data; at && (at = strstr(at, text)); at++)
+        if (!at[strlen(text)] || !strchr("abcdefghijklmnopqrstuvwxyz0123456789-", at[strlen(text)]))
+            return true; /* the whole word: "kprov-a" is not in "kprov-ab" */
+    return false;
 }
 
 /* The kubeconfigs that hold the cluster's context: the one that creation wrote it into, and the user's own when the context there

@@ -70,7 +70,7 @@ void validate_api_servers(struct validate *v)
     if (bad.len || !n)
         validate_add(v, "API servers", VALIDATE_FAILED, remedy, "%s", bad.len ? bad.data : "there is no control plane");
     else
-        validate_add(v, "API servers", VALIDATE_OK, "", "%zu answer", n);
+        validate_add(v, "API servers", VALIDATE_OK, "", "%zu of %zu answer", n, n);
     struct kp_error error = {0};
     v->check_start_ms = kp_mono_ms();
     if (kp_empty(v->cluster.endpoint) || ask_server(v, v->cluster.endpoint, &error) < 0)
@@ -181,7 +181,7 @@ void validate_etcd(struct validate *v)
     else if (learners)
         validate_add(v, "etcd", VALIDATE_WARNING, remedy, "%zu members are healthy, but %zu have no vote", n, learners);
     else
-        validate_add(v, "etcd", VALIDATE_OK, "", "%zu members are healthy", n);
+        validate_add(v, "etcd", VALIDATE_OK, "", "%zu of %zu members are healthy", n, n);
 }
 
 bool validate_lease_is_fresh(int64_t renewed_s, int64_t duration_s, int64_t now_s)
