@@ -128,7 +128,7 @@ static void a_killed_process_leaves_whole_batches(void **state)
     char text[32];
     uint64_t index;
     backend_committed_index(f->backend, &index, NULL);
-    assert_int_equal(index, 10);
+    assert_int_equal(index, 7);
     assert_int_equal(read_revision(f->backend, 7, text, sizeof text), 0);
     assert_int_equal(read_revision(f->backend, 8, text, sizeof text), KP_ENOTFOUND);
 }
