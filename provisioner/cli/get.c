@@ -1,5 +1,7 @@
 /* kprov get clusters, get nodes, kubeconfig, version. */
 #include "base/version.h"
+#include "api/k8s.h"
+#include "client/client.h"
 #include "provisioner/bootstrap/bootstrap.h"
 #include "provisioner/cli/cli.h"
 
@@ -25,7 +27,7 @@ static struct kp_value *cluster_value(const struct state_cluster *cluster, struc
     set_string(arena, row, "provider", cluster->config.provider);
     set_string(arena, row, "version", cluster->config.kubernetes_version);
     set_string(arena, row, "phase", state_phase_name(cluster->phase));
-    kp_value_set(arena, row, "control-planes", kp_value_int(arena, cluster->config.control_plane.replicas));
+    kp_value_set(arena, row, "controlPlanes", kp_value_int(arena, cluster->config.control_plane.replicas));
     kp_value_set(arena, row, "workers", kp_value_int(arena, count_workers(&cluster->config)));
     set_string(arena, row, "endpoint", cluster->endpoint);
     set_string(arena, row, "uid", cluster->uid);
@@ -35,7 +37,7 @@ static struct kp_value *cluster_value(const struct state_cluster *cluster, struc
 
 int cli_get_clusters(int argc, char **argv, struct kp_error *error)
 {
-    static const char *const columns[] = {"name",     "provider", "version", "phase", "control-planes", "workers",
+    static const char *const columns[] = {"name",     "provider", "version", "phase", "controlPlanes", "workers",
                                           "endpoint", "age",      NULL};
     const char *output = "table";
     enum cli_output format;
@@ -68,53 +70,72 @@ done:
     return r;
 }
 
-/* Whether the nodes are Ready, if the API server answers; a cluster whose API is down still has machines to list. */
-static void read_readiness(const struct state_cluster *cluster, struct kp_arena *arena, struct kp_string_map *ret)
+/* The nodes, if the API server answers; a cluster whose API is down still has machines to list. */
+static const struct k8s_node_list *read_nodes(const struct state_cluster *cluster, struct kp_arena *arena)
 {
+    static const struct client_list_options options;
     KP_AUTO(cli_api_close) struct cli_api *api = NULL;
     struct kp_error error = {0};
     const char *path = NULL;
+    void *answer = NULL;
     if (cli_state_path(cluster->name, "admin.conf", arena, &path, &error) < 0 || !kp_path_exists(path))
-        return;
-    if (cli_api_open(path, &api, &error) < 0 || cli_api_node_readiness(api, arena, ret, &error) < 0)
+        return NULL;
+    if (cli_api_open(path, &api, &error) < 0 || client_list(cli_api_client(api), &k8s_nodes_resource, NULL, &options, arena, &answer, &error) < 0)
         fprintf(stderr, "kprov: readiness is not known: %s\n", error.message);
+    return answer;
 }
 
-static struct kp_value *node_value(const struct cloud_machine *machine, const struct kp_string_map *readiness,
-                                   struct kp_arena *arena)
+static void add_node(struct kp_value *row, const struct k8s_node_list *nodes, const char *name, struct kp_arena *arena)
+{
+    const char *ready = "", *version = "";
+    for (size_t i = 0; nodes && i < nodes->items.len; i++) {
+        const struct k8s_node *node = &nodes->items.items[i];
+        if (!kp_streq(node->metadata->name, name) || !node->status)
+            continue;
+        ready = "Unknown";
+        version = node->status->node_info->kubelet_version ? node->status->node_info->kubelet_version : "";
+        for (size_t j = 0; j < node->status->conditions.len; j++)
+            if (kp_streq(node->status->conditions.items[j].type, "Ready"))
+                ready = node->status->conditions.items[j].status;
+    }
+    set_string(arena, row, "ready", ready);
+    set_string(arena, row, "version", version);
+}
+
+static struct kp_value *node_value(const struct cloud_machine *machine, const struct k8s_node_list *nodes, struct kp_arena *arena)
 {
     char age[CLI_AGE_MAX];
     struct kp_value *row = kp_value_object(arena);
-    const char *ready = kp_string_map_get(readiness, machine->name);
     cli_format_age(machine->created_s, kp_now_s(), age);
     set_string(arena, row, "name", machine->name);
     set_string(arena, row, "role", machine->role);
     set_string(arena, row, "pool", machine->pool);
     set_string(arena, row, "address", machine->address);
     set_string(arena, row, "power", machine->power == CLOUD_POWER_ON ? "on" : "off");
-    set_string(arena, row, "ready", ready ? ready : "");
-    set_string(arena, row, "provider-id", machine->provider_id);
+    add_node(row, nodes, machine->name, arena);
+    set_string(arena, row, "type", machine->machine_type);
+    set_string(arena, row, "image", machine->image);
+    set_string(arena, row, "providerID", machine->provider_id);
     set_string(arena, row, "age", age);
     return row;
 }
 
 static int get_nodes(const char *name, enum cli_output format, struct kp_error *error)
 {
-    static const char *const columns[] = {"name", "role", "pool", "address", "power", "ready", "age", NULL};
+    static const char *const columns[] = {"name", "role", "pool", "address", "power", "ready", "type", "version", "image", "age", NULL};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(cloud_close) struct cloud *cloud = NULL;
     struct state_cluster cluster;
     struct cloud_machine_list machines;
-    struct kp_string_map readiness = {0};
     int r = cli_cluster_open(name, arena, &cluster, &cloud, error);
     if (r == 0)
         r = cloud_machine_list(cloud, cluster.uid, arena, &machines, error);
     if (r < 0)
         return r;
-    read_readiness(&cluster, arena, &readiness);
+    const struct k8s_node_list *nodes = read_nodes(&cluster, arena);
     struct kp_value *list = kp_value_array(arena);
     for (size_t i = 0; i < machines.len; i++)
-        kp_value_append(arena, list, node_value(&machines.items[i], &readiness, arena));
+        kp_value_append(arena, list, node_value(&machines.items[i], nodes, arena));
     cli_print_list(list, columns, format);
     return 0;
 }

@@ -11,7 +11,7 @@
 #define BUILD_MS_MAX (20 * 60 * 1000)
 #define PARENTS_MAX 5
 
-static const char *image_dir(void)
+const char *cli_image_dir(void)
 {
     const char *dir = getenv("KPROV_IMAGE_DIR");
     return kp_empty(dir) ? IMAGE_DIR : dir;
@@ -80,17 +80,17 @@ static bool remembered(uint64_t wanted, struct kp_arena *arena, const char **ret
     KP_AUTO_BUF struct kp_buf text = {0};
     unsigned long long known = 0;
     char id[64];
-    const char *path = kp_arena_printf(arena, "%s/.current", image_dir());
+    const char *path = kp_arena_printf(arena, "%s/.current", cli_image_dir());
     if (kp_read_file(path, 256, &text, NULL) < 0 || !text.data || sscanf(text.data, "%llx %63s", &known, id) != 2)
         return false;
     *ret_id = kp_arena_strdup(arena, id);
-    return known == wanted && kp_path_exists(kp_arena_printf(arena, "%s/%s/rootfs", image_dir(), id));
+    return known == wanted && kp_path_exists(kp_arena_printf(arena, "%s/%s/rootfs", cli_image_dir(), id));
 }
 
 /* stderr is the user's, so that the recipe's own lines are seen; the last line on stdout is the id. */
 static int run_recipe(const struct recipe *recipe, struct kp_arena *arena, const char **ret_id, struct kp_error *error)
 {
-    const char *const argv[] = {recipe->script, "--programs", recipe->programs, "--images", image_dir(), NULL};
+    const char *const argv[] = {recipe->script, "--programs", recipe->programs, "--images", cli_image_dir(), NULL};
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
     int r = kp_run(argv, BUILD_MS_MAX, &out, NULL, &status, error);
@@ -119,16 +119,16 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
     if (r < 0)
         return r;
     const char *text = kp_arena_printf(arena, "%llx %s\n", (unsigned long long)wanted, *ret_id);
-    return kp_write_file(kp_arena_printf(arena, "%s/.current", image_dir()), text, strlen(text), 0644, error);
+    return kp_write_file(kp_arena_printf(arena, "%s/.current", cli_image_dir()), text, strlen(text), 0644, error);
 }
 
 int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
     struct config_version version;
-    if (kp_empty(id) || strchr(id, '/') || !kp_path_exists(kp_arena_printf(arena, "%s/%s/rootfs", image_dir(), id)))
-        return kp_fail(error, KP_EINVALID, "node image \"%s\" is not in %s: see kprov image list", id ? id : "", image_dir());
-    int r = kp_read_file(kp_arena_printf(arena, "%s/%s/rootfs/usr/lib/kprov/version", image_dir(), id), 64, &text, error);
+    if (kp_empty(id) || strchr(id, '/') || !kp_path_exists(kp_arena_printf(arena, "%s/%s/rootfs", cli_image_dir(), id)))
+        return kp_fail(error, KP_EINVALID, "node image \"%s\" is not in %s: see kprov image list", id ? id : "", cli_image_dir());
+    int r = kp_read_file(kp_arena_printf(arena, "%s/%s/rootfs/usr/lib/kprov/version", cli_image_dir(), id), 64, &text, error);
     if (r < 0)
         return kp_fail(error, KP_EINVALID, "node image \"%s\" does not say which version it is of: it was built by an older kprov", id);
     *ret_version = kp_arena_strndup(arena, text.data ? text.data : "", text.data ? strcspn(text.data, "\n") : 0);
@@ -138,13 +138,13 @@ int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_v
 int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
 {
     struct recipe recipe;
-    if (kp_path_exists(kp_arena_printf(arena, "%s/%s/vm/root.erofs", image_dir(), id)))
+    if (kp_path_exists(kp_arena_printf(arena, "%s/%s/vm/root.erofs", cli_image_dir(), id)))
         return 0;
     int r = find_recipe(&recipe, error);
     if (r < 0)
         return r;
     const char *script = kp_arena_printf(arena, "%.*s/vm.sh", (int)(strrchr(recipe.script, '/') - recipe.script), recipe.script);
-    const char *const argv[] = {script, "--images", image_dir(), id, NULL};
+    const char *const argv[] = {script, "--images", cli_image_dir(), id, NULL};
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
     r = kp_run(argv, BUILD_MS_MAX, &out, NULL, &status, error);
@@ -216,9 +216,9 @@ static int list_images(struct kp_arena *arena, struct kp_value *ret_list, struct
 {
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
-    const char *const argv[] = {"find", image_dir(), "-mindepth", "1", "-maxdepth", "1", "-name", "node-*", "-type", "d",
+    const char *const argv[] = {"find", cli_image_dir(), "-mindepth", "1", "-maxdepth", "1", "-name", "node-*", "-type", "d",
                                 "-printf", "%f %Ts\n", NULL};
-    if (!kp_path_exists(image_dir()))
+    if (!kp_path_exists(cli_image_dir()))
         return 0;
     int r = kp_run(argv, 10000, &out, NULL, &status, error);
     if (r < 0)
@@ -281,7 +281,7 @@ static int prune_bases(struct kp_error *error)
         " for k in \"$1\"/kernel-*; do [ -d \"$k\" ] || continue; used=; for n in \"$1\"/node-*/vm/vmlinux; do"
         " [ \"$(readlink -f \"$n\")\" != \"$(readlink -f \"$k\")/vmlinux\" ] || used=1; done;"
         " [ -n \"$used\" ] || { echo \"removed ${k##*/}\"; rm -rf \"$k\"; }; done";
-    const char *const argv[] = {"sh", "-c", script, "prune", image_dir(), NULL};
+    const char *const argv[] = {"sh", "-c", script, "prune", cli_image_dir(), NULL};
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
     int r = kp_run(argv, 60000, &out, NULL, &status, error);
@@ -314,7 +314,7 @@ int cli_image_prune(int argc, char **argv, struct kp_error *error)
         const char *id = kp_value_str(kp_value_get(list->array.items[i], "id"));
         if (kp_streq(id, current) || !kp_empty(kp_value_str(kp_value_get(list->array.items[i], "clusters"))))
             continue;
-        r = kp_remove_tree(kp_arena_printf(arena, "%s/%s", image_dir(), id), error);
+        r = kp_remove_tree(kp_arena_printf(arena, "%s/%s", cli_image_dir(), id), error);
         if (r == 0)
             printf("removed %s\n", id);
     }

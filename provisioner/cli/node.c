@@ -25,18 +25,39 @@ static void close_target(struct target *target)
     kp_arena_free(target->arena);
 }
 
-static int set_power(const char *cluster, const char *node, enum cloud_power_action action, struct kp_error *error)
+static void print_power(const struct target *target, enum cloud_power_action action, int64_t start_ms, enum cli_output output)
 {
+    struct kp_arena *arena = target->arena;
+    if (output == CLI_TABLE) {
+        fprintf(stderr, "%s %s\n", action == CLOUD_POWER_START ? "Started" : "Stopped", target->machine.name);
+        return;
+    }
+    struct kp_value *root = kp_value_object(arena);
+    kp_value_set(arena, root, "cluster", kp_value_string(arena, target->cluster.name));
+    kp_value_set(arena, root, "name", kp_value_string(arena, target->machine.name));
+    kp_value_set(arena, root, "power", kp_value_string(arena, action == CLOUD_POWER_START ? "on" : "off"));
+    kp_value_set(arena, root, "seconds", kp_value_double(arena, (double)(kp_mono_ms() - start_ms) / 1000.0));
+    cli_print_value(root, output);
+}
+
+static int set_power(const char *cluster, const char *node, enum cloud_power_action action, enum cli_output output, struct kp_error *error)
+{
+    static const char *const intents[] = {
+        [CLOUD_POWER_START] = "start-machine", [CLOUD_POWER_STOP] = "stop-machine", [CLOUD_POWER_KILL] = "kill-machine"};
     struct target target;
     KP_AUTO(state_close) struct state *state = NULL;
+    int64_t start_ms = kp_mono_ms();
     int r = state_open(cluster, false, &state, error);
     if (r < 0)
         return r;
     r = open_target(cluster, node, &target, error);
     if (r == 0)
-        r = cloud_machine_power(target.cloud, target.cluster.uid, target.machine.name, action, error);
+        r = state_journal(state, intents[action], target.machine.name, error);
     if (r == 0)
-        fprintf(stderr, "%s %s\n", action == CLOUD_POWER_START ? "Started" : "Stopped", target.machine.name);
+        r = state_journal_end(state, intents[action], target.machine.name,
+                              cloud_machine_power(target.cloud, target.cluster.uid, target.machine.name, action, error), error);
+    if (r == 0)
+        print_power(&target, action, start_ms, output);
     close_target(&target);
     return r;
 }
@@ -44,13 +65,21 @@ static int set_power(const char *cluster, const char *node, enum cloud_power_act
 int cli_node_stop(int argc, char **argv, struct kp_error *error)
 {
     bool force = false, help = false;
-    const struct kp_flag flags[] = {{"force", 0, KP_FLAG_BOOL, &force, "pull the plug instead of shutting down", NULL}, {0}};
+    const char *output = "table";
+    enum cli_output format = CLI_TABLE;
+    const struct kp_flag flags[] = {
+        {"force", 0, KP_FLAG_BOOL, &force, "pull the plug instead of shutting down", NULL},
+        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was done", NULL},
+        {0},
+    };
     struct kp_strings rest = {0};
     int r = cli_parse("node stop", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
         r = cli_want_words("node stop", &rest, 2, 2, error);
     if (r == 0 && !help)
-        r = set_power(rest.items[0], rest.items[1], force ? CLOUD_POWER_KILL : CLOUD_POWER_STOP, error);
+        r = cli_output_parse(output, &format, error);
+    if (r == 0 && !help)
+        r = set_power(rest.items[0], rest.items[1], force ? CLOUD_POWER_KILL : CLOUD_POWER_STOP, format, error);
     kp_strings_done(&rest);
     return r;
 }
@@ -58,13 +87,17 @@ int cli_node_stop(int argc, char **argv, struct kp_error *error)
 int cli_node_start(int argc, char **argv, struct kp_error *error)
 {
     bool help = false;
-    const struct kp_flag flags[] = {{0}};
+    const char *output = "table";
+    enum cli_output format = CLI_TABLE;
+    const struct kp_flag flags[] = {{"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was done", NULL}, {0}};
     struct kp_strings rest = {0};
     int r = cli_parse("node start", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
         r = cli_want_words("node start", &rest, 2, 2, error);
     if (r == 0 && !help)
-        r = set_power(rest.items[0], rest.items[1], CLOUD_POWER_START, error);
+        r = cli_output_parse(output, &format, error);
+    if (r == 0 && !help)
+        r = set_power(rest.items[0], rest.items[1], CLOUD_POWER_START, format, error);
     kp_strings_done(&rest);
     return r;
 }

@@ -30,6 +30,16 @@ void cli_print_value(const struct kp_value *value, enum cli_output output)
         putchar('\n');
 }
 
+/* "providerID" -> "PROVIDER-ID" */
+static void heading_text(const char *key, struct kp_buf *out)
+{
+    for (const char *at = key; *at; at++) {
+        if (at > key && isupper((unsigned char)at[0]) && islower((unsigned char)at[-1]))
+            kp_buf_putc(out, '-');
+        kp_buf_putc(out, (char)toupper((unsigned char)*at));
+    }
+}
+
 static void cell_text(const struct kp_value *cell, struct kp_buf *out)
 {
     if (!cell || cell->kind == KP_VALUE_NULL)
@@ -49,7 +59,9 @@ void cli_print_list(const struct kp_value *list, const char *const *columns, enu
     }
     for (; columns[n_columns]; n_columns++) {
         KP_ASSERT(n_columns < COLUMNS_MAX);
-        widths[n_columns] = strlen(columns[n_columns]);
+        KP_AUTO_BUF struct kp_buf heading = {0};
+        heading_text(columns[n_columns], &heading);
+        widths[n_columns] = heading.len;
         for (size_t row = 0; row < list->array.len; row++) {
             KP_AUTO_BUF struct kp_buf text = {0};
             cell_text(kp_value_get(list->array.items[row], columns[n_columns]), &text);
@@ -57,10 +69,9 @@ void cli_print_list(const struct kp_value *list, const char *const *columns, enu
         }
     }
     for (size_t c = 0; c < n_columns; c++) {
-        size_t printed = 0;
-        for (; columns[c][printed]; printed++)
-            putchar(toupper((unsigned char)columns[c][printed]));
-        printf("%*s", c + 1 < n_columns ? (int)(widths[c] - printed + COLUMN_GAP) : 0, "");
+        KP_AUTO_BUF struct kp_buf heading = {0};
+        heading_text(columns[c], &heading);
+        printf("%s%*s", heading.data, c + 1 < n_columns ? (int)(widths[c] - heading.len + COLUMN_GAP) : 0, "");
     }
     putchar('\n');
     for (size_t row = 0; row < list->array.len; row++) {
