@@ -133,6 +133,11 @@ int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
 int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error) KP_NODISCARD;
 int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;
 
+const char *cli_image_dir(void); /* where they are */
+
+/* ---- preflight.c: of a cluster that is not there yet, before anything is made */
+int cli_preflight(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
+
 /* ---- api.c: the cluster's API server, as kprov uses it */
 struct cli_api;
 int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;
@@ -152,6 +157,7 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
    are waited for, until the deadline (KP_ETIMEOUT names what is in the way). A node that is not there is drained. drain.c */
 int cli_api_drain(struct cli_api *api, const char *node, int64_t deadline_ms, struct cli_progress *progress,
                   struct kp_error *error) KP_NODISCARD;
+int cli_api_uncordon(struct cli_api *api, const char *node, struct kp_error *error) KP_NODISCARD; /* absent is fine */
 int cli_api_delete_node(struct cli_api *api, const char *node, struct kp_error *error) KP_NODISCARD; /* absent is fine */
 /* Brings a Node from one pool's labels and taints to another's; what others put on it stays. */
 int cli_api_pool_node(struct cli_api *api, const char *node, const struct config_pool *before, const struct config_pool *after,

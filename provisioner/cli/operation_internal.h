@@ -63,6 +63,14 @@ int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error)
 int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error);
 int cli_op_finish(struct cli_operation *op, struct kp_error *error);
 
+/* ---- removals.c: around the removal of a machine, so that a later run knows of one that was cut short */
+int cli_op_removal_begin(struct cli_operation *op, const char *name, struct kp_error *error);
+int cli_op_removal_end(struct cli_operation *op, const char *name, int result, struct kp_error *error); /* gives result */
+/* The names of machines whose removal began and did not come to its end. */
+int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error);
+/* Brings them to their end, those that the plan removes anyway excepted; needs the plan and the API. */
+int cli_op_finish_removals(struct cli_operation *op, struct kp_error *error);
+
 /* ---- members.c: etcd's members follow the control planes; of clusters that are READY */
 struct etcd_client;
 /* Of the control planes that run. */
@@ -85,6 +93,9 @@ int cli_op_check_pool_goes(struct cli_operation *op, const char *pool, struct kp
 int cli_api_hand_over(struct cli_api *api, const char *from, const char *to, struct kp_error *error);
 /* Frees the leases that a machine that is gone held: nobody need wait them out. */
 int cli_api_release_leases(struct cli_api *api, const char *node, struct kp_error *error);
+
+/* name, uid, endpoint, image, nodes, steps with their seconds; changes (rows of a plan) may be NULL. JSON or YAML. result.c */
+void cli_op_print_result(struct cli_operation *op, const struct kp_value *changes, enum cli_output output);
 
 /* As `kprov create cluster -f file`. */
 int cli_create_from_file(const char *file, int64_t wait_ns, struct kp_error *error);
