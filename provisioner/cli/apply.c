@@ -255,7 +255,11 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
         r = make_plan(apply, error);
     if (r < 0)
         return r;
-    print_plan(apply, CLI_TABLE);
+    struct kp_value *changes = plan_rows(apply);
+    if (op->output == CLI_TABLE)
+        print_plan(apply, CLI_TABLE);
+    if (!is_due(apply) && !apply->etcd_error.code && op->output != CLI_TABLE)
+        cli_op_print_result(op, changes, op->output);
     if (!is_due(apply)) {
         if (apply->etcd_error.code)
             *error = apply->etcd_error;
@@ -263,12 +267,17 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
     }
     r = confirm_deletions(apply, error);
     op->cluster.config = apply->wanted;
-    return r < 0 ? r : cli_op_run(op, steps, error);
+    if (r == 0)
+        r = cli_op_run(op, steps, error);
+    if (r == 0 && op->output != CLI_TABLE)
+        cli_op_print_result(op, changes, op->output);
+    return r;
 }
 
 int cli_apply(int argc, char **argv, struct kp_error *error)
 {
-    const char *file = NULL;
+    const char *file = NULL, *output = "table";
+    enum cli_output format = CLI_TABLE;
     int64_t wait_ns = 300000000000, drain_ns = 300000000000;
     bool help = false, yes = false, exists = true;
     const struct kp_flag flags[] = {
@@ -283,6 +292,7 @@ int cli_apply(int argc, char **argv, struct kp_error *error)
     if (r == 0 && !help)
         r = cli_want_words("apply", &rest, 0, 0, error);
     if (r == 0 && !help && !file)
+        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was changed and the steps' times", NULL},
         r = kp_fail(error, KP_EUSAGE, "apply needs -f FILE");
     kp_strings_done(&rest);
     if (r < 0 || help)
@@ -291,17 +301,20 @@ int cli_apply(int argc, char **argv, struct kp_error *error)
     apply.op.drain_timeout_ms = drain_ns / 1000000;
     cli_op_start(&apply.op, wait_ns);
     struct config wanted;
+    if (r == 0 && !help)
+        r = cli_output_parse(output, &format, error);
     r = config_load(file, apply.op.arena, &wanted, error);
     if (r == 0) {
         struct state_cluster there;
         exists = is_there(wanted.name, apply.op.arena, &there, &r, error) && there.phase != STATE_CREATING;
     }
+    apply.op.output = format;
     if (r == 0 && exists)
         r = load(&apply, file, error);
     if (r == 0 && exists)
         r = apply_to_cluster(&apply, error);
     cli_op_done(&apply.op);
     if (r == 0 && !exists)
-        r = cli_create_from_file(file, wait_ns, error);
+        r = cli_create_from_file(file, wait_ns, format, error);
     return r;
 }

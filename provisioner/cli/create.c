@@ -6,6 +6,7 @@
 struct create_options {
     const char *name, *file, *provider, *kubeconfig, *output;
     const char *from_snapshot; /* a file, or NULL */
+    const char *image;         /* likewise */
     int64_t control_planes, workers; /* -1: not given */
     int64_t wait_ns;
 };
@@ -17,9 +18,9 @@ struct create {
 static int wanted_config(const struct create_options *options, struct kp_arena *arena, struct config *ret,
                          struct kp_error *error)
 {
-    bool counts = options->control_planes >= 0 || options->workers >= 0 || options->provider;
+    bool counts = options->control_planes >= 0 || options->workers >= 0 || options->provider || options->image;
     if (options->file && counts)
-        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes and --workers are in the file already");
+        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers and --image are in the file already: say it there");
     if (options->file) {
         int r = config_load(options->file, arena, ret, error);
         if (r == 0 && options->name && !kp_streq(options->name, ret->name))
@@ -31,6 +32,8 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
                    arena, ret);
     if (options->provider)
         ret->provider = options->provider;
+    if (options->image)
+        ret->image = options->image;
     return config_validate(ret, error);
 }
 
@@ -39,7 +42,7 @@ static int resume(struct create *create, const struct config *config, struct kp_
 {
     const char *name = create->op.cluster.name;
     if (create->op.cluster.phase == STATE_READY)
-        return kp_fail(error, KP_EEXISTS, "cluster \"%s\" exists already", name);
+        return kp_fail(error, KP_EEXISTS, "cluster \"%s\" exists already: give the new one another name, or delete that one with kprov delete cluster %s", name, name);
     if (create->op.cluster.phase == STATE_DELETING)
         return kp_fail(error, KP_ECONFLICT, "cluster \"%s\" is being deleted: finish with kprov delete cluster %s", name, name);
     if (!kp_value_equal(config_to_value(config, create->op.arena), config_to_value(&create->op.cluster.config, create->op.arena)))
@@ -150,34 +153,12 @@ static const struct cli_step restore_steps[] = {
 
 static void print_result(struct create *create, enum cli_output output)
 {
-    struct kp_arena *arena = create->op.arena;
-    struct kp_value *root = kp_value_object(arena), *nodes = kp_value_array(arena), *list = kp_value_array(arena);
     double total = (double)(kp_mono_ms() - create->op.progress.start_ms) / 1000.0;
-    if (output == CLI_TABLE) {
-        fprintf(stderr, "Cluster %s is ready after %.1fs: kubectl --context kprov-%s get nodes\n", create->op.cluster.name,
-                total, create->op.cluster.name);
-        return;
-    }
-    kp_value_set(arena, root, "name", kp_value_string(arena, create->op.cluster.name));
-    kp_value_set(arena, root, "uid", kp_value_string(arena, create->op.cluster.uid));
-    kp_value_set(arena, root, "endpoint", kp_value_string(arena, create->op.cluster.endpoint));
-    kp_value_set(arena, root, "image", kp_value_string(arena, create->op.cluster.image));
-    kp_value_set(arena, root, "seconds", kp_value_double(arena, total));
-    for (size_t i = 0; i < create->op.bootstrap.n_nodes; i++) {
-        struct kp_value *node = kp_value_object(arena);
-        kp_value_set(arena, node, "name", kp_value_string(arena, create->op.bootstrap.nodes[i].name));
-        kp_value_set(arena, node, "address", kp_value_string(arena, create->op.bootstrap.nodes[i].address));
-        kp_value_append(arena, nodes, node);
-    }
-    for (size_t i = 0; i < create->op.progress.n_steps; i++) {
-        struct kp_value *step = kp_value_object(arena);
-        kp_value_set(arena, step, "name", kp_value_string(arena, create->op.progress.steps[i].name));
-        kp_value_set(arena, step, "seconds", kp_value_double(arena, (double)create->op.progress.steps[i].took_ms / 1000.0));
-        kp_value_append(arena, list, step);
-    }
-    kp_value_set(arena, root, "nodes", nodes);
-    kp_value_set(arena, root, "steps", list);
-    cli_print_value(root, output);
+    if (output == CLI_TABLE)
+        fprintf(stderr, "Cluster %s is ready after %.1fs: kubectl --context kprov-%s get nodes\n", create->op.cluster.name, total,
+                create->op.cluster.name);
+    else
+        cli_op_print_result(&create->op, NULL, output);
 }
 
 static int create_cluster(const struct create_options *options, enum cli_output output, struct kp_error *error)
@@ -193,10 +174,10 @@ static int create_cluster(const struct create_options *options, enum cli_output 
     return r;
 }
 
-int cli_create_from_file(const char *file, int64_t wait_ns, struct kp_error *error)
+int cli_create_from_file(const char *file, int64_t wait_ns, enum cli_output output, struct kp_error *error)
 {
     const struct create_options options = {.file = file, .control_planes = -1, .workers = -1, .wait_ns = wait_ns};
-    return create_cluster(&options, CLI_TABLE, error);
+    return create_cluster(&options, output, error);
 }
 
 int cli_create_cluster(int argc, char **argv, struct kp_error *error)
@@ -214,6 +195,7 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
         {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
         {"output", 'o', KP_FLAG_STRING, &options.output, "json or yaml: print what was made and the steps' times", NULL},
         {0},
+        {"image", 0, KP_FLAG_STRING, &options.image, "id of a node image (the one of this kprov, built when it is missing)", NULL},
     };
     struct kp_strings rest = {0};
     int r = cli_parse("create cluster", flags, argc, argv, &rest, &help, error);

@@ -54,6 +54,8 @@ int cli_op_open(struct cli_operation *op, const char *name, struct kp_error *err
 
 int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
 {
+    if (kp_empty(op->cluster.image))
+        op->cluster.image = op->cluster.config.image;
     if (kp_empty(op->cluster.image) && cli_image_ensure(op->arena, &op->cluster.image, error) < 0)
         return error->code;
     return cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES) ? 0 : cli_image_vm(op->cluster.image, op->arena, error);
@@ -77,7 +79,10 @@ int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error)
 
 int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
 {
-    const struct cloud_network_spec spec = {.cluster_uid = op->cluster.uid};
+    const struct cloud_network_spec spec = {
+        .cluster_uid = op->cluster.uid,
+        .cidr = kp_empty(op->cluster.config.network.machine_cidr) ? NULL : op->cluster.config.network.machine_cidr,
+    };
     int r = state_journal(op->state, "network", op->cluster.uid, error);
     return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);
 }

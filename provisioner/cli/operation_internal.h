@@ -29,6 +29,7 @@ struct cli_operation {
     const char *only; /* the one machine that is touched; NULL: all */
     bool started;     /* machines were off when this run began: what runs on them takes its time */
     int64_t drain_timeout_ms;
+    enum cli_output output; /* of the result; CLI_TABLE: only what was said on the way */
 };
 struct cli_step {
     const char *name;
@@ -98,6 +99,6 @@ int cli_api_release_leases(struct cli_api *api, const char *node, struct kp_erro
 void cli_op_print_result(struct cli_operation *op, const struct kp_value *changes, enum cli_output output);
 
 /* As `kprov create cluster -f file`. */
-int cli_create_from_file(const char *file, int64_t wait_ns, struct kp_error *error);
+int cli_create_from_file(const char *file, int64_t wait_ns, enum cli_output output, struct kp_error *error);
 
 #endif

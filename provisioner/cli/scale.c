@@ -92,6 +92,8 @@ static int scale(struct cli_operation *op, const struct scale_options *options, 
         fprintf(stderr, "Pool %s of cluster %s: %lld -> %lld machines\n", pool->name, options->cluster, (long long)before,
                 (long long)options->replicas);
     return r;
+    if (r == 0 && op->output != CLI_TABLE)
+        cli_op_print_result(op, NULL, op->output);
 }
 
 int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
@@ -99,13 +101,15 @@ int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
     struct scale_options options = {.replicas = -1, .wait_ns = 300000000000, .drain_ns = 300000000000};
     struct kp_strings rest = {0};
     bool help = false;
-    const char *remove = NULL;
+    const char *remove = NULL, *output = "table";
+    enum cli_output format = CLI_TABLE;
     const struct kp_flag flags[] = {
         {"replicas", 0, KP_FLAG_I64, &options.replicas, "machines that the pool shall have", NULL},
         {"remove", 0, KP_FLAG_STRING, &remove, "machines to remove, separated by commas; otherwise the newest go", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for new nodes to be Ready (5m); 0: not at all", NULL},
         {"drain-timeout", 0, KP_FLAG_DURATION, &options.drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
         {0},
+        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was made and the steps' times", NULL},
     };
     int r = cli_parse("scale nodepool", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
@@ -113,7 +117,9 @@ int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
     if (r == 0 && !help && options.replicas < 0)
         r = kp_fail(error, KP_EUSAGE, "scale nodepool needs --replicas N");
     if (r == 0 && !help) {
-        struct cli_operation op = {.drain_timeout_ms = options.drain_ns / 1000000};
+    if (r == 0 && !help)
+        r = cli_output_parse(output, &format, error);
+        struct cli_operation op = {.drain_timeout_ms = options.drain_ns / 1000000, .output = format};
         split(remove, &options.remove);
         options.cluster = rest.items[0];
         options.pool = rest.items[1];
@@ -145,6 +151,8 @@ static int scale_control_planes(struct cli_operation *op, const char *cluster, i
     if (r == 0)
         fprintf(stderr, "Cluster %s: %lld -> %lld control planes\n", cluster, (long long)before, (long long)replicas);
     return r;
+    if (r == 0 && op->output != CLI_TABLE)
+        cli_op_print_result(op, NULL, op->output);
 }
 
 int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
@@ -153,10 +161,13 @@ int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
     struct kp_strings rest = {0};
     bool help = false;
     const struct kp_flag flags[] = {
+    const char *output = "table";
+    enum cli_output format = CLI_TABLE;
         {"replicas", 0, KP_FLAG_I64, &replicas, "control planes that the cluster shall have: 1, 3, 5 or 7", NULL},
         {"wait", 0, KP_FLAG_DURATION, &wait_ns, "how long to wait for new nodes to be Ready (5m); 0: not at all", NULL},
         {"drain-timeout", 0, KP_FLAG_DURATION, &drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
         {0},
+        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was made and the steps' times", NULL},
     };
     int r = cli_parse("scale controlplane", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
@@ -164,7 +175,9 @@ int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
     if (r == 0 && !help && replicas < 0)
         r = kp_fail(error, KP_EUSAGE, "scale controlplane needs --replicas N");
     if (r == 0 && !help) {
-        struct cli_operation op = {.drain_timeout_ms = drain_ns / 1000000};
+    if (r == 0 && !help)
+        r = cli_output_parse(output, &format, error);
+        struct cli_operation op = {.drain_timeout_ms = drain_ns / 1000000, .output = format};
         cli_op_start(&op, wait_ns);
         r = scale_control_planes(&op, rest.items[0], replicas, error);
         cli_op_done(&op);
