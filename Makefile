@@ -109,6 +109,7 @@ $(O)/obj/%.o: %.c | $(GEN_STAMP)
 	@echo "  CC    $<"
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+$(O)/obj/lib/cloud/external/script.o: lib/cloud/external/node.sh
 # PID 1 of every pod: static and tiny, without libc's start-up cost in pages.
 $(BIN)/pause: nodeimage/image/pause/pause.c
 	@mkdir -p $(@D)
@@ -163,11 +164,11 @@ test-unit: $(TEST_BINS)
 	@BUILD=$(O) tests/run-unit $(TEST_BINS)
 
 # ---- fault tests of the provisioner: kprov with a cloud that fails on demand, and the machines of that cloud ------------------------
-FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure state_journal
+FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure state_journal kp_write_file
 FAULT_LIBS := $(foreach m,$(filter provisioner provisioner/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
 FAKE_CLOUD := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,fake_cloud faults power)
 FAKE_MACHINE := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,machine machine_pods machine_vip machine_node)
-$(O)/faults/kprov: $(O)/obj/tests/faults/kprov.o $(FAKE_CLOUD) $(FAULT_LIBS)
+$(O)/faults/kprov: $(O)/obj/tests/faults/kprov.o $(O)/obj/tests/faults/inspect.o $(FAKE_CLOUD) $(FAULT_LIBS)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) $(addprefix -Wl$(comma)--wrap=,$(FAULT_WRAPS)) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm

@@ -11,6 +11,7 @@ struct apply {
     struct config wanted, before;
     struct plan_change_list changes;
     struct plan_member_list members; /* what is due in etcd; empty when it does not answer */
+    struct kp_strings removals;      /* machines whose removal was cut short */
     struct kp_error etcd_error;      /* why it does not; code 0: it does */
     bool exists, yes;
 };
@@ -45,6 +46,8 @@ static int make_plan(struct apply *apply, struct kp_error *error)
     if (r == 0)
         r = plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
     if (r == 0 && apply->exists)
+        r = cli_unfinished_removals(op->cluster.name, &apply->removals, error);
+    if (r == 0 && apply->exists)
         r = cli_op_prepare_pki(op, error);
     if (r < 0 || !apply->exists)
         return r;
@@ -55,7 +58,7 @@ static int make_plan(struct apply *apply, struct kp_error *error)
 
 static bool is_due(const struct apply *apply)
 {
-    return apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len;
+    return apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len || apply->removals.len;
 }
 
 static void add_row(struct apply *apply, struct kp_value *list, const char *action, const char *object, const char *detail)
@@ -96,6 +99,8 @@ static struct kp_value *plan_rows(struct apply *apply)
             add_row(apply, list, plan_verb_name(action->verb), kp_arena_printf(arena, "machine %s", action->name),
                     action->machine ? action->machine->role : "its pods are moved first");
     }
+    for (size_t i = 0; i < apply->removals.len; i++)
+        add_row(apply, list, "finish", kp_arena_printf(arena, "machine %s", apply->removals.items[i]), "its removal was cut short");
     add_member_rows(apply, list);
     return list;
 }
@@ -144,6 +149,7 @@ static int plan_file(const char *file, enum cli_output output, struct kp_error *
         print_plan(&apply, output);
         r = !apply.exists || is_due(&apply) ? PLAN_HAS_CHANGES : 0;
     }
+    kp_strings_done(&apply.removals);
     cli_op_done(&apply.op);
     return r;
 }
@@ -221,6 +227,7 @@ static const struct cli_step steps[] = {
     {"Certificates", cli_op_prepare_pki, false},
     {"Network", cli_op_prepare_network, false},
     {"Plan", cli_op_prepare_nodes, false},
+    {"Earlier removals", cli_op_finish_removals, false},
     {"Machines", cli_op_make_machines, false},
     {"Control planes", cli_op_change_members, false},
     {"Node roles", cli_op_mark_control_planes, false},
@@ -285,6 +292,7 @@ int cli_apply(int argc, char **argv, struct kp_error *error)
         {"yes", 'y', KP_FLAG_BOOL, &yes, "do not ask before machines are deleted", NULL},
         {"wait", 0, KP_FLAG_DURATION, &wait_ns, "how long to wait for nodes to be Ready (5m); 0: not at all", NULL},
         {"drain-timeout", 0, KP_FLAG_DURATION, &drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
+        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was changed and the steps' times", NULL},
         {0},
     };
     struct kp_strings rest = {0};
@@ -292,27 +300,27 @@ int cli_apply(int argc, char **argv, struct kp_error *error)
     if (r == 0 && !help)
         r = cli_want_words("apply", &rest, 0, 0, error);
     if (r == 0 && !help && !file)
-        {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was changed and the steps' times", NULL},
         r = kp_fail(error, KP_EUSAGE, "apply needs -f FILE");
+    if (r == 0 && !help)
+        r = cli_output_parse(output, &format, error);
     kp_strings_done(&rest);
     if (r < 0 || help)
         return r;
     struct apply apply = {.yes = yes};
     apply.op.drain_timeout_ms = drain_ns / 1000000;
+    apply.op.output = format;
     cli_op_start(&apply.op, wait_ns);
     struct config wanted;
-    if (r == 0 && !help)
-        r = cli_output_parse(output, &format, error);
     r = config_load(file, apply.op.arena, &wanted, error);
     if (r == 0) {
         struct state_cluster there;
         exists = is_there(wanted.name, apply.op.arena, &there, &r, error) && there.phase != STATE_CREATING;
     }
-    apply.op.output = format;
     if (r == 0 && exists)
         r = load(&apply, file, error);
     if (r == 0 && exists)
         r = apply_to_cluster(&apply, error);
+    kp_strings_done(&apply.removals);
     cli_op_done(&apply.op);
     if (r == 0 && !exists)
         r = cli_create_from_file(file, wait_ns, format, error);

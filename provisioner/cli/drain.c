@@ -14,6 +14,15 @@ static int cordon(struct cli_api *api, const char *node, struct kp_error *error)
                         &options, NULL, NULL, error);
 }
 
+int cli_api_uncordon(struct cli_api *api, const char *node, struct kp_error *error)
+{
+    static const char body[] = "{\"spec\":{\"unschedulable\":null}}";
+    static const struct client_write_options options = {.field_manager = "kprov"};
+    int r = client_patch(cli_api_client(api), &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, body, sizeof(body) - 1, &options, NULL,
+                         NULL, error);
+    return r == KP_ENOTFOUND ? 0 : r < 0 ? kp_wrap(error, "uncordon node %s", node) : 0;
+}
+
 /* Static pods go with the machine; pods of a DaemonSet would only come back. */
 static bool stays(const struct k8s_pod *pod)
 {

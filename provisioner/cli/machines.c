@@ -169,7 +169,10 @@ int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_
 static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
 {
     cli_progress_machine(&op->progress, name, CLI_PHASE_DRAIN);
-    int r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
+    int r = cli_op_removal_begin(op, name, error);
+    if (r < 0)
+        return r;
+    r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
     if (r == 0)
         r = cli_op_leave_members(op, name, error);
     if (r == 0)
@@ -180,7 +183,7 @@ static int remove_machine(struct cli_operation *op, const char *name, struct kp_
         r = cli_api_release_leases(op->api, name, error);
     if (r == 0)
         cli_progress_machine(&op->progress, name, CLI_PHASE_GONE);
-    return r;
+    return cli_op_removal_end(op, name, r, error);
 }
 
 int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)

@@ -63,6 +63,7 @@ static const struct cli_step steps[] = {
     {"Machines started", cli_op_start_machines, false},
     {"etcd has a quorum", cli_op_wait_quorum, false},
     {"API server answers", cli_op_wait_api, false},
+    {"Earlier removals", cli_op_finish_removals, false},
     {"Machines", cli_op_make_machines, false},
     {"Control planes", cli_op_change_members, false},
     {"Node roles", cli_op_mark_control_planes, false},
@@ -91,9 +92,9 @@ static int scale(struct cli_operation *op, const struct scale_options *options, 
     if (r == 0)
         fprintf(stderr, "Pool %s of cluster %s: %lld -> %lld machines\n", pool->name, options->cluster, (long long)before,
                 (long long)options->replicas);
-    return r;
     if (r == 0 && op->output != CLI_TABLE)
         cli_op_print_result(op, NULL, op->output);
+    return r;
 }
 
 int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
@@ -108,17 +109,17 @@ int cli_scale_nodepool(int argc, char **argv, struct kp_error *error)
         {"remove", 0, KP_FLAG_STRING, &remove, "machines to remove, separated by commas; otherwise the newest go", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for new nodes to be Ready (5m); 0: not at all", NULL},
         {"drain-timeout", 0, KP_FLAG_DURATION, &options.drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
-        {0},
         {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was made and the steps' times", NULL},
+        {0},
     };
     int r = cli_parse("scale nodepool", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
         r = cli_want_words("scale nodepool", &rest, 2, 2, error);
     if (r == 0 && !help && options.replicas < 0)
         r = kp_fail(error, KP_EUSAGE, "scale nodepool needs --replicas N");
-    if (r == 0 && !help) {
     if (r == 0 && !help)
         r = cli_output_parse(output, &format, error);
+    if (r == 0 && !help) {
         struct cli_operation op = {.drain_timeout_ms = options.drain_ns / 1000000, .output = format};
         split(remove, &options.remove);
         options.cluster = rest.items[0];
@@ -150,9 +151,9 @@ static int scale_control_planes(struct cli_operation *op, const char *cluster, i
         r = cli_op_run(op, steps, error);
     if (r == 0)
         fprintf(stderr, "Cluster %s: %lld -> %lld control planes\n", cluster, (long long)before, (long long)replicas);
-    return r;
     if (r == 0 && op->output != CLI_TABLE)
         cli_op_print_result(op, NULL, op->output);
+    return r;
 }
 
 int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
@@ -160,23 +161,23 @@ int cli_scale_controlplane(int argc, char **argv, struct kp_error *error)
     int64_t replicas = -1, wait_ns = 300000000000, drain_ns = 300000000000;
     struct kp_strings rest = {0};
     bool help = false;
-    const struct kp_flag flags[] = {
     const char *output = "table";
     enum cli_output format = CLI_TABLE;
+    const struct kp_flag flags[] = {
         {"replicas", 0, KP_FLAG_I64, &replicas, "control planes that the cluster shall have: 1, 3, 5 or 7", NULL},
         {"wait", 0, KP_FLAG_DURATION, &wait_ns, "how long to wait for new nodes to be Ready (5m); 0: not at all", NULL},
         {"drain-timeout", 0, KP_FLAG_DURATION, &drain_ns, "how long to wait for a node's pods to go (5m)", NULL},
-        {0},
         {"output", 'o', KP_FLAG_STRING, &output, "json or yaml: print what was made and the steps' times", NULL},
+        {0},
     };
     int r = cli_parse("scale controlplane", flags, argc, argv, &rest, &help, error);
     if (r == 0 && !help)
         r = cli_want_words("scale controlplane", &rest, 1, 1, error);
     if (r == 0 && !help && replicas < 0)
         r = kp_fail(error, KP_EUSAGE, "scale controlplane needs --replicas N");
-    if (r == 0 && !help) {
     if (r == 0 && !help)
         r = cli_output_parse(output, &format, error);
+    if (r == 0 && !help) {
         struct cli_operation op = {.drain_timeout_ms = drain_ns / 1000000, .output = format};
         cli_op_start(&op, wait_ns);
         r = scale_control_planes(&op, rest.items[0], replicas, error);

@@ -11,6 +11,7 @@
 
 #define FIRST_HOST 10
 #define LAST_HOST 250
+#define CREATED_S 1790000000 /* of all machines: which of two is newer depends on no race */
 
 struct world {
     char dir[PATH_MAX / 2];
@@ -281,7 +282,7 @@ static int write_machine(const char *dir, const struct cloud_machine_spec *spec,
     kp_value_set(arena, machine, "machine-type", kp_value_string(arena, spec->machine_type ? spec->machine_type : ""));
     kp_value_set(arena, machine, "image", kp_value_string(arena, spec->image));
     kp_value_set(arena, machine, "address", kp_value_string(arena, spec->address));
-    kp_value_set(arena, machine, "created", kp_value_int(arena, kp_now_s()));
+    kp_value_set(arena, machine, "created", kp_value_int(arena, CREATED_S));
     kp_value_print(machine, &text);
     snprintf(path, sizeof(path), "%s/user-data", dir);
     int r = kp_write_file(path, spec->user_data ? spec->user_data : "", spec->user_data_len, 0600, error);

@@ -28,11 +28,22 @@ bool fake_machine_runs(const char *dir)
     return kp_path_exists(path) || (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0);
 }
 
+/* By the machine itself: the one who starts it may be killed at any time. */
+static bool write_pid(const char *dir)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof(path), "%s/pid", dir);
+    KP_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    return fd >= 0 && dprintf(fd, "%d\n", (int)getpid()) > 0;
+}
+
 static _Noreturn void become_machine(const char *program, const char *dir, int alive)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/console.log", dir);
     setsid();
+    if (!write_pid(dir))
+        _exit(1);
     int null = open("/dev/null", O_RDONLY), console = open(path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     if (null < 0 || console < 0 || dup2(null, 0) < 0 || dup2(console, 1) < 0 || dup2(console, 2) < 0 || dup2(alive, 3) < 0)
         _exit(1);
@@ -45,9 +56,7 @@ static _Noreturn void become_machine(const char *program, const char *dir, int a
 int fake_machine_start(const char *dir, struct kp_error *error)
 {
     const char *program = getenv("FAKE_CLOUD_MACHINE");
-    char path[PATH_MAX], text[64];
-    pid_t machine = 0;
-    int report[2];
+    char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/on", dir);
     if (kp_empty(program))
         return kp_write_file(path, "", 0, 0600, error);
@@ -56,25 +65,17 @@ int fake_machine_start(const char *dir, struct kp_error *error)
         return alive;
     if (flock(alive, LOCK_EX | LOCK_NB) < 0)
         return 0;
-    if (pipe2(report, O_CLOEXEC) < 0)
-        return kp_fail_errno(error, "make a pipe");
+    int status = -1;
     pid_t middle = fork();
     if (middle == 0) {
-        machine = fork();
+        pid_t machine = fork();
         if (machine == 0)
             become_machine(program, dir, alive);
-        _exit(machine < 0 || write(report[1], &machine, sizeof(machine)) != sizeof(machine));
+        _exit(machine < 0);
     }
-    close(report[1]);
-    bool made = middle > 0 && read(report[0], &machine, sizeof(machine)) == sizeof(machine);
-    close(report[0]);
-    if (middle > 0)
-        waitpid(middle, NULL, 0);
-    if (!made)
+    if (middle < 0 || waitpid(middle, &status, 0) != middle || status != 0)
         return kp_fail(error, KP_EIO, "the machine's process did not start");
-    snprintf(path, sizeof(path), "%s/pid", dir);
-    int len = snprintf(text, sizeof(text), "%d\n", (int)machine);
-    return kp_write_file(path, text, (size_t)len, 0600, error);
+    return 0;
 }
 
 /* The process group of a machine that runs, or 0. */

@@ -1,0 +1,41 @@
+# shellcheck shell=bash disable=SC2034
+# The operations of the fault tests: what is there BEFORE (fault-free commands), the COMMAND under test, and its words for the table.
+# A cluster is always called f; pod and files are made by the functions below.
+SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete'
+
+cluster_file() { # FILE CONTROL_PLANES POOLS...: name:replicas[:label]
+  local file=$1 replicas=$2 pool
+  shift 2
+  {
+    printf 'apiVersion: kprov.dev/v1alpha1\nkind: Cluster\nmetadata: {name: f}\nspec:\n  provider: fake\n'
+    printf '  controlPlane: {replicas: %s}\n  nodePools:\n' "$replicas"
+    for pool in "$@"; do
+      IFS=: read -r name count label <<<"$pool"
+      printf '  - {name: %s, replicas: %s%s}\n' "$name" "$count" "${label:+, labels: {tier: $label\}}"
+    done
+  } >"$D/$file"
+}
+before() { # SCENARIO
+  case $1 in
+    create | create-ha) ;;
+    scale-up) new_cluster 1 worker:1 ;;
+    scale-down) new_cluster 1 worker:2 && kprov add-pod f f-worker-2 ;;
+    apply-change) new_cluster 1 worker:1:old ;;
+    apply-pools) new_cluster 1 worker:2 batch:1 && kprov add-pod f f-batch-1 ;;
+    start) new_cluster 1 worker:1 && kprov node stop f worker-1 --force ;;
+    delete) new_cluster 1 worker:1 ;;
+  esac
+}
+new_cluster() { cluster_file before.yaml "$@"; kprov create cluster -f "$D/before.yaml" --wait 30s; }
+command_of() { # SCENARIO: sets COMMAND
+  case $1 in
+    create) cluster_file f.yaml 1 worker:1 && COMMAND=(create cluster -f "$D/f.yaml" --wait 30s) ;;
+    create-ha) cluster_file f.yaml 3 worker:1 && COMMAND=(create cluster -f "$D/f.yaml" --wait 30s) ;;
+    scale-up) COMMAND=(scale nodepool f worker --replicas 2 --wait 30s) ;;
+    scale-down) COMMAND=(scale nodepool f worker --replicas 1 --wait 30s --drain-timeout 30s) ;;
+    apply-change) cluster_file f.yaml 1 worker:1:new && COMMAND=(apply -f "$D/f.yaml" --yes --wait 30s) ;;
+    apply-pools) cluster_file f.yaml 1 worker:1:new gpu:1 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 30s --drain-timeout 30s) ;;
+    start) cluster_file f.yaml 1 worker:1 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 30s) ;;
+    delete) COMMAND=(delete cluster f --yes) ;;
+  esac
+}
