@@ -17,7 +17,7 @@ static int check_routes(const struct config *config, struct kp_arena *arena, str
 {
     KP_AUTO_BUF struct kp_buf routes = {0};
     struct config_range ranges[ROUTES_MAX];
-    if (config->external.n_machines) /* they are somewhere else, and so are their routes */
+    if (kp_streq(config->provider, "external")) /* they are somewhere else, and so are their routes */
         return 0;
     int r = kp_read_file("/proc/net/route", ROUTES_BYTES_MAX, &routes, error);
     return r < 0 ? r : config_check_ranges(config, ranges, config_parse_routes(routes.data, ranges, ROUTES_MAX, arena), error);
