@@ -53,6 +53,7 @@ int cli_snapshot_save(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_list(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_restore(int argc, char **argv, struct kp_error *error);
 int cli_completion(int argc, char **argv, struct kp_error *error);
+int cli_complete(int argc, char **argv, struct kp_error *error); /* what completion scripts ask: the words that may come next */
 
 /* ---- output.c */
 enum cli_output { CLI_TABLE, CLI_JSON, CLI_YAML };

@@ -64,8 +64,11 @@ const struct cli_command cli_commands[] = {
 static void print_help(FILE *out)
 {
     fprintf(out, "kprov makes Kubernetes clusters out of machines.\n\nCommands:\n");
+    size_t width = 0;
     for (const struct cli_command *command = cli_commands; command->words; command++)
-        fprintf(out, "  %-16s %s\n", command->words, command->help);
+        width = KP_MAX(width, strlen(command->words));
+    for (const struct cli_command *command = cli_commands; command->words; command++)
+        fprintf(out, "  %-*s  %s\n", (int)width, command->words, command->help);
     fprintf(out, "\nkprov COMMAND --help tells more of one.\n"
                  "\nExit status: 0 done, 1 failed, 2 wrong command line (of plan: changes are due), 130 interrupted; exec and ssh give their command's.\n"
                  "Every command takes --lock-timeout DURATION: how long to wait while another one changes the same cluster (1s).\n"
@@ -123,16 +126,44 @@ static int count_words(const char *words)
     return n;
 }
 
-static void print_unknown(const char *words)
+/* The commands that begin with the words given, as "get clusters, get nodes"; false when there are none. */
+static bool list_group(const char *words)
+{
+    size_t len = strlen(words), n = 0;
+    for (const struct cli_command *command = cli_commands; command->words; command++) {
+        if (!kp_starts_with(command->words, words) || command->words[len] != ' ')
+            continue;
+        fprintf(stderr, "%s%s", n++ ? ", " : "kprov: ", command->words);
+    }
+    if (n)
+        fprintf(stderr, ": say which\n");
+    return n > 0;
+}
+
+/* What may have been meant: by all words of the command line, by two, by one. */
+static void print_unknown(int argc, char **argv)
 {
     const char *known[COMMANDS_MAX + 1] = {0};
+    char words[3][128] = {""};
+    const char *close = NULL;
+    int n = 0;
     for (size_t i = 0; cli_commands[i].words; i++) {
         KP_ASSERT(i < COMMANDS_MAX);
         known[i] = cli_commands[i].words;
     }
-    const char *close = kp_closest(words, known);
-    fprintf(stderr, "kprov: unknown command \"%s\": %s%s%skprov --help lists all\n", words, close ? "did you mean \"" : "",
-            close ? close : "", close ? "\"? " : "");
+    for (; n < 3 && n + 1 < argc && argv[n + 1][0] != '-'; n++)
+        snprintf(words[n], sizeof(words[n]), "%s%s%s", n ? words[n - 1] : "", n ? " " : "", argv[n + 1]);
+    if (n > 0 && n < 3 && list_group(words[n - 1]))
+        return;
+    for (int i = n; i-- > 0 && !close;)
+        close = kp_closest(words[i], known);
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    for (size_t i = 0; known[i]; i++)
+        known[i] = kp_arena_strndup(arena, known[i], strcspn(known[i], " "));
+    if (!close && n > 0)
+        close = kp_closest(words[0], known);
+    fprintf(stderr, "kprov: unknown command \"%s\": %s%s%skprov --help lists all\n", n ? words[KP_MIN(n, 2) - 1] : argv[1],
+            close ? "did you mean \"" : "", close ? close : "", close ? "\"? " : "");
 }
 
 /* --lock-timeout, which every command takes, goes to the state by the environment. */
@@ -170,6 +201,8 @@ int cli_main(int argc, char **argv)
         print_help(argc < 2 ? stderr : stdout);
         return argc < 2 ? kp_code_info(KP_EUSAGE)->exit_status : 0;
     }
+    if (kp_streq(argv[1], "__complete"))
+        return cli_complete(argc - 1, argv + 1, &error);
     if (kp_streq(argv[1], "--version"))
         argv[1] = (char *)"version";
     char two[128];
@@ -182,7 +215,7 @@ int cli_main(int argc, char **argv)
         command = find_command(three);
     }
     if (!command) {
-        print_unknown(two);
+        print_unknown(argc, argv);
         return kp_code_info(KP_EUSAGE)->exit_status;
     }
     int skip = count_words(command->words);
