@@ -6,6 +6,8 @@
 #define ELECTOR_LEASE_MS 15000
 #define ELECTOR_RENEW_DEADLINE_MS 10000
 #define ELECTOR_RETRY_MS 2000
+#define ELECTOR_REST_TIMES 8 /* as long as a renewal took: on a slow machine renewing must not be all that happens */
+#define ELECTOR_TRIES_MIN 3  /* all the same, within the renew deadline */
 
 struct client_elector {
     struct client *client;
@@ -91,14 +93,16 @@ static bool pause_or_stop(struct client_elector *elector, int64_t ms)
 static void *renew(void *arg)
 {
     struct client_elector *elector = arg;
-    int64_t renewed_ms = kp_mono_ms();
-    while (!pause_or_stop(elector, elector->retry_ms)) {
+    int64_t renewed_ms = kp_mono_ms(), took_ms = 0, rest_ms_max = elector->renew_deadline_ms / ELECTOR_TRIES_MIN;
+    while (!pause_or_stop(elector, KP_MAX(elector->retry_ms, KP_MIN(took_ms * ELECTOR_REST_TIMES, rest_ms_max)))) {
         struct kp_error error = {0};
+        int64_t began_ms = kp_mono_ms();
         /* A server that hangs must not keep us from noticing in time that the lease runs out. */
         client_thread_deadline(renewed_ms + elector->renew_deadline_ms + 1);
         int code = try_acquire(elector, &error);
+        took_ms = kp_mono_ms() - began_ms;
         if (code == 0) {
-            renewed_ms = kp_mono_ms();
+            renewed_ms = began_ms + took_ms;
         } else if (code == KP_EAGAIN || kp_mono_ms() - renewed_ms >= elector->renew_deadline_ms) {
             kp_error_log("leadership lost", "lease", elector->name, "error",
                          code == KP_EAGAIN ? "another holds the lease" : error.message, NULL);

@@ -49,6 +49,8 @@ for part in containerd etcd kubelet; do
 	mkdir -p "/new/var/lib/$part"
 	mount --bind "/data/$part" "/new/var/lib/$part"
 done
+# Bare, for overlays do not stack high: the layers of containers lie on it.
+mount --bind /lower/usr/lib/kprov/containerd /new/usr/lib/kprov/containerd
 umount /proc /sys
 mount --move /dev /new/dev
 exec switch_root /new /sbin/init

@@ -22,7 +22,7 @@ done
 node=${1:?vm.sh: name a node image}
 # What mounting the root takes, and what has no name to be asked for by; the rest loads itself.
 boot_modules='virtio_pci virtio_blk crc32c_generic erofs overlay virtio_net virtio-rng qemu_fw_cfg button evdev'
-tools='kmod libkmod2 e2fsprogs libext2fs2 libcom-err2 libss2 logsave libblkid1 libuuid1'
+tools='kmod libkmod2 e2fsprogs libext2fs2 libcom-err2 libss2 logsave libblkid1 libuuid1 crun libyajl2'
 
 fail() { echo "vm image: $*" >&2; exit 1; }
 say() { echo "$*" >&2; }
@@ -35,7 +35,7 @@ kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -
 kernel_key() {
 	{
 		echo "vm recipe 1 $boot_modules"
-		cat "$here/vm.sh" "$here/initrd-init.sh"
+		cat "$here/vm.sh" "$here/initrd-init.sh" "$here/config.toml"
 		# shellcheck disable=SC2086 # a list of words
 		LC_ALL=C apt-cache policy "$1" $tools 2>/dev/null | sed -n '/^[a-z]/p; /Candidate/p'
 	} | sha256sum | cut -c1-16
@@ -62,6 +62,16 @@ unpack() { # folder packages...
 		rm -rf "${into:?}/$part"
 	done
 	rm -rf "$into/usr/share" "$into/etc" "$into/usr/include"
+}
+# Containers are started by crun instead of runc: under emulation each call of a Go program costs most of a second.
+use_crun() { # folder
+	mkdir -p "$1/etc/containerd"
+	sed '/runtimes.runc\]$/,/runtime_type/ { /runtime_type/ a\
+\
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\
+        BinaryName = "/usr/bin/crun"
+	}' "$here/config.toml" >"$1/etc/containerd/config.toml"
+	grep -q crun "$1/etc/containerd/config.toml" || fail 'config.toml has no place for crun'
 }
 
 # kmod acts by the name it is called by; it runs from the layer, for this machine may have none.
@@ -95,6 +105,7 @@ build_kernel() { # key package
 	mkdir -p "$tmp/layer"
 	# shellcheck disable=SC2086 # a list of words
 	unpack "$tmp/layer" $2 $tools
+	use_crun "$tmp/layer"
 	[ -d "$tmp/layer/boot" ] || fail "$2 has no /boot"
 	version=${2#linux-image-}
 	extract_vmlinux "$tmp/layer/boot/vmlinuz-$version" "$tmp/vmlinux"
@@ -137,7 +148,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
-exec 9>"$images/.lock-vm"
+exec 9>"$images/.lock" # as build.sh, which removes temporary folders
 flock 9
 package=$(kernel_package)
 [ -n "$package" ] || fail 'apt knows no linux-image-cloud-amd64: apt-get update'

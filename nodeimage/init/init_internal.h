@@ -62,6 +62,12 @@ int init_mount_all(bool container, struct kp_error *error);
 size_t init_parse_cgroups(const char *text, char names[][64], size_t max);
 /* Where overlayfs cannot lie on the root's file system, gives containerd a tmpfs, and fills it from the image. */
 int init_prepare_containerd(struct kp_error *error);
+#define INIT_CONTAINERD_ROOT "/var/lib/containerd"
+#define INIT_CONTAINERD_PRELOADED "/usr/lib/kprov/containerd"
+/* ---- preloaded.c: the image's store, used where it lies */
+bool init_preloaded_is_fixed(void); /* on a read-only file system of its own */
+int init_link_preloaded(struct kp_error *error);  /* once a store: everything but the layers' content */
+int init_mount_preloaded(struct kp_error *error); /* at every boot: the layers */
 /* Removes what a hard power cut leaves behind and would stop a program from starting. */
 void init_remove_stale(void);
 

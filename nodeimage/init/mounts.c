@@ -10,10 +10,8 @@
 #include "init_internal.h"
 
 #define OVERLAYFS_MAGIC 0x794c7630
-#define CONTAINERD_ROOT "/var/lib/containerd"
-#define CONTAINERD_PRELOADED "/usr/lib/kprov/containerd"
 #define IMAGE_NAME "/usr/lib/kprov/image" /* of the node image */
-#define STORE_IMAGE_NAME CONTAINERD_ROOT "/.kprov-image"
+#define STORE_IMAGE_NAME INIT_CONTAINERD_ROOT "/.kprov-image"
 
 static bool is_mount_point(const char *path)
 {
@@ -181,44 +179,59 @@ static bool store_is_of_this_image(void)
 {
     KP_AUTO_BUF struct kp_buf own = {0}, stored = {0};
     if (kp_read_file(IMAGE_NAME, 256, &own, NULL) < 0) /* made before images had names */
-        return kp_path_exists(CONTAINERD_ROOT "/io.containerd.metadata.v1.bolt");
+        return kp_path_exists(INIT_CONTAINERD_ROOT "/io.containerd.metadata.v1.bolt");
     return kp_read_file(STORE_IMAGE_NAME, 256, &stored, NULL) == 0 && kp_streq(own.data, stored.data);
+}
+
+static int run_script(const char *script, struct kp_error *error)
+{
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    KP_AUTO_BUF struct kp_buf complaint = {0};
+    int status = 0;
+    int r = kp_run(argv, 60000, NULL, &complaint, &status, error);
+    if (r == 0 && status != 0)
+        r = kp_fail(error, KP_EIO, "the shell ended with %d: %s", status, complaint.data ? complaint.data : "");
+    return r;
+}
+
+/* No container has outlived the reboot, and the addresses that they had are free: the plugin would keep them for good.
+   Images that the node pulled itself are pulled again after a change of the node image. */
+static int make_store(bool fixed, struct kp_error *error)
+{
+#define CLEAR "find " INIT_CONTAINERD_ROOT " -mindepth 1 -maxdepth 1 -exec rm -rf {} + && rm -rf /var/lib/cni"
+#define NAME "{ [ ! -e " IMAGE_NAME " ] || cp " IMAGE_NAME " " STORE_IMAGE_NAME "; }"
+    int r = run_script(fixed ? CLEAR : CLEAR " && cp -a " INIT_CONTAINERD_PRELOADED "/. " INIT_CONTAINERD_ROOT "/ && " NAME, error);
+    if (r == 0 && fixed)
+        r = init_link_preloaded(error);
+    if (r == 0 && fixed)
+        r = run_script(NAME, error);
+    return r < 0 ? kp_wrap(error, "the preloaded images") : 0;
 }
 
 int init_prepare_containerd(struct kp_error *error)
 {
     struct statfs fs;
-    int r = kp_mkdir_p(CONTAINERD_ROOT, 0711, error);
+    int r = kp_mkdir_p(INIT_CONTAINERD_ROOT, 0711, error);
     if (r < 0)
         return r;
-    if (statfs(CONTAINERD_ROOT, &fs) < 0)
-        return kp_fail_errno(error, "statfs %s", CONTAINERD_ROOT);
+    if (statfs(INIT_CONTAINERD_ROOT, &fs) < 0)
+        return kp_fail_errno(error, "statfs %s", INIT_CONTAINERD_ROOT);
     /* Overlayfs does not go on overlayfs; on a disk of its own containerd keeps what it had. */
     if (fs.f_type == OVERLAYFS_MAGIC) {
-        r = mount_at("tmpfs", CONTAINERD_ROOT, MS_NOSUID | MS_NODEV, "mode=711", error);
+        r = mount_at("tmpfs", INIT_CONTAINERD_ROOT, MS_NOSUID | MS_NODEV, "mode=711", error);
         if (r < 0)
             return r;
     }
-    if (!kp_path_exists(CONTAINERD_PRELOADED) || store_is_of_this_image())
+    if (!kp_path_exists(INIT_CONTAINERD_PRELOADED))
         return 0;
-    /* No container has outlived the reboot, and the addresses that they had are free: the plugin would keep them for good.
-       Images that the node pulled itself are pulled again after a change of the node image. */
-    static const char script[] = "find " CONTAINERD_ROOT " -mindepth 1 -maxdepth 1 -exec rm -rf {} + && rm -rf /var/lib/cni &&"
-                                 " cp -a " CONTAINERD_PRELOADED "/. " CONTAINERD_ROOT "/ &&"
-                                 " { [ ! -e " IMAGE_NAME " ] || cp " IMAGE_NAME " " STORE_IMAGE_NAME "; }";
-    static const char *const argv[] = {"sh", "-c", script, NULL};
-    KP_AUTO_BUF struct kp_buf complaint = {0};
-    int status = 0;
-    r = kp_run(argv, 60000, NULL, &complaint, &status, error);
-    if (r == 0 && status != 0)
-        r = kp_fail(error, KP_EIO, "copy the preloaded images: the shell ended with %d: %s", status,
-                    complaint.data ? complaint.data : "");
-    return r;
+    bool fixed = init_preloaded_is_fixed();
+    r = store_is_of_this_image() ? 0 : make_store(fixed, error);
+    return r == 0 && fixed ? init_mount_preloaded(error) : r;
 }
 
 void init_remove_stale(void)
 {
-    static const char *const uuid = CONTAINERD_ROOT "/io.containerd.grpc.v1.introspection/uuid";
+    static const char *const uuid = INIT_CONTAINERD_ROOT "/io.containerd.grpc.v1.introspection/uuid";
     struct stat st;
     /* containerd writes it without fsync and refuses to start over an empty one. */
     if (stat(uuid, &st) == 0 && st.st_size == 0 && unlink(uuid) < 0)

@@ -3,6 +3,7 @@
 
 #define RUNTIME_POLL_READY_MS 1000
 #define RUNTIME_POLL_UNREADY_MS 100
+#define RUNTIME_REST_TIMES 8 /* as long as the question took: a slow machine has better to do than to answer it */
 #define STATUS_REPORT_S 300   /* at least this often, changed or not */
 #define RETRY_MS 500
 #define IMAGES_MAX 50
@@ -97,6 +98,7 @@ static void *watch_runtime(void *arg)
     while (!kubelet->stopping) {
         char message[512];
         bool runtime, network;
+        int64_t began_ms = kp_mono_ms();
         look_at_runtime(kubelet, message, sizeof(message), &runtime, &network);
         pthread_mutex_lock(&node->lock);
         bool differs = !kp_streq(message, node->runtime_message);
@@ -111,7 +113,8 @@ static void *watch_runtime(void *arg)
         }
         if (came)
             kubelet_workers_wake_all(kubelet->workers);
-        kp_sleep_ms(runtime && network ? RUNTIME_POLL_READY_MS : RUNTIME_POLL_UNREADY_MS);
+        int64_t rest_ms = KP_MIN((kp_mono_ms() - began_ms) * RUNTIME_REST_TIMES, RUNTIME_POLL_READY_MS);
+        kp_sleep_ms(runtime && network ? RUNTIME_POLL_READY_MS : KP_MAX(rest_ms, RUNTIME_POLL_UNREADY_MS));
     }
     return NULL;
 }

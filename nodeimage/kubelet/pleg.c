@@ -5,6 +5,7 @@
 #define POLL_MIN_MS 25
 #define POLL_MAX_MS 1000
 #define POLL_QUICK_FOR_MS 400 /* after activity, before the interval grows */
+#define REST_TIMES 4          /* as long as a look took: on a slow machine looking must not be all that happens */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t kicked;
@@ -95,18 +96,19 @@ static void *run(void *arg)
     struct kp_arena *arena = kp_arena_new(0);
     int64_t interval_ms = POLL_MIN_MS;
     while (!kubelet->stopping) {
+        int64_t began_ms = kp_mono_ms();
         bool changed = relist(kubelet, seen, arena);
         kp_arena_reset(arena);
         pthread_mutex_lock(&lock);
-        int64_t now_ms = kp_mono_ms();
+        int64_t now_ms = kp_mono_ms(), rest_ms = KP_MAX(POLL_MIN_MS, KP_MIN((now_ms - began_ms) * REST_TIMES, POLL_MAX_MS));
         if (changed)
             active_ms = now_ms;
-        interval_ms = now_ms - active_ms < POLL_QUICK_FOR_MS ? POLL_MIN_MS : KP_MIN(interval_ms * 2, POLL_MAX_MS);
+        interval_ms = now_ms - active_ms < POLL_QUICK_FOR_MS ? rest_ms : KP_MAX(rest_ms, KP_MIN(interval_ms * 2, POLL_MAX_MS));
         int64_t until_ms = now_ms + interval_ms;
         struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
         pthread_cond_timedwait(&kicked, &lock, &until);
         /* A kick during a quick phase is no reason to poll more often than that. */
-        int64_t early_ms = now_ms + POLL_MIN_MS - kp_mono_ms();
+        int64_t early_ms = now_ms + rest_ms - kp_mono_ms();
         pthread_mutex_unlock(&lock);
         if (early_ms > 0)
             kp_sleep_ms(early_ms);

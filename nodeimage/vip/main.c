@@ -19,6 +19,8 @@
 #define RETRY_MS 200
 #define REQUEST_TIMEOUT_MS 500
 #define CHECK_MS 200
+#define CHECK_MS_MAX 500 /* on a machine where a check takes long; FAILURES_MAX of them in a row still fit into 2 s */
+#define REST_TIMES 8     /* as long as a check took */
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
 /* At every check at first: Linux does not believe a change within a second of the last one it heard (neigh locktime), and
    the kernel of a paused machine still answers for itself. */
@@ -86,15 +88,17 @@ static void announce(void)
 static void hold(void)
 {
     int failures = 0;
-    int64_t announced_ms = 0, began_ms = kp_mono_ms();
+    int64_t announced_ms = 0, began_ms = kp_mono_ms(), rest_ms = CHECK_MS;
     while (!stopping() && !atomic_load(&vip.lost) && failures < FAILURES_MAX) {
         int64_t now_ms = kp_mono_ms();
         if (now_ms - began_ms < ANNOUNCE_OFTEN_MS || now_ms - announced_ms >= ANNOUNCE_MS) {
             announce();
             announced_ms = now_ms;
         }
-        pause_ms(CHECK_MS);
+        pause_ms(rest_ms);
+        int64_t asked_ms = kp_mono_ms();
         failures = !vip.leader_elect || api_is_ready() ? 0 : failures + 1;
+        rest_ms = KP_MAX(CHECK_MS, KP_MIN((kp_mono_ms() - asked_ms) * REST_TIMES, CHECK_MS_MAX));
     }
     if (failures >= FAILURES_MAX)
         kp_warn("the API server of this machine does not answer: the address is given up", "address", vip.address, NULL);
