@@ -12,7 +12,7 @@
 #define LV_IMAGES_POOL "kprov-images"
 #define LV_POOLS_DIR "/var/lib/libvirt/kprov" /* on the machine that libvirt runs on */
 #define LV_FIRST_HOST 10
-#define LV_LAST_HOST 250
+#define LV_LAST_HOST 200 /* as LOCAL_LAST_HOST */
 #define LV_MACHINES_MAX CLOUD_MACHINES_MAX
 #define LV_STOP_MS 20000
 #define LV_DATA_DISK_BYTES ((uint64_t)16 << 30) /* sparse */
