@@ -391,6 +391,7 @@ static int parse(struct options *o, int argc, char **argv, bool *ret_help, struc
     config->election_ms = o->election_ms;
     config->backend_batch_interval_ms = o->batch_interval_ns / 1000000;
     config->watch_progress_interval_ms = KP_MAX(o->progress_ns / 1000000, 100);
+    config->begun_file = getenv("KPROV_ETCD_BEGUN"); /* no flag: a stock etcd would refuse it */
     if (!config->data_dir)
         config->data_dir = kp_asprintf("%s.etcd", config->name);
     if (!config->initial_cluster) /* every advertised URL belongs to this name, as etcd's default does */

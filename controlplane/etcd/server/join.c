@@ -99,6 +99,11 @@ int cluster_join(struct etcd_server *server, struct kp_error *error)
     }
     if (rc == 0)
         rc = match(&given, &theirs, given_self, &server->member_id, error);
+    /* Other than etcd: with an empty disk under its old id it would have forgotten votes and entries that it promised to keep. */
+    const struct member *self = rc == 0 ? members_find(&theirs, server->member_id) : NULL;
+    if (self && !kp_empty(self->name))
+        rc = kp_fail(error, KP_ECONFLICT, "member %llx has already been bootstrapped: remove it and add it anew",
+                     (unsigned long long)server->member_id);
     members_done(&given);
     if (rc < 0) {
         members_done(&theirs);

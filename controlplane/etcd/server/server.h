@@ -34,6 +34,7 @@ struct etcd_config {
     const char *listen_peer_urls, *initial_advertise_peer_urls;
     const char *listen_metrics_urls; /* "" or NULL: only on the client URLs */
     const char *initial_cluster, *initial_cluster_state, *initial_cluster_token;
+    const char *begun_file; /* made with the first start; when it is there, another is refused: the data is lost. NULL: none */
     struct etcd_tls_files client_tls, peer_tls;
     int64_t heartbeat_ms, election_ms;
     int64_t snapshot_count;

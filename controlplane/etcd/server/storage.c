@@ -72,13 +72,33 @@ static int load_conf(struct etcd_server *server, struct raft_conf_state *conf, s
     return raft_conf_state_decode(value.data, value.len, conf, error);
 }
 
+/* A member that began and finds no data has lost it. Where --initial-cluster names nobody else nobody can tell it so, and it would
+   begin an empty cluster of the same id. */
+static int check_begun(const struct etcd_config *config, struct kp_error *error)
+{
+    if (kp_empty(config->begun_file) || !kp_path_exists(config->begun_file))
+        return 0;
+    return kp_fail(error, KP_ECONFLICT,
+                   "this member has begun before (%s), and its data is gone from %s: remove it from the cluster and add it anew (kprov repair)",
+                   config->begun_file, config->data_dir);
+}
+
+static int note_begun(const struct etcd_config *config, struct kp_error *error)
+{
+    if (kp_empty(config->begun_file) || kp_path_exists(config->begun_file))
+        return 0;
+    return kp_write_file(config->begun_file, "", 0, 0600, error);
+}
+
 /* A first start: the configuration from the flags becomes the first thing in log and database. */
 static int first_start(struct etcd_server *server, const struct wal_config *wal_config, struct raft_config *raft,
                        struct kp_error *error)
 {
     bool joins = kp_streq(server->config.initial_cluster_state, "existing");
     members_done(&server->members);
-    int rc = etcd_config_check_first(&server->config, error);
+    int rc = check_begun(&server->config, error);
+    if (rc == 0)
+        rc = etcd_config_check_first(&server->config, error);
     if (rc == 0)
         rc = joins ? cluster_join(server, error)
                    : members_from_config(&server->config, &server->members, &server->cluster_id, &server->member_id, error);
@@ -204,6 +224,8 @@ int storage_open(struct etcd_server *server, struct kp_error *error)
                                server->db_path, (unsigned long long)applied, server->wal_dir)
                      : first_start(server, &wal_config, &raft, error);
     }
+    if (rc == 0)
+        rc = note_begun(config, error);
     if (rc == 0) {
         raft.id = server->member_id;
         node->conf = raft.conf;
