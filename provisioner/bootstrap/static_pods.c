@@ -23,6 +23,7 @@ struct static_pod {
     struct probe probes[3];
     size_t n_probes;
     const char *probe_host;
+    const char *env[2];       /* name and value of a variable, or NULL */
     const char *capabilities; /* added ones, "NET_ADMIN, NET_RAW", or NULL */
 };
 
@@ -71,6 +72,8 @@ static const char *print_pod(const struct bootstrap_cluster *cluster, const stru
         kp_json_string(&out, kp_arena_printf(arena, "--%s=%s", pod->args.names[i], pod->args.values[i]));
         kp_buf_putc(&out, '\n');
     }
+    if (pod->env[0])
+        kp_buf_printf(&out, "    env: [{name: %s, value: %s}]\n", pod->env[0], pod->env[1]);
     kp_buf_printf(&out, "    resources: {requests: {cpu: %s, memory: %s}}\n", pod->cpu, pod->memory);
     if (pod->capabilities)
         kp_buf_printf(&out, "    securityContext: {capabilities: {add: [%s]}}\n", pod->capabilities);
@@ -105,7 +108,9 @@ static const char *etcd_pod(const struct bootstrap_cluster *cluster, const struc
     struct static_pod pod = {
         .component = "etcd", .cpu = "100m", .memory = "100Mi", .probe_host = "127.0.0.1",
         .mounts = {{"etcd-data", "/var/lib/etcd", "DirectoryOrCreate", false},
-                   {"etcd-certs", "/etc/kubernetes/pki/etcd", "DirectoryOrCreate", true}},
+                   {"etcd-certs", "/etc/kubernetes/pki/etcd", "DirectoryOrCreate", true},
+                   {"etcd-begun", "/var/lib/kprov/etcd", "DirectoryOrCreate", false}},
+        .env = {"KPROV_ETCD_BEGUN", "/var/lib/kprov/etcd/begun"}, /* elsewhere than the data: it tells that there was some */
         .probes = {{"livenessProbe", "HTTP", "/health?exclude=NOSPACE&serializable=true", 2381, 10, 15, 8},
                    {"startupProbe", "HTTP", "/health?serializable=false", 2381, 1, 15, 120}},
         .n_probes = 2,

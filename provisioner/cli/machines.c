@@ -4,6 +4,8 @@
 #include "provisioner/cli/operation_internal.h"
 
 #define AT_ONCE_MAX 8
+#define INSIST_MS 20000
+#define INSIST_POLL_MS 100
 
 struct making;
 struct made {
@@ -156,6 +158,23 @@ int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
     return make_all(op, is_make, error);
 }
 
+/* A request through a control plane that goes is cut off with it: the address moves, and the next one gets through. */
+static int insist(struct cli_operation *op, const char *name, int (*call)(struct cli_api *, const char *, struct kp_error *), struct kp_error *error)
+{
+    int64_t deadline_ms = kp_mono_ms() + INSIST_MS;
+    for (;;) {
+        int r = call(op->api, name, error);
+        if ((r != KP_EUNAVAILABLE && r != KP_ETIMEOUT && r != KP_EIO) || kp_mono_ms() > deadline_ms)
+            return r;
+        struct kp_error interrupted = {0};
+        if (cli_interrupted(&interrupted) < 0) {
+            *error = interrupted;
+            return error->code;
+        }
+        kp_sleep_ms(INSIST_POLL_MS);
+    }
+}
+
 /* The machine goes before its Node: a kubelet that still ran would register again. */
 int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_error *error)
 {
@@ -163,7 +182,7 @@ int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_
     int r = state_journal(op->state, "delete-machine", name, error);
     if (r == 0)
         r = state_journal_end(op->state, "delete-machine", name, cloud_machine_delete(op->cloud, op->cluster.uid, name, error), error);
-    return r < 0 || !op->api ? r : cli_api_delete_node(op->api, name, error);
+    return r < 0 || !op->api ? r : insist(op, name, cli_api_delete_node, error);
 }
 
 static int remove_machine(struct cli_operation *op, const char *name, struct kp_error *error)
@@ -180,7 +199,7 @@ static int remove_machine(struct cli_operation *op, const char *name, struct kp_
     if (r == 0)
         r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
     if (r == 0)
-        r = cli_api_release_leases(op->api, name, error);
+        r = insist(op, name, cli_api_release_leases, error);
     if (r == 0)
         cli_progress_machine(&op->progress, name, CLI_PHASE_GONE);
     return cli_op_removal_end(op, name, r, error);

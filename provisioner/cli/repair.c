@@ -28,7 +28,7 @@ static bool is_unsettled(const struct repair *repair)
     const struct repair_input *inputs = cli_repair_inputs(&repair->op, &repair->view, kp_now_s());
     for (size_t i = 0; i < repair->op.plan.n_machines; i++)
         if (inputs[i].control_plane && inputs[i].machine == REPAIR_MACHINE_ON &&
-            (inputs[i].member == REPAIR_MEMBER_SILENT || inputs[i].member == REPAIR_MEMBER_WAITING || !repair->view.members_known))
+            (inputs[i].member == REPAIR_MEMBER_SILENT || inputs[i].member == REPAIR_MEMBER_WAITING || inputs[i].member == REPAIR_MEMBER_APART || !repair->view.members_known))
             return true;
     return false;
 }

@@ -101,6 +101,8 @@ static enum repair_member_state member_state(const struct cli_operation *op, con
         const struct etcd_member_status *status = &view->status[i];
         if (!is_at(status->endpoint, machine->address, ETCD_CLIENT_PORT, op->arena) || status->code < 0)
             continue;
+        if (status->apart)
+            return REPAIR_MEMBER_APART;
         return status->id != member->id ? REPAIR_MEMBER_NONE : etcd_member_is_healthy(status) ? REPAIR_MEMBER_HEALTHY : REPAIR_MEMBER_WAITING;
     }
     return REPAIR_MEMBER_SILENT;

@@ -43,7 +43,7 @@ struct etcd_member_list {
 /* Confirmed by a quorum. */
 int etcd_client_members(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret,
                         struct kp_error *error) KP_NODISCARD;
-/* As the first member that answers knows them: also without a quorum, and then perhaps not the newest. */
+/* As one member knows them, of those that agree if any do: also without a quorum, and then perhaps not the newest. */
 int etcd_client_members_seen(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_list *ret, struct kp_error *error)
     KP_NODISCARD;
 /* Adds a learner that will be at the peer URL, unless a member with it is there already: *ret_member is either. */
@@ -67,8 +67,9 @@ struct etcd_member_status {
     int64_t db_size, db_size_in_use, db_size_quota; /* bytes */
     const char *version;
     bool learner;
+    bool apart; /* it follows another leader than most: it has begun a cluster of its own, or is cut off */
 };
-/* A member is healthy when it answers, knows a leader and has no alarm. */
+/* A member is healthy when it answers, follows the leader that most follow, and has no alarm. */
 bool etcd_member_is_healthy(const struct etcd_member_status *status);
 /* One for each endpoint, in their order, asked all at once; never fails as a whole. *ret has etcd_client_endpoints items. */
 void etcd_client_status(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_status **ret);

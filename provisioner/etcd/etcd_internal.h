@@ -38,5 +38,7 @@ int etcd_call_any(struct etcd_client *client, const struct etcd_call *call, stru
 /* The voters that are healthy, the leader first; KP_EUNAVAILABLE says of each endpoint what is wrong with it. */
 int etcd_healthy_endpoints(struct etcd_client *client, struct kp_arena *arena, size_t out[ETCD_CLIENT_ENDPOINTS_MAX], size_t *ret_len,
                            struct kp_error *error) KP_NODISCARD;
+/* Sets `apart`, by the leaders that the members name. */
+void etcd_mark_apart(struct etcd_member_status *status, size_t n);
 
 #endif

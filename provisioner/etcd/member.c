@@ -39,11 +39,15 @@ int etcd_client_members_seen(struct etcd_client *client, struct kp_arena *arena,
     const struct etcd_call call = {"/etcdserverpb.Cluster/MemberList", &request.base, &etcdserverpb__member_list_response__descriptor,
                                    ETCD_CLIENT_STATUS_MS};
     KP_AUTO_BUF struct kp_buf problems = {0};
+    struct etcd_member_status *status = NULL;
     int r = KP_EUNAVAILABLE;
+    etcd_client_status(client, arena, &status);
     for (size_t i = 0; i < client->len; i++) {
         ProtobufCMessage *message = NULL;
         struct kp_error problem = {0};
-        if (etcd_call_one(client, i, &call, arena, &message, &problem) == 0)
+        if (status[i].apart)
+            kp_fail(&problem, KP_ECONFLICT, "%s: %s", status[i].endpoint, status[i].problem);
+        else if (etcd_call_one(client, i, &call, arena, &message, &problem) == 0)
             return members_from(message, arena, ret, error);
         kp_buf_printf(&problems, "%s%s", problems.len ? "; " : "", problem.message);
         r = problem.code;

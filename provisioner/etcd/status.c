@@ -57,6 +57,28 @@ bool etcd_member_is_healthy(const struct etcd_member_status *status)
     return status->code == 0 && kp_empty(status->problem);
 }
 
+static size_t followers(const struct etcd_member_status *status, size_t n, uint64_t leader)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += status[i].code == 0 && status[i].leader == leader;
+    return count;
+}
+
+/* A member that lost its data and began anew answers as well as the others, and leads itself: whom fewer follow is not believed. Of
+   two camps of one size neither is. */
+void etcd_mark_apart(struct etcd_member_status *status, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t own = followers(status, n, status[i].leader);
+        for (size_t j = 0; j < n && status[i].code == 0 && status[i].leader && !status[i].apart; j++)
+            status[i].apart = status[j].code == 0 && status[j].leader && status[j].leader != status[i].leader &&
+                              followers(status, n, status[j].leader) >= own;
+        if (status[i].apart)
+            status[i].problem = "it follows another leader than the other members";
+    }
+}
+
 void etcd_client_status(struct etcd_client *client, struct kp_arena *arena, struct etcd_member_status **ret)
 {
     struct asking askings[ETCD_CLIENT_ENDPOINTS_MAX];
@@ -72,4 +94,5 @@ void etcd_client_status(struct etcd_client *client, struct kp_arena *arena, stru
         (*ret)[i].version = kp_arena_strdup(arena, askings[i].status.version);
         kp_arena_free(askings[i].arena);
     }
+    etcd_mark_apart(*ret, client->len);
 }

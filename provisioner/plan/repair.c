@@ -47,6 +47,9 @@ static struct repair_finding of_machine(const struct repair_input *in, struct kp
         return (struct repair_finding){.problem = "it is no member of etcd", .remedy = REPAIR_REPLACE, .what = made_anew(in)};
     case REPAIR_MEMBER_SILENT:
         return (struct repair_finding){.problem = "its etcd member does not answer", .remedy = REPAIR_REPLACE, .what = made_anew(in)};
+    case REPAIR_MEMBER_APART:
+        return (struct repair_finding){.problem = "its etcd member follows another leader than the others", .remedy = REPAIR_REPLACE,
+                                       .what = made_anew(in)};
     case REPAIR_MEMBER_LEARNER:
         return (struct repair_finding){.problem = "its etcd member has no vote yet", .remedy = REPAIR_PROMOTE,
                                        .what = "it is waited for until it has caught up, and promoted"};

@@ -13,6 +13,7 @@ enum repair_member_state {
     REPAIR_MEMBER_UNKNOWN, /* etcd does not answer; or it is no control plane */
     REPAIR_MEMBER_NONE, REPAIR_MEMBER_LEARNER,
     REPAIR_MEMBER_SILENT,  /* etcd has it, but it does not answer */
+    REPAIR_MEMBER_APART,   /* it has begun a cluster of its own: its data was lost */
     REPAIR_MEMBER_WAITING, /* it answers, without a leader or with an alarm */
     REPAIR_MEMBER_HEALTHY,
 };
