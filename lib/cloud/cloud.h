@@ -70,11 +70,27 @@ struct cloud_exec {
     int stdin_fd, stdout_fd, stderr_fd;
 };
 
+/* Machines that exist already, for the driver "external". */
+struct cloud_external_machine {
+    const char *address, *user, *key_file; /* user "": root; key_file "": the agent's keys; "~/" is the home folder */
+    int port;                              /* 0: 22 */
+    const char *host_key;    /* "ssh-ed25519 AAAA...", or "" */
+    const char *known_hosts; /* a file to find the host key in otherwise; "": ~/.ssh/known_hosts */
+    const char *role, *pool; /* "control-plane" or "worker"; pool "": any */
+};
+struct cloud_external {
+    const char *cluster;     /* its name, which the nodes' names begin with */
+    const char *api_address; /* of no machine: held by one control plane at a time */
+    const struct cloud_external_machine *machines;
+    size_t n_machines;
+};
+
 struct cloud_options {
     const char *state_dir; /* of drivers that keep their machines on this host; NULL: /var/lib/kprov/clouds/<name> */
     const char *image_dir; /* NULL: /var/lib/kprov/images */
     int64_t timeout_ms;    /* of every call; 0: $KPROV_CLOUD_TIMEOUT, or what its kind takes */
     const char *uri;       /* libvirt: NULL: $LIBVIRT_DEFAULT_URI, or qemu:///system */
+    const struct cloud_external *external; /* of the driver of that name; copied */
 };
 
 struct cloud; /* one opened driver; calls may come from several threads */
@@ -115,7 +131,7 @@ struct cloud_driver {
     int (*purge)(void *state, const char *cluster_uid, struct kp_error *error);
 };
 
-/* name: "local" or "libvirt". KP_EINVALID with the list of drivers when there is none of that name. */
+/* name: "local", "libvirt" or "external". KP_EINVALID with the list of drivers when there is none of that name. */
 int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
     KP_NODISCARD;
 /* As cloud_open, of a driver that is not built in: tests bring theirs. Borrows driver for good. */

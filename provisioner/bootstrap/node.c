@@ -209,12 +209,12 @@ static const char *resolv_conf(const struct node_writer *writer)
 {
     KP_AUTO_BUF struct kp_buf out = {0};
     const char *list = kp_empty(writer->node->nameservers) ? writer->node->gateway : writer->node->nameservers;
-    while (*list) {
+    while (list && *list) {
         size_t len = strcspn(list, " ");
         kp_buf_printf(&out, "nameserver %.*s\n", (int)len, list);
         list += len + strspn(list + len, " ");
     }
-    return kp_arena_strndup(writer->arena, out.data, out.len);
+    return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : "";
 }
 
 static int add_node_files(struct node_writer *writer)
@@ -365,11 +365,14 @@ int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bo
     kp_value_set(arena, root, "apiVersion", kp_value_string(arena, CONFIG_API_VERSION));
     kp_value_set(arena, root, "kind", kp_value_string(arena, "MachineConfig"));
     kp_value_set(arena, root, "hostname", kp_value_string(arena, node->name));
-    kp_value_set(arena, network, "interface", kp_value_string(arena, "eth0"));
-    kp_value_set(arena, network, "address",
-                 kp_value_string(arena, kp_arena_printf(arena, "%s/%d", node->address, node->prefix_len)));
-    kp_value_set(arena, network, "gateway", kp_value_string(arena, node->gateway));
-    kp_value_set(arena, root, "network", network);
+    /* A machine that shares its network with others has an address already. */
+    if (!kp_empty(node->gateway)) {
+        kp_value_set(arena, network, "interface", kp_value_string(arena, "eth0"));
+        kp_value_set(arena, network, "address",
+                     kp_value_string(arena, kp_arena_printf(arena, "%s/%d", node->address, node->prefix_len)));
+        kp_value_set(arena, network, "gateway", kp_value_string(arena, node->gateway));
+        kp_value_set(arena, root, "network", network);
+    }
     kp_value_set(arena, root, "sysctls", sysctls(&writer));
     if (cluster->restore && node->control_plane)
         kp_value_set(arena, root, "once", once(&writer));

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cloud/external/external.h"
 #include "provisioner/cli/cli.h"
 
 int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena, const char **ret_path,
@@ -24,12 +25,52 @@ int cli_default_kubeconfig(struct kp_arena *arena, const char **ret_path, struct
     return 0;
 }
 
+static const struct cloud_external *external_machines(const struct config *config, struct kp_arena *arena)
+{
+    struct cloud_external_machine *machines = KP_NEW_ARRAY(arena, struct cloud_external_machine, config->external.n_machines + 1);
+    struct cloud_external *ret = KP_NEW(arena, struct cloud_external);
+    for (size_t i = 0; i < config->external.n_machines; i++) {
+        const struct config_external_machine *machine = &config->external.machines[i];
+        machines[i] = (struct cloud_external_machine){
+            .address = machine->address, .user = machine->user, .key_file = machine->key_file, .port = (int)machine->port,
+            .host_key = machine->host_key, .known_hosts = machine->known_hosts, .role = machine->role, .pool = machine->pool,
+        };
+    }
+    *ret = (struct cloud_external){
+        .cluster = config->name, .api_address = config->external.api_address, .machines = machines, .n_machines = config->external.n_machines};
+    return ret;
+}
+
+int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct cloud **ret_cloud, struct kp_error *error)
+{
+    const struct cloud_options options = {
+        .image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR"),
+        .external = config->external.n_machines ? external_machines(config, arena) : NULL,
+    };
+    return cloud_open(config->provider, &options, ret_cloud, error);
+}
+
+/* Machines that exist already may be unfit in many ways: all are told at once, before anything is made. */
+int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error)
+{
+    struct external_problem *problems = NULL;
+    size_t count = 0;
+    if (config->external.n_machines == 0)
+        return 0;
+    int r = external_check_all(external_machines(config, arena), arena, &problems, &count, error);
+    if (r < 0 || count == 0)
+        return r;
+    fprintf(stderr, "%-16s %s\n", "MACHINE", "PROBLEM");
+    for (size_t i = 0; i < count; i++)
+        fprintf(stderr, "%-16s %s\n", problems[i].address, problems[i].problem);
+    return kp_fail(error, KP_EINVALID, "nothing was made: %zu problem%s with the machines", count, count == 1 ? "" : "s");
+}
+
 int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_cluster *ret_cluster,
                      struct cloud **ret_cloud, struct kp_error *error)
 {
-    const struct cloud_options options = {.image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR")};
     int r = state_read(name, arena, ret_cluster, error);
-    return r < 0 ? r : cloud_open(ret_cluster->config.provider, &options, ret_cloud, error);
+    return r < 0 ? r : cli_cloud_open(&ret_cluster->config, arena, ret_cloud, error);
 }
 
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,

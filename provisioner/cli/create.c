@@ -73,14 +73,18 @@ static int begin_restore(struct create *create, struct kp_error *error)
 
 static int open_state(struct create *create, struct kp_error *error)
 {
-    const struct cloud_options options = {.image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR")};
     struct config config;
     struct snapshot_info info;
     int r = wanted_config(create->options, create->op.arena, &config, error);
     if (r == 0 && create->options->from_snapshot)
         r = snapshot_check(create->options->from_snapshot, &info, error);
     if (r == 0) /* before anything is written: the cloud may not be ours to use */
-        r = cloud_open(config.provider, &options, &create->op.cloud, error);
+        r = cli_cloud_open(&config, create->op.arena, &create->op.cloud, error);
+    if (r == 0 && state_read(config.name, create->op.arena, &create->op.cluster, error) == KP_ENOTFOUND) {
+        r = cli_preflight(&config, create->op.arena, error);
+        if (r == 0)
+            r = cli_cloud_check(&config, create->op.arena, error);
+    }
     if (r == 0)
         r = state_open(config.name, true, &create->op.state, error);
     if (r < 0)
@@ -191,11 +195,11 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
         {"control-planes", 0, KP_FLAG_I64, &options.control_planes, "control-plane machines (1)", NULL},
         {"workers", 0, KP_FLAG_I64, &options.workers, "worker machines (0)", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for all nodes to be Ready (5m); 0: not at all", NULL},
+        {"image", 0, KP_FLAG_STRING, &options.image, "id of a node image (the one of this kprov, built when it is missing)", NULL},
         {"from-snapshot", 0, KP_FLAG_STRING, &options.from_snapshot, "file of kprov etcd snapshot save: everything that is in it, on new machines", NULL},
         {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
         {"output", 'o', KP_FLAG_STRING, &options.output, "json or yaml: print what was made and the steps' times", NULL},
         {0},
-        {"image", 0, KP_FLAG_STRING, &options.image, "id of a node image (the one of this kprov, built when it is missing)", NULL},
     };
     struct kp_strings rest = {0};
     int r = cli_parse("create cluster", flags, argc, argv, &rest, &help, error);

@@ -114,8 +114,75 @@ static int without_ssh(struct login *login, const char *const *words, struct kp_
     return r < 0 ? r : status;
 }
 
+/* A machine that was there before has a user, keys and a host key of its own. */
+static const struct config_external_machine *external_machine(const struct login *login)
+{
+    for (size_t i = 0; i < login->cluster.config.external.n_machines; i++)
+        if (kp_streq(login->cluster.config.external.machines[i].address, login->machine.address))
+            return &login->cluster.config.external.machines[i];
+    return NULL;
+}
+
+static int write_external_files(struct login *login, const struct config_external_machine *machine, struct kp_error *error)
+{
+    const char *home = getenv("HOME");
+    login->key_file = machine->key_file;
+    if (kp_starts_with(login->key_file, "~/") && !kp_empty(home))
+        login->key_file = kp_arena_printf(login->arena, "%s%s", home, login->key_file + 1);
+    login->known_hosts_file = *machine->known_hosts ? machine->known_hosts : "~/.ssh/known_hosts";
+    if (kp_empty(machine->host_key))
+        return 0;
+    const char *line = machine->port == SSHC_PORT
+                           ? kp_arena_printf(login->arena, "%s %s\n", machine->address, machine->host_key)
+                           : kp_arena_printf(login->arena, "[%s]:%lld %s\n", machine->address, (long long)machine->port, machine->host_key);
+    int r = cli_state_path(login->cluster.name, kp_arena_printf(login->arena, KNOWN_HOSTS_FILE ".%s", machine->address), login->arena,
+                           &login->known_hosts_file, error);
+    return r < 0 ? r : kp_write_file(login->known_hosts_file, line, strlen(line), 0600, error);
+}
+
+static void make_external_command(struct login *login, const struct config_external_machine *machine, const char *const *words, bool terminal)
+{
+    add(login, "ssh");
+    add(login, "-F");
+    add(login, "none");
+    if (*login->key_file)
+        add_option(login, file_option(login, "IdentityFile", login->key_file));
+    add_option(login, file_option(login, "UserKnownHostsFile", login->known_hosts_file));
+    add_option(login, "StrictHostKeyChecking=yes");
+    add_option(login, "ConnectTimeout=20");
+    add_option(login, "ServerAliveInterval=5");
+    add_option(login, "LogLevel=ERROR");
+    add(login, "-p");
+    add(login, kp_arena_printf(login->arena, "%lld", (long long)machine->port));
+    if (words && terminal)
+        add(login, "-t");
+    add(login, kp_arena_printf(login->arena, "%s@%s", machine->user, machine->address));
+    if (words) {
+        KP_AUTO_BUF struct kp_buf line = {0};
+        sshc_quote_words(&line, words);
+        add(login, kp_arena_strndup(login->arena, line.data, line.len));
+    }
+}
+
+static int run_external(struct login *login, const struct config_external_machine *machine, const char *const *words, bool print,
+                        struct kp_error *error)
+{
+    int r = write_external_files(login, machine, error);
+    if (r < 0)
+        return r;
+    make_external_command(login, machine, words, isatty(STDIN_FILENO) && isatty(STDOUT_FILENO));
+    if (print)
+        return print_command(login);
+    fflush(NULL);
+    execvp("ssh", (char *const *)(uintptr_t)login->argv);
+    return kp_fail_errno(error, "run ssh: is openssh-client installed? kprov exec needs no ssh");
+}
+
 static int run(struct login *login, const char *const *words, bool print, struct kp_error *error)
 {
+    const struct config_external_machine *external = external_machine(login);
+    if (external)
+        return run_external(login, external, words, print, error);
     int r = write_files(login, error);
     if (r < 0)
         return r;

@@ -13,6 +13,7 @@
 #define CONFIG_CONTROL_PLANES_MAX 7 /* as etcd's documentation advises */
 #define CONFIG_TAINTS_MAX 16
 #define CONFIG_ARGS_MAX 64 /* of one component */
+#define CONFIG_EXTERNAL_MAX 500 /* machines */
 
 struct config_taint {
     const char *key, *value, *effect;
@@ -23,6 +24,10 @@ struct config_pool {
     struct kp_string_map labels;
     struct config_taint taints[CONFIG_TAINTS_MAX];
     size_t n_taints;
+};
+struct config_external_machine { /* one that exists already */
+    const char *address, *user, *key_file, *host_key, *known_hosts, *role, *pool;
+    int64_t port;
 };
 struct config_component {
     const char *name;           /* "kube-controller-manager" */
@@ -42,6 +47,11 @@ struct config {
         const char *pod_cidr, *service_cidr, *dns_domain;
         const char *machine_cidr; /* "": the cloud chooses one that is free */
     } network;
+    struct { /* of provider "external" */
+        const char *api_address;
+        struct config_external_machine *machines;
+        size_t n_machines;
+    } external;
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;

@@ -16,4 +16,8 @@ struct config_field {
     bool required;
 };
 
+/* ---- external.c */
+int config_check_external(const struct config *config, struct kp_error *error);
+struct kp_value *config_external_value(const struct config *config, struct kp_arena *arena);
+
 #endif

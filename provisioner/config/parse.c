@@ -244,6 +244,56 @@ static int read_network(struct config_reader *reader, const struct kp_value *val
     return read_object(reader, value, path, network_fields, dest);
 }
 
+static int read_port(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    if (value->kind != KP_VALUE_INT || value->integer < 1 || value->integer > 65535)
+        return fail_at(reader, value, path, "must be a port from 1 to 65535");
+    *(int64_t *)dest = value->integer;
+    return 0;
+}
+
+static const struct config_field external_machine_fields[] = {
+    {"address", read_string, offsetof(struct config_external_machine, address), true},
+    {"port", read_port, offsetof(struct config_external_machine, port), false},
+    {"user", read_string, offsetof(struct config_external_machine, user), false},
+    {"keyFile", read_string, offsetof(struct config_external_machine, key_file), false},
+    {"hostKey", read_string, offsetof(struct config_external_machine, host_key), false},
+    {"knownHosts", read_string, offsetof(struct config_external_machine, known_hosts), false},
+    {"role", read_string, offsetof(struct config_external_machine, role), true},
+    {"pool", read_string, offsetof(struct config_external_machine, pool), false},
+    {0},
+};
+
+static int read_external_machines(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    struct config *config = KP_CONTAINER_OF(dest, struct config, external.machines);
+    if (value->kind != KP_VALUE_ARRAY || value->array.len > CONFIG_EXTERNAL_MAX)
+        return fail_at(reader, value, path, "must be a list of at most 500 machines");
+    config->external.machines = KP_NEW_ARRAY(reader->arena, struct config_external_machine, value->array.len + 1);
+    config->external.n_machines = value->array.len;
+    for (size_t i = 0; i < value->array.len; i++) {
+        struct config_external_machine *machine = &config->external.machines[i];
+        *machine = (struct config_external_machine){.address = "", .port = 22, .user = "root", .key_file = "", .host_key = "",
+                                                    .known_hosts = "", .role = "", .pool = ""};
+        int r = read_object(reader, value->array.items[i], kp_arena_printf(reader->arena, "%s[%zu]", path, i), external_machine_fields,
+                            machine);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static const struct config_field external_fields[] = {
+    {"apiAddress", read_string, offsetof(struct config, external.api_address), true},
+    {"machines", read_external_machines, offsetof(struct config, external.machines), true},
+    {0},
+};
+
+static int read_external(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, external_fields, dest);
+}
+
 static const struct config_field spec_fields[] = {
     {"provider", read_string, offsetof(struct config, provider), false},
     {"kubernetesVersion", read_string, offsetof(struct config, kubernetes_version), false},
@@ -251,6 +301,7 @@ static const struct config_field spec_fields[] = {
     {"nodePools", read_pools, offsetof(struct config, pools), false},
     {"network", read_network, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
+    {"external", read_external, 0, false},
     {"image", read_string, offsetof(struct config, image), false},
     {"deletionProtection", read_bool, offsetof(struct config, deletion_protection), false},
     {0},

@@ -3,7 +3,7 @@
 
 #include "base/version.h"
 #include "cloud/cloud.h"
-#include "provisioner/config/config.h"
+#include "provisioner/config/config_internal.h"
 
 const char *const config_components[] = {
     "etcd",       "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
@@ -23,6 +23,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->network.service_cidr = "10.96.0.0/12";
     ret->network.dns_domain = "cluster.local";
     ret->network.machine_cidr = "";
+    ret->external.api_address = "";
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
@@ -159,7 +160,7 @@ int config_validate(const struct config *config, struct kp_error *error)
     while (drivers[known] && !kp_streq(drivers[known], config->provider))
         known++;
     if (!drivers[known])
-        return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\" or \"libvirt\"", config->provider);
+        return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\", \"libvirt\" or \"external\"", config->provider);
     struct config_version version;
     if (*config->kubernetes_version && config_parse_version(config->kubernetes_version, &version) < 0)
         return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" must be a version such as %s", config->kubernetes_version, kp_version);
@@ -173,7 +174,8 @@ int config_validate(const struct config *config, struct kp_error *error)
         if (r < 0)
             return r;
     }
-    return check_network(config, error);
+    int r = config_check_external(config, error);
+    return r < 0 ? r : check_network(config, error);
 }
 
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component)
@@ -237,6 +239,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);
+    if (config->external.n_machines)
+        kp_value_set(arena, spec, "external", config_external_value(config, arena));
     kp_value_set(arena, spec, "image", kp_value_string(arena, config->image));
     kp_value_set(arena, spec, "deletionProtection", kp_value_bool(arena, config->deletion_protection));
     kp_value_set(arena, root, "spec", spec);

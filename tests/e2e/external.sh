@@ -1,0 +1,195 @@
+#!/bin/bash
+# Provider "external": two machines with sshd become a cluster and are what they were after its deletion. The machines are
+# namespaces over this machine's own Debian, each with a network, processes and an sshd of its own.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+KPROV=$PWD/${BUILD:-build}/bin/kprov
+KUBECTL=${KUBECTL:-/var/cache/kprov-tests/kubectl}
+[ "$(id -u)" = 0 ] || { echo 'SKIP: making machines needs root'; exit 77; }
+for tool in "$KUBECTL" /usr/sbin/sshd ssh-keygen unshare ip nft curl; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps" >&2; exit 1; }; done
+DIR=$(mktemp -d /var/tmp/e2e-external-XXXXXX)
+export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
+mkdir -p "$HOME"
+unset SSH_AUTH_SOCK
+NAME=e2eext NET=10.98.77
+PASSED=0 FAILED=0
+pids=()
+cleanup() {
+  "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
+  local pid m
+  for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
+  for m in 1 2; do
+    ip netns delete kpx$m 2>/dev/null
+    umount "$DIR/m$m/rw" 2>/dev/null
+  done
+  ip link delete kpxbr 2>/dev/null
+  rm -rf --one-file-system "$DIR"
+}
+trap cleanup EXIT
+ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
+not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
+result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
+is() { if [ "$1" = "$2" ]; then ok "$3"; else not_ok "$3" "expected \"$1\", got \"$2\""; fi; }
+k() { timeout 20 "$KUBECTL" "$@"; }
+eventually() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.2
+  done
+}
+
+# ---- the machines
+ssh-keygen -q -t ed25519 -N '' -f "$DIR/id"
+ip link add kpxbr type bridge && ip address add $NET.1/24 dev kpxbr && ip link set kpxbr up
+cat >"$DIR/machine" <<'SH'
+#!/bin/sh
+# PID 1 of a test machine: its own root over this machine's, and sshd.
+set -e
+m=$1 dir=$2
+mount --make-rprivate /
+mount -t overlay machine -o "lowerdir=/,upperdir=$dir/rw/upper,workdir=$dir/rw/work" "$dir/root"
+cd "$dir/root"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount --rbind /sys/fs/cgroup sys/fs/cgroup
+mount --rbind /dev dev
+mount -t tmpfs tmpfs run
+mount -t tmpfs tmpfs tmp
+mkdir -p var/lib/kprov-node run/sshd root/.ssh
+mount --bind "$dir/disk" var/lib/kprov-node
+cp "$dir/../id.pub" root/.ssh/authorized_keys
+chmod 700 root root/.ssh
+ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
+cp "$dir/host_key" "$dir/host_key.pub" etc/ssh/
+printf 'HostKey /etc/ssh/host_key\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n' >etc/ssh/sshd_config
+hostname "stock-$m"
+pivot_root . .
+umount -l .
+cd /
+exec /usr/sbin/sshd -D -e
+SH
+chmod +x "$DIR/machine"
+for m in 1 2; do
+  mkdir -p "$DIR/m$m/rw" "$DIR/m$m/root" "$DIR/m$m/disk"
+  mount -t tmpfs tmpfs "$DIR/m$m/rw" && mkdir "$DIR/m$m/rw/upper" "$DIR/m$m/rw/work"
+  ip netns add kpx$m
+  ip link add kpxv$m type veth peer name eth0 netns kpx$m
+  ip link set kpxv$m master kpxbr up
+  ip -n kpx$m link set lo up
+  ip -n kpx$m address add $NET.1$m/24 dev eth0
+  ip -n kpx$m link set eth0 up
+  ip -n kpx$m route add default via $NET.1
+  ip netns exec kpx$m unshare --mount --pid --uts --ipc --fork --kill-child "$DIR/machine" $m "$DIR/m$m" >"$DIR/m$m/log" 2>&1 &
+  pids+=($!)
+done
+on() { timeout 20 ssh -F none -i "$DIR/id" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "root@$NET.1$1" "$2"; }
+for m in 1 2; do eventually 10 on $m true || { cat "$DIR/m$m/log"; echo "not ok - test machine $m does not start"; echo "0 passed, 1 failed"; exit 1; }; done
+# All that a node could leave: files, mounts, processes, addresses, routes, rules, links, settings, cgroups.
+look() { # of its root only what differs from this machine's, which others change meanwhile
+  find "$DIR/m$1/rw/upper" "$DIR/m$1/disk" | grep -v '/var/log/\(wtmp\|lastlog\|btmp\)$' | sort
+  on "$1" 'cat /proc/self/mounts; ip -o address | sed "s/valid_lft.*//"; ip route show table all; ip rule; nft list tables; ls /sys/class/net; hostname;
+    for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null; echo; done | grep -v "sshd: \|^sh -c\|^bash -c\|^tr \|^sort\|^grep" | sort -u;
+    cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-ip*tables; find /sys/fs/cgroup -name "kprov-node*-e2eext-*"; find /run /tmp | grep -v sshd'
+}
+for m in 1 2; do look $m >"$DIR/before-$m"; done
+
+config() { # file, host key of machine 2
+  cat >"$1" <<YAML
+apiVersion: kprov.dev/v1alpha1
+kind: Cluster
+metadata: {name: $NAME}
+spec:
+  provider: external
+  controlPlane: {replicas: 1}
+  nodePools:
+  - {name: worker, replicas: 1}
+  external:
+    apiAddress: $NET.100
+    machines:
+    - {address: $NET.11, keyFile: $DIR/id, hostKey: $(cut -d' ' -f1,2 "$DIR/m1/host_key.pub"), role: control-plane}
+    - {address: $NET.12, keyFile: $DIR/id, hostKey: $2, role: worker, pool: worker}
+YAML
+}
+config "$DIR/cluster.yaml" "$(cut -d' ' -f1,2 "$DIR/m2/host_key.pub")"
+
+# ---- refused before anything is made
+config "$DIR/wrong-key.yaml" "$(cut -d' ' -f1,2 "$DIR/m1/host_key.pub")"
+ip netns exec kpx1 perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 10250, Listen => 1, ReuseAddr => 1) or die "port 10250: $!\n"; sleep 300' &
+busy=$!
+pids+=($busy)
+eventually 5 on 1 'grep -q ":280A 0*:0000 0A" /proc/net/tcp'
+timeout 60 "$KPROV" create cluster -f "$DIR/wrong-key.yaml" --kubeconfig "$KUBECONFIG" >"$DIR/out" 2>&1
+is 1 $? 'unfit machines are refused'
+grep -q "^$NET.11 .*port 10250, which kubelet needs, is in use" "$DIR/out"
+result $? 'a port that is taken is told with its machine and the remedy' "$(cat "$DIR/out")"
+grep -q "^$NET.12 .*is not the one that is known" "$DIR/out"
+result $? 'and another host key than the pinned one in the same table' "$(cat "$DIR/out")"
+grep -q 'nothing was made: 2 problems' "$DIR/out"
+result $? 'and nothing was made' "$(cat "$DIR/out")"
+! "$KPROV" get clusters 2>/dev/null | grep -q $NAME
+result $? 'not even a state'
+kill $busy
+wait $busy 2>/dev/null
+for m in 1 2; do look $m >"$DIR/now" && diff "$DIR/before-$m" "$DIR/now" >"$DIR/diff"; result $? "machine $m is as it was" "$(head -n 5 "$DIR/diff")"; done
+
+# ---- a cluster
+start=$(date +%s%N)
+timeout 150 "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 120s >"$DIR/create.log" 2>&1
+rc=$?
+result $rc "both machines are Ready nodes after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 3 "$DIR/create.log")"
+cat "$DIR/create.log"
+if [ $rc != 0 ]; then
+  on 1 'tail -n 20 /var/lib/kprov-node/node/console.log /var/lib/kprov-node/node/data/log/kprov/*.log'
+  echo "$PASSED passed, $FAILED failed"
+  exit 1
+fi
+is "$NAME-cp-1 $NET.11 $NAME-worker-1 $NET.12" \
+  "$(k get nodes -o 'jsonpath={range .items[*]}{.metadata.name} {.status.addresses[?(@.type=="InternalIP")].address} {end}' | sed 's/ $//')" 'each is the node of its role'
+is "https://$NET.100:6443" "$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')" 'the API has the address of the file'
+is "$NAME-worker-1" "$("$KPROV" exec $NAME worker-1 -- hostname)" 'kprov exec runs a command in the node'
+is 'stock-2' "$("$KPROV" ssh $NAME worker-1 -- hostname)" 'kprov ssh logs in to the machine itself'
+"$KPROV" logs $NAME cp-1 | grep -q 'machine up'
+result $? 'kprov logs prints the console'
+[ -n "$("$KPROV" logs $NAME worker-1 kubelet | head -n 1)" ]
+result $? 'and the log of a program'
+on 2 '[ ! -e /etc/kubernetes ] && [ ! -e /usr/lib/kprov ] && [ ! -e /var/lib/kubelet/config.yaml ]'
+result $? "the machine's own root tree is untouched"
+
+k create deployment web --image=registry.kprov.dev/busybox:1.35 --replicas=2 -- sh -c 'hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp' >/dev/null
+k expose deployment web --port=80 --type=NodePort >/dev/null
+eventually 60 k rollout status deployment web --timeout=1s
+result $? 'a deployment runs'
+port=$(k get service web -o 'jsonpath={.spec.ports[0].nodePort}')
+eventually 10 curl -sf -m 2 "http://$NET.11:$port/" && curl -sf -m 2 "http://$NET.12:$port/" | grep -q '^web-'
+result $? 'its Service answers on both machines'
+
+"$KPROV" create cluster -f "$DIR/cluster.yaml" >"$DIR/out" 2>&1
+grep -q 'exists already' "$DIR/out"
+result $? 'a second creation is refused' "$(cat "$DIR/out")"
+sed "s/name: $NAME/name: other/" "$DIR/cluster.yaml" >"$DIR/other.yaml"
+timeout 60 "$KPROV" create cluster -f "$DIR/other.yaml" >"$DIR/out" 2>&1
+grep -q "it is node $NAME-worker-1 of another cluster\|$NET.12 .*in use" "$DIR/out"
+result $? 'another cluster cannot have the machines' "$(cat "$DIR/out")"
+
+"$KPROV" node stop $NAME worker-1 >/dev/null 2>&1
+result $? 'a node is stopped'
+! on 2 'ps -e -o args= 2>/dev/null | grep -q "[k]ubelet --"'
+result $? 'nothing of it runs on the machine'
+"$KPROV" node start $NAME worker-1 >/dev/null 2>&1
+result $? 'and started again'
+eventually 30 k wait --for=condition=Ready "node/$NAME-worker-1" --timeout=1s
+result $? 'it is Ready again'
+pid=$(on 2 'cut -d" " -f1 /var/lib/kprov-node/node/init')
+on 2 "kill -9 $pid"
+eventually 10 on 2 "[ -s /var/lib/kprov-node/node/init ] && ! grep -q '^$pid ' /var/lib/kprov-node/node/init"
+result $? 'a node whose init is killed is started again by its supervisor'
+
+# ---- and nothing of it
+start=$(date +%s%N)
+timeout 120 "$KPROV" delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
+result $? "deleted after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 5 "$DIR/delete.log")"
+for m in 1 2; do look $m >"$DIR/now" && diff "$DIR/before-$m" "$DIR/now" >"$DIR/diff"; result $? "nothing is left on machine $m" "$(head -n 10 "$DIR/diff")"; done
+echo "$PASSED passed, $FAILED failed"
+[ $FAILED = 0 ]
