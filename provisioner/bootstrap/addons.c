@@ -15,6 +15,7 @@ struct agent {
     const char *own_role;     /* document of that role, or NULL when the API server makes it */
     const char *mounts;       /* lines below volumeMounts */
     const char *volumes;      /* lines below volumes */
+    const char *probe;        /* the check that says ready: its rules, or routes, are in the kernel; NULL: none */
 };
 
 static const struct agent agents[] = {
@@ -22,6 +23,7 @@ static const struct agent agents[] = {
         .name = "kube-proxy",
         .image = "kube-proxy",
         .cluster_role = "system:node-proxier",
+        .probe = "{host: 127.0.0.1, path: /readyz, port: 10256}",
         .mounts = "",
         .volumes = "",
     },
@@ -29,6 +31,7 @@ static const struct agent agents[] = {
         .name = "kprov-network",
         .image = "kprov-network",
         .cluster_role = "kprov:network",
+        .probe = "{host: 127.0.0.1, path: /readyz, port: 10246}",
         .own_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:network'}\nrules:\n"
                     "- {apiGroups: [''], resources: [nodes, pods, namespaces], verbs: [get, list, watch]}\n"
                     "- {apiGroups: [''], resources: [nodes/status], verbs: [patch]}\n"
@@ -93,8 +96,10 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
                   BOOTSTRAP_NODE_TAG);
     print_args(out, &args, arena);
     kp_buf_printf(out,
+                  "%s"
                   "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s"
                   "      volumes:\n      - {name: config, configMap: {name: %s}}\n%s",
+                  agent->probe ? kp_arena_printf(arena, "        readinessProbe: {httpGet: %s, periodSeconds: 1}\n", agent->probe) : "",
                   agent->name, agent->mounts, agent->name, agent->volumes);
 }
 
