@@ -87,7 +87,7 @@ int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
     return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);
 }
 
-/* Whether this run creates or starts the machine: of those that run already nothing is told. */
+/* Whether this run, or the one that it finishes, creates or starts the machine: of those that run already nothing is told. */
 static bool is_made(const struct cli_operation *op, const struct plan_machine *machine)
 {
     for (size_t i = 0; i < op->plan.n_actions; i++)
@@ -98,6 +98,8 @@ static bool is_made(const struct cli_operation *op, const struct plan_machine *m
 
 /* What is wanted, with addresses: certificates and etcd's peers name them before any machine runs. */
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
+    if (op->cluster.phase == STATE_CREATING)
+        return true;
 {
     struct cloud_machine_list observed;
     const char *uid = op->cluster.uid;
