@@ -63,6 +63,9 @@ int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error);
 int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error);
 int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error);
 int cli_op_finish(struct cli_operation *op, struct kp_error *error);
+/* upgrade.c: brings every machine to an image (NULL: of this kprov), which has to be of the version; with neither it finishes the
+   roll-out that was cut short. op->cluster is as the state has it, and changed. */
+int cli_op_release(struct cli_operation *op, const char *image, const char *version, struct kp_error *error) KP_NODISCARD;
 
 /* ---- removals.c: around the removal of a machine, so that a later run knows of one that was cut short */
 int cli_op_removal_begin(struct cli_operation *op, const char *name, struct kp_error *error);
