@@ -56,6 +56,14 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
 {
     if (kp_empty(op->cluster.image))
         op->cluster.image = op->cluster.config.image;
+    const char *version = NULL;
+    if (!kp_empty(op->cluster.image) && op->cluster.phase == STATE_CREATING) {
+        if (cli_image_version(op->cluster.image, op->arena, &version, error) < 0)
+            return kp_wrap(error, "spec.image");
+        if (!kp_streq(version, op->cluster.config.kubernetes_version))
+            return kp_fail(error, KP_EINVALID, "spec.image: node image %s is of %s, but spec.kubernetesVersion is %s", op->cluster.image, version,
+                           op->cluster.config.kubernetes_version);
+    }
     if (kp_empty(op->cluster.image) && cli_image_ensure(op->arena, &op->cluster.image, error) < 0)
         return error->code;
     return cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES) ? 0 : cli_image_vm(op->cluster.image, op->arena, error);
