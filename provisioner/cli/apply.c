@@ -56,9 +56,18 @@ static int make_plan(struct apply *apply, struct kp_error *error)
     return 0;
 }
 
+/* Another version or node image is wanted, or an earlier roll-out was cut short. */
+static bool release_is_due(const struct apply *apply)
+{
+    bool due = apply->exists && apply->op.cluster.rollout != STATE_ROLLOUT_IDLE;
+    for (size_t i = 0; i < apply->changes.len; i++)
+        due |= apply->changes.items[i].kind == PLAN_CHANGE_RELEASE;
+    return due;
+}
+
 static bool is_due(const struct apply *apply)
 {
-    return apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len || apply->removals.len;
+    return release_is_due(apply) || apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len || apply->removals.len;
 }
 
 static void add_row(struct apply *apply, struct kp_value *list, const char *action, const char *object, const char *detail)
@@ -95,7 +104,9 @@ static struct kp_value *plan_rows(struct apply *apply)
                                 *apply->changes.items[i].after ? apply->changes.items[i].after : "none"));
     for (size_t i = 0; i < apply->op.plan.n_actions; i++) {
         const struct plan_action *action = &apply->op.plan.actions[i];
-        if (action->verb != PLAN_KEEP)
+        if (action->verb == PLAN_KEEP && release_is_due(apply))
+            add_row(apply, list, "restart", kp_arena_printf(arena, "machine %s", action->name), "one at a time, with another node image");
+        else if (action->verb != PLAN_KEEP)
             add_row(apply, list, plan_verb_name(action->verb), kp_arena_printf(arena, "machine %s", action->name),
                     action->machine ? action->machine->role : "its pods are moved first");
     }
@@ -132,6 +143,8 @@ static int load(struct apply *apply, const char *file, struct kp_error *error)
     if (r < 0 || !apply->exists)
         return r;
     apply->before = op->cluster.config;
+    if (kp_empty(apply->wanted.image)) /* a file that names no image leaves the one that is there */
+        apply->wanted.image = apply->before.image;
     plan_config_changes(&apply->before, &apply->wanted, op->arena, &apply->changes);
     return refuse_fixed(apply, error);
 }
@@ -244,14 +257,25 @@ static int confirm_deletions(struct apply *apply, struct kp_error *error)
         deletions += apply->op.plan.actions[i].verb == PLAN_DELETE;
     for (size_t i = 0; i < apply->members.len; i++)
         deletions += apply->members.items[i].discards;
-    if (!deletions || apply->yes)
+    bool restarts = release_is_due(apply);
+    if ((!deletions && !restarts) || apply->yes)
         return 0;
     if (!isatty(STDIN_FILENO))
-        return kp_fail(error, KP_EUSAGE, "deleting %zu machines asks for a yes: pass --yes", deletions);
-    fprintf(stderr, "Delete %zu machines? [y/N] ", deletions);
+        return kp_fail(error, KP_EUSAGE, "deleting %zu machines%s asks for a yes: pass --yes", deletions, restarts ? " and restarting all" : "");
+    fprintf(stderr, "Delete %zu machines%s? [y/N] ", deletions, restarts ? ", and restart all one by one" : "");
     if (!fgets(line, sizeof(line), stdin) || (line[0] != 'y' && line[0] != 'Y'))
         return kp_fail(error, KP_ECANCELLED, "nothing was changed");
     return 0;
+}
+
+/* The machines that are there, before the rest of the file counts. */
+static int release(struct apply *apply, struct kp_error *error)
+{
+    bool image = !kp_streq(apply->wanted.image, apply->before.image), version = !kp_streq(apply->wanted.kubernetes_version, apply->before.kubernetes_version);
+    int r = cli_op_release(&apply->op, image ? apply->wanted.image : NULL, image || version ? apply->wanted.kubernetes_version : NULL, error);
+    apply->wanted.kubernetes_version = apply->op.cluster.config.kubernetes_version;
+    apply->wanted.image = apply->op.cluster.config.image;
+    return r;
 }
 
 static int apply_to_cluster(struct apply *apply, struct kp_error *error)
@@ -273,6 +297,8 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
         return apply->etcd_error.code;
     }
     r = confirm_deletions(apply, error);
+    if (r == 0 && release_is_due(apply))
+        r = release(apply, error);
     op->cluster.config = apply->wanted;
     if (r == 0)
         r = cli_op_run(op, steps, error);

@@ -4,6 +4,8 @@
 #include "base/version.h"
 #include "provisioner/cli/rollout_internal.h"
 
+#define MACHINE_NS 300000000000 /* of a health gate: an emulated machine boots slowly */
+
 struct upgrade_options {
     const char *cluster, *version, *image, *output;
     int64_t machine_ns, drain_ns;
@@ -177,6 +179,18 @@ static int carry_out(struct cli_operation *op, const struct upgrade_options *opt
     return r;
 }
 
+int cli_op_release(struct cli_operation *op, const char *image, const char *version, struct kp_error *error)
+{
+    const struct upgrade_options options = {
+        .cluster = op->cluster.name, .image = image, .version = version, .output = "table", .machine_ns = MACHINE_NS, .yes = true,
+    };
+    struct target target;
+    int r = image || version ? choose_target(&options, op->arena, &target, error) : 0;
+    if (r == 0 && (image || version))
+        r = begin_upgrade(op, &target, error);
+    return r < 0 ? r : carry_out(op, &options, "kprov apply -f the same file", error);
+}
+
 static int upgrade(const struct upgrade_options *options, bool back, struct kp_error *error)
 {
     struct cli_operation op = {.drain_timeout_ms = options->drain_ns / 1000000};
@@ -224,7 +238,7 @@ static int run(const char *words, const struct kp_flag *flags, struct upgrade_op
 
 int cli_upgrade_cluster(int argc, char **argv, struct kp_error *error)
 {
-    struct upgrade_options options = {.output = "table", .machine_ns = 300000000000, .drain_ns = 300000000000};
+    struct upgrade_options options = {.output = "table", .machine_ns = MACHINE_NS, .drain_ns = 300000000000};
     const struct kp_flag flags[] = {
         {"version", 0, KP_FLAG_STRING, &options.version, "the version to go to, to be sure: this kprov installs one", NULL},
         {"image", 0, KP_FLAG_STRING, &options.image, "node image to go to (the one of this kprov; built when it is not there)", NULL},
@@ -236,7 +250,7 @@ int cli_upgrade_cluster(int argc, char **argv, struct kp_error *error)
 
 int cli_rollback_cluster(int argc, char **argv, struct kp_error *error)
 {
-    struct upgrade_options options = {.output = "table", .machine_ns = 300000000000, .drain_ns = 300000000000};
+    struct upgrade_options options = {.output = "table", .machine_ns = MACHINE_NS, .drain_ns = 300000000000};
     const struct kp_flag flags[] = {SHARED_FLAGS(options), {0}};
     return run("rollback cluster", flags, &options, argc, argv, error);
 }

@@ -67,6 +67,13 @@ static void compare_control_plane(struct comparing *c, const struct kp_value *be
     add(c, PLAN_CHANGE_FIXED, "spec.controlPlane.machine", kp_value_get(before, "machine"), kp_value_get(after, "machine"));
 }
 
+static enum plan_change_kind kind_of(const char *key)
+{
+    if (kp_streq(key, "kubernetesVersion") || kp_streq(key, "image"))
+        return PLAN_CHANGE_RELEASE;
+    return kp_streq(key, "deletionProtection") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED;
+}
+
 void plan_config_changes(const struct config *before, const struct config *after, struct kp_arena *arena,
                          struct plan_change_list *ret)
 {
@@ -79,7 +86,7 @@ void plan_config_changes(const struct config *before, const struct config *after
         if (kp_streq(key, "controlPlane"))
             compare_control_plane(&c, kp_value_get(a, key), b->object.members[i].value);
         else if (!kp_streq(key, "nodePools"))
-            add(&c, kp_streq(key, "deletionProtection") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED, kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
+            add(&c, kind_of(key), kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
     }
     compare_pools(&c, kp_value_get(a, "nodePools"), kp_value_get(b, "nodePools"));
 }

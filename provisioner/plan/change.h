@@ -7,6 +7,7 @@
 enum plan_change_kind {
     PLAN_CHANGE_POOL,   /* replicas, of control planes too, or a pool that comes or goes: machines follow */
     PLAN_CHANGE_LABELS, /* labels or taints: nodes are patched */
+    PLAN_CHANGE_RELEASE, /* version or node image: every machine is brought to it, one at a time */
     PLAN_CHANGE_SETTING, /* of kprov alone: nothing but its state follows */
     PLAN_CHANGE_FIXED,  /* cannot be changed on a cluster that exists */
 };

@@ -64,10 +64,20 @@ static void a_pool_that_goes_is_a_change(void **state)
     assert_string_equal(changes.items[0].after, "");
 }
 
+static void another_version_or_image_is_a_release(void **state)
+{
+    after.kubernetes_version = "v1.99.0";
+    after.image = "node-1";
+    plan_config_changes(&before, &after, arena, &changes);
+    assert_int_equal(changes.len, 2);
+    for (size_t i = 0; i < changes.len; i++)
+        assert_int_equal(changes.items[i].kind, PLAN_CHANGE_RELEASE);
+}
+
 static void what_a_cluster_is_built_on_cannot_change(void **state)
 {
     after.network.pod_cidr = "10.1.0.0/16";
-    after.control_plane.replicas = 3;
+    after.control_plane.machine = "large";
     plan_config_changes(&before, &after, arena, &changes);
     assert_int_equal(changes.len, 2);
     for (size_t i = 0; i < changes.len; i++)
@@ -80,6 +90,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(equal_configs_have_no_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(pools_are_compared_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pool_that_goes_is_a_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_version_or_image_is_a_release, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_cluster_is_built_on_cannot_change, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
