@@ -98,6 +98,8 @@ int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
 /* Whether this run, or the one that it finishes, creates or starts the machine: of those that run already nothing is told. */
 static bool is_made(const struct cli_operation *op, const struct plan_machine *machine)
 {
+    if (op->cluster.phase == STATE_CREATING)
+        return true;
     for (size_t i = 0; i < op->plan.n_actions; i++)
         if (op->plan.actions[i].machine == machine)
             return op->plan.actions[i].verb == PLAN_CREATE || op->plan.actions[i].verb == PLAN_START;
@@ -106,8 +108,6 @@ static bool is_made(const struct cli_operation *op, const struct plan_machine *m
 
 /* What is wanted, with addresses: certificates and etcd's peers name them before any machine runs. */
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
-    if (op->cluster.phase == STATE_CREATING)
-        return true;
 {
     struct cloud_machine_list observed;
     const char *uid = op->cluster.uid;
