@@ -70,9 +70,10 @@ DIR_kprov-network           := nodeimage/network
 DIR_kprov-dns               := nodeimage/dns
 DIR_kprov-vip               := nodeimage/vip
 DIR_kprov-init              := nodeimage/init
+DIR_cloud-controller-manager := cloud-controller
 DIR_kprov                   := provisioner
 PROGRAMS := $(foreach p,etcd kube-apiserver kube-scheduler kube-controller-manager kubelet kube-proxy kprov-network \
-              kprov-dns kprov-vip kprov-init kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
+              kprov-dns kprov-vip kprov-init cloud-controller-manager kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
 BINARIES := $(patsubst %,$(BIN)/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(BIN)/pause)
 
 all: $(BINARIES)
@@ -164,7 +165,7 @@ test-unit: $(TEST_BINS)
 	@BUILD=$(O) tests/run-unit $(TEST_BINS)
 
 # ---- fault tests of the provisioner: kprov with a cloud that fails on demand, and the machines of that cloud ------------------------
-FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure state_journal kp_write_file
+FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure cli_image_version state_journal kp_write_file
 FAULT_LIBS := $(foreach m,$(filter provisioner provisioner/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
 FAKE_CLOUD := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,fake_cloud faults power)
 FAKE_MACHINE := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,machine machine_pods machine_vip machine_node)
@@ -176,6 +177,13 @@ $(O)/faults/fake-machine: $(FAKE_MACHINE) $(LIB_ARCHIVES)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"
 	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+# The promises of lib/cloud/cloud.h, against every driver that can run here.
+$(O)/faults/contract: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/contract/*.c)) $(FAKE_CLOUD) $(LIB_ARCHIVES)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+test-contract: $(O)/faults/contract $(BINARIES)
+	@BUILD=$(O) tests/contract/run
 faults-bins: $(O)/faults/kprov $(O)/faults/fake-machine $(O)/bin/etcd $(O)/bin/kube-apiserver
 # Every driver call fails, hangs or loses its answer, every journal entry is the last: the same command again converges.
 faults: faults-bins
@@ -287,6 +295,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all faults faults-bins test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)

@@ -70,6 +70,8 @@ int cli_op_release(struct cli_operation *op, const char *image, const char *vers
 /* ---- removals.c: around the removal of a machine, so that a later run knows of one that was cut short */
 int cli_op_removal_begin(struct cli_operation *op, const char *name, struct kp_error *error);
 int cli_op_removal_end(struct cli_operation *op, const char *name, int result, struct kp_error *error); /* gives result */
+/* The objects of an intent that the journal does not know to be done. */
+int cli_unfinished(const char *cluster, const char *intent, struct kp_strings *ret_names, struct kp_error *error);
 /* The names of machines whose removal began and did not come to its end. */
 int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error);
 /* Brings them to their end, those that the plan removes anyway excepted; needs the plan and the API. */

@@ -25,19 +25,24 @@ static void forget(struct kp_strings *names, const char *name)
     }
 }
 
-int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error)
+int cli_unfinished(const char *cluster, const char *intent, struct kp_strings *ret_names, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct state_event_list events;
     int r = state_journal_read(cluster, arena, &events, error);
     for (size_t i = 0; r == 0 && i < events.len; i++) {
-        if (!kp_streq(events.items[i].intent, INTENT))
+        if (!kp_streq(events.items[i].intent, intent))
             continue;
         forget(ret_names, events.items[i].object);
         if (events.items[i].outcome != STATE_EVENT_DONE)
             kp_strings_add(ret_names, events.items[i].object);
     }
     return r;
+}
+
+int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error)
+{
+    return cli_unfinished(cluster, INTENT, ret_names, error);
 }
 
 static const struct plan_action *find_action(const struct cli_operation *op, const char *name)

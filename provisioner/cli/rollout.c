@@ -5,6 +5,7 @@
 #include "provisioner/cli/rollout_internal.h"
 #include "provisioner/plan/rollout.h"
 
+#define REIMAGE_INTENT "reimage-machine"
 #define POLL_MS 100
 #define API_RETRY_MS 20000
 #define SETTLE_MS 60000 /* of the others, before a machine is taken down */
@@ -122,7 +123,7 @@ static int reimage(struct rolling *rolling, const struct cloud_machine *machine,
     struct cloud_machine made;
     int r = bootstrap_user_data(&op->bootstrap, find_node(op, machine->name), &user_data, error);
     if (r == 0)
-        r = state_journal(op->state, "reimage-machine", machine->name, error);
+        r = state_journal(op->state, REIMAGE_INTENT, machine->name, error);
     if (r < 0)
         return r;
     const struct cloud_machine_spec spec = {
@@ -131,7 +132,7 @@ static int reimage(struct rolling *rolling, const struct cloud_machine *machine,
         .user_data = user_data.data, .user_data_len = user_data.len,
     };
     r = cloud_machine_reimage(op->cloud, &spec, arena, &made, error);
-    return state_journal_end(op->state, "reimage-machine", machine->name, r, error);
+    return state_journal_end(op->state, REIMAGE_INTENT, machine->name, r, error);
 }
 
 /* A node that is not Ready is not drained: its kubelet would not end a pod. They come back with the machine. */
@@ -267,6 +268,27 @@ static int run_all(struct rolling *rolling, struct kp_error *error)
     return r < 0 || applied ? r : cli_op_run(op, addons, error);
 }
 
+/* A machine whose reimaging was cut short is off, with the one image or the other. It is brought up - the API may be on it - and then
+   looked at as all are. */
+static int start_interrupted(struct cli_operation *op, struct kp_error *error)
+{
+    struct kp_strings names = {0};
+    int r = cli_unfinished(op->cluster.name, REIMAGE_INTENT, &names, error);
+    for (size_t i = 0; r == 0 && i < op->plan.n_actions * names.len; i++) {
+        struct plan_action *action = &op->plan.actions[i / names.len];
+        if (action->verb != PLAN_START || !kp_streq(action->name, names.items[i % names.len]))
+            continue;
+        r = state_journal(op->state, "start-machine", action->name, error);
+        if (r == 0)
+            r = state_journal_end(op->state, "start-machine", action->name,
+                                  cloud_machine_power(op->cloud, op->cluster.uid, action->name, CLOUD_POWER_START, error), error);
+        if (r == 0)
+            action->verb = PLAN_KEEP;
+    }
+    kp_strings_done(&names);
+    return r;
+}
+
 int cli_rollout_run(struct cli_rollout *rollout, struct kp_error *error)
 {
     static const struct cli_step prepare[] = {
@@ -274,6 +296,7 @@ int cli_rollout_run(struct cli_rollout *rollout, struct kp_error *error)
         {"Certificates", cli_op_prepare_pki, false},
         {"Network", cli_op_prepare_network, false},
         {"Plan", cli_op_prepare_nodes, false},
+        {"Machines cut short", start_interrupted, false},
         {"API server answers", cli_op_wait_api, false},
         {0},
     };

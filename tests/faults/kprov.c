@@ -1,4 +1,5 @@
 /* kprov with the fake cloud: the shipped provisioner, with calls replaced by the linker's --wrap (see the Makefile). */
+#include "base/version.h"
 #include "tests/faults/inspect.h"
 #include "tests/support/fake_cloud/fake_cloud.h"
 
@@ -6,6 +7,7 @@ int __real_cloud_open(const char *name, const struct cloud_options *options, str
 int __wrap_cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error);
 const char *const *__wrap_cloud_driver_names(void);
 int __wrap_cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error);
+int __wrap_cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error);
 int __real_state_journal(struct state *state, const char *intent, const char *object, struct kp_error *error);
 int __wrap_state_journal(struct state *state, const char *intent, const char *object, struct kp_error *error);
 int __real_kp_write_file(const char *path, const void *data, size_t len, unsigned mode, struct kp_error *error);
@@ -28,6 +30,12 @@ const char *const *__wrap_cloud_driver_names(void)
 int __wrap_cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error)
 {
     *ret_id = "node-fake";
+    return 0;
+}
+
+int __wrap_cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error)
+{
+    *ret_version = kp_version;
     return 0;
 }
 

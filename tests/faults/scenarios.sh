@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # The operations of the fault tests: what is there BEFORE (fault-free commands), the COMMAND under test, and its words for the table.
 # A cluster is always called f; pod and files are made by the functions below.
-SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete'
+SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete grow-members shrink-members repair repair-member upgrade rollback'
 
 cluster_file() { # FILE CONTROL_PLANES POOLS...: name:replicas[:label]
   local file=$1 replicas=$2 pool
@@ -24,7 +24,18 @@ before() { # SCENARIO
     apply-pools) new_cluster 1 worker:2 batch:1 && kprov add-pod f f-batch-1 ;;
     start) new_cluster 1 worker:1 && kprov node stop f worker-1 --force ;;
     delete) new_cluster 1 worker:1 ;;
+    grow-members) new_cluster 1 worker:0 ;;
+    shrink-members) new_cluster 3 worker:0 ;;
+    repair) new_cluster 1 worker:2 && lose f-worker-1 && kprov node stop f worker-2 --force ;;
+    repair-member) new_cluster 3 worker:0 && lose f-cp-3 ;;
+    upgrade) new_cluster 1 worker:1 ;;
+    rollback) new_cluster 1 worker:1 && kprov upgrade cluster f --image node-other --yes --machine-timeout 30s ;;
   esac
+}
+# A machine that somebody else removed.
+lose() { # NAME
+  local dir
+  for dir in "$D"/world/*/machines/"$1"; do kill -9 -- "-$(cat "$dir/pid")" && rm -rf "$dir"; done
 }
 new_cluster() { cluster_file before.yaml "$@"; kprov create cluster -f "$D/before.yaml" --wait 30s; }
 command_of() { # SCENARIO: sets COMMAND
@@ -37,5 +48,10 @@ command_of() { # SCENARIO: sets COMMAND
     apply-pools) cluster_file f.yaml 1 worker:1:new gpu:1 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 30s --drain-timeout 30s) ;;
     start) cluster_file f.yaml 1 worker:1 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 30s) ;;
     delete) COMMAND=(delete cluster f --yes) ;;
+    grow-members) cluster_file f.yaml 3 worker:0 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 60s) ;;
+    shrink-members) cluster_file f.yaml 1 worker:0 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 60s --drain-timeout 30s) ;;
+    repair | repair-member) COMMAND=(repair f --yes --wait 60s --settle 1s) ;;
+    upgrade) COMMAND=(upgrade cluster f --image node-other --yes --machine-timeout 30s --drain-timeout 30s) ;;
+    rollback) COMMAND=(rollback cluster f --yes --machine-timeout 30s --drain-timeout 30s) ;;
   esac
 }

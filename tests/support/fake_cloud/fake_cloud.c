@@ -322,6 +322,39 @@ static int machine_create(void *state, const struct cloud_machine_spec *spec, st
     return r < 0 ? r : fake_call_end(&call, machine_create_now(state, spec, &call, arena, ret, error), error);
 }
 
+static int machine_reimage_now(const struct world *world, const struct cloud_machine_spec *spec, const struct fake_call *call, struct kp_arena *arena,
+                               struct cloud_machine *ret, struct kp_error *error)
+{
+    char dir[PATH_MAX];
+    struct cloud_machine before;
+    KP_AUTO_CLOSE int lock = -1;
+    int r = take_lock(world, &lock, error);
+    if (r == 0)
+        r = read_machine(world, spec->cluster_uid, spec->name, arena, &before, error);
+    make_path(world, spec->cluster_uid, "machines", spec->name, dir);
+    if (r == 0)
+        r = fake_machine_kill(dir, error);
+    struct cloud_machine_spec own = *spec;
+    own.role = before.role;
+    own.pool = before.pool;
+    own.machine_type = before.machine_type;
+    own.address = before.address;
+    if (r == 0)
+        r = write_machine(dir, &own, error);
+    if (r == 0)
+        fake_call_half(call);
+    if (r == 0)
+        r = fake_machine_start(dir, error);
+    return r < 0 ? r : read_machine(world, spec->cluster_uid, spec->name, arena, ret, error);
+}
+
+static int machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+{
+    struct fake_call call;
+    int r = fake_call_begin("machine_reimage", spec->name, &call, error);
+    return r < 0 ? r : fake_call_end(&call, machine_reimage_now(state, spec, &call, arena, ret, error), error);
+}
+
 static int machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
     struct fake_call call;
@@ -465,6 +498,7 @@ const struct cloud_driver cloud_driver_fake = {
     .address_reserve = address_reserve,
     .address_release = address_release,
     .machine_create = machine_create,
+    .machine_reimage = machine_reimage,
     .machine_get = machine_get,
     .machine_list = machine_list,
     .machine_power = machine_power,

@@ -5,13 +5,18 @@
 #include "codec/codec.h"
 
 #define API_PORT 6443
+#define MACHINE_PODS_MAX 16
 
 struct machine {
     struct kp_arena *arena; /* for good */
     const char *dir, *root; /* root: where what the user data calls / is */
     const char *name, *address;
     const char *api_address; /* the endpoint's, or NULL: this is no control plane */
-    const char *node_labels, *node_taints, *provider_id;
+    const char *node_labels, *node_taints;
+    struct { /* every static pod of the user data */
+        const char *name, *image;
+    } pods[MACHINE_PODS_MAX];
+    size_t n_pods;
 };
 
 /* ---- machine_pods.c: etcd and the API server as the static pods have them, but on the machine's address instead of 127.0.0.1 */

@@ -1,5 +1,6 @@
 /* A fake machine's Node, by the kubelet's own credentials: registered as a kubelet does, Ready, its deleted pods ended. */
 #include "api/k8s.h"
+#include "base/version.h"
 #include "client/client.h"
 #include "tests/support/fake_cloud/machine.h"
 
@@ -10,6 +11,7 @@ struct machine_node {
     struct loop *loop;
     struct client *client;
     bool ready; /* said so already */
+    int64_t boot; /* tells the containers of one boot from another's */
 };
 
 int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error)
@@ -18,6 +20,7 @@ int machine_node_open(const struct machine *machine, struct machine_node **ret, 
     struct machine_node *node = kp_calloc(1, sizeof(*node));
     const char *path = kp_arena_printf(machine->arena, "%s/etc/kubernetes/kubelet.conf", machine->root);
     node->machine = machine;
+    node->boot = kp_now_ns();
     node->loop = loop_new();
     int r = client_config_from_kubeconfig(path, NULL, machine->arena, &config, error);
     config.timeout_ms = REQUEST_MS;
@@ -89,12 +92,44 @@ static int say_ready(struct machine_node *node, struct kp_arena *arena, struct k
 {
     char now[KP_RFC3339_MAX];
     kp_format_rfc3339(now, kp_now_s(), 0, false);
+    const char *info = "\"architecture\":\"amd64\",\"bootID\":\"b\",\"containerRuntimeVersion\":\"c\",\"kernelVersion\":\"k\",\"kubeProxyVersion\":\"\","
+                       "\"machineID\":\"m\",\"operatingSystem\":\"linux\",\"osImage\":\"o\",\"systemUUID\":\"s\"";
     const char *body = kp_arena_printf(arena,
-        "{\"status\":{\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"%s\"},{\"type\":\"Hostname\",\"address\":\"%s\"}],\"conditions\":[{\"type\":\"Ready\","
+        "{\"status\":{\"nodeInfo\":{\"kubeletVersion\":\"%s\",%s},\"addresses\":[{\"type\":\"InternalIP\",\"address\":\"%s\"},{\"type\":\"Hostname\",\"address\":\"%s\"}],\"conditions\":[{\"type\":\"Ready\","
         "\"status\":\"True\",\"reason\":\"KubeletReady\",\"message\":\"fake\",\"lastHeartbeatTime\":\"%s\",\"lastTransitionTime\":\"%s\"}]}}",
-        node->machine->address, node->machine->name, now, now);
+        kp_version, info, node->machine->address, node->machine->name, now, now);
     static const struct client_write_options options = {.subresource = "status"};
     return client_patch(node->client, &k8s_nodes_resource, NULL, node->machine->name, CLIENT_PATCH_MERGE, body, strlen(body), &options, arena, NULL, error);
+}
+
+/* Mirror pods of the static pods, and two that stand for the agents' DaemonSets; ready, with containers of this boot. */
+static int mirror_pod(struct machine_node *node, const char *name, const char *image, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
+{
+    const char *host = node->machine->name;
+    const char *body = kp_arena_printf(arena,
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s-%s\",\"annotations\":{\"kubernetes.io/config.mirror\":\"fake\"},"
+        "\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"name\":\"%s\",\"uid\":\"%s\",\"controller\":true}]},"
+        "\"spec\":{\"nodeName\":\"%s\",\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}", name, host, host, node_uid, host, image);
+    const char *status = kp_arena_printf(arena,
+        "{\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":0,\"image\":\"%s\",\"imageID\":\"%s\","
+        "\"containerID\":\"fake://%s-%lld\",\"state\":{\"running\":{}}}]}}", image, image, name, (long long)node->boot);
+    static const struct client_write_options options = {.subresource = "status"};
+    int r = client_raw(node->client, "POST", "/api/v1/namespaces/kube-system/pods", "application/json", body, strlen(body), NULL, NULL, error);
+    if (r < 0 && r != KP_EEXISTS)
+        return r;
+    return client_patch(node->client, &k8s_pods_resource, "kube-system", kp_arena_printf(arena, "%s-%s", name, host), CLIENT_PATCH_MERGE, status,
+                        strlen(status), &options, arena, NULL, error);
+}
+
+static int mirror_pods(struct machine_node *node, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
+{
+    static const char *const agents[] = {"kube-proxy", "kprov-network"};
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < node->machine->n_pods; i++)
+        r = mirror_pod(node, node->machine->pods[i].name, node->machine->pods[i].image, node_uid, arena, error);
+    for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(agents); i++)
+        r = mirror_pod(node, agents[i], "agent", node_uid, arena, error);
+    return r;
 }
 
 static int end_pods(struct machine_node *node, struct kp_arena *arena, struct kp_error *error)
@@ -125,6 +160,10 @@ int machine_node_tend(struct machine_node *node, struct kp_error *error)
     }
     if (r == 0 && !node->ready) {
         r = say_ready(node, arena, error);
+        if (r == 0)
+            r = client_get(node->client, &k8s_nodes_resource, NULL, node->machine->name, arena, &found, error);
+        if (r == 0)
+            r = mirror_pods(node, ((const struct k8s_node *)found)->metadata->uid, arena, error);
         node->ready = r == 0;
     }
     return r < 0 ? r : end_pods(node, arena, error);

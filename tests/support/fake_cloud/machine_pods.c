@@ -35,20 +35,20 @@ static const char *translate(struct machine *machine, const char *word)
     return replace(machine, word, "=/var/lib/etcd", kp_arena_printf(machine->arena, "=%s/var/lib/etcd", machine->root));
 }
 
-static int read_manifest(struct machine *machine, const char *name, const struct kp_value **ret_command, struct kp_error *error)
+static int read_manifest(struct machine *machine, const char *name, const struct kp_value **ret_container, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
     struct kp_value **documents = NULL;
     size_t count = 0;
     const char *path = kp_arena_printf(machine->arena, "%s/etc/kubernetes/manifests/%s.yaml", machine->root, name);
-    *ret_command = NULL;
+    *ret_container = NULL;
     if (!kp_path_exists(path))
         return 0;
     int r = kp_read_file(path, MANIFEST_MAX, &text, error);
     if (r == 0)
         r = kp_yaml_parse(text.data, text.len, machine->arena, &documents, &count, error);
     if (r == 0)
-        *ret_command = kp_value_get(kp_value_at(kp_value_path(documents[0], "spec", "containers", NULL), 0), "command");
+        *ret_container = kp_value_at(kp_value_path(documents[0], "spec", "containers", NULL), 0);
     return r < 0 ? kp_wrap(error, "%s", path) : 0;
 }
 
@@ -62,29 +62,46 @@ static void start(struct machine *machine, struct pod *pod)
     _exit(127);
 }
 
-int machine_pods_start(struct machine *machine, struct kp_error *error)
+static struct pod *find_pod(const char *name)
+{
+    for (size_t i = 0; i < KP_ARRAY_LEN(pods); i++)
+        if (kp_streq(pods[i].name, name))
+            return &pods[i];
+    return NULL;
+}
+
+static void run(struct machine *machine, struct pod *pod, const struct kp_value *command)
 {
     const char *programs = getenv("FAKE_CLOUD_PROGRAMS");
-    const struct kp_value *command = NULL;
-    for (size_t i = 0; i < KP_ARRAY_LEN(pods); i++) {
-        int r = read_manifest(machine, pods[i].name, &command, error);
+    KP_ASSERT(command->array.len + 2 < WORDS_MAX);
+    pod->argv[0] = kp_arena_printf(machine->arena, "%s/%s", programs ? programs : "", pod->name);
+    for (size_t w = 1; w < command->array.len; w++)
+        pod->argv[w] = translate(machine, kp_value_str(command->array.items[w]));
+    if (kp_streq(pod->name, "kube-apiserver"))
+        pod->argv[command->array.len] = kp_arena_printf(machine->arena, "--bind-address=%s", machine->address);
+    start(machine, pod);
+}
+
+int machine_pods_start(struct machine *machine, struct kp_error *error)
+{
+    static const char *const names[] = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kprov-vip"};
+    for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
+        const struct kp_value *container = NULL;
+        int r = read_manifest(machine, names[i], &container, error);
         if (r < 0)
             return r;
-        if (!command)
+        if (!container)
             continue;
-        KP_ASSERT(command->array.len + 2 < WORDS_MAX);
-        pods[i].argv[0] = kp_arena_printf(machine->arena, "%s/%s", programs ? programs : "", pods[i].name);
-        for (size_t w = 1; w < command->array.len; w++)
-            pods[i].argv[w] = translate(machine, kp_value_str(command->array.items[w]));
-        if (kp_streq(pods[i].name, "kube-apiserver"))
-            pods[i].argv[command->array.len] = kp_arena_printf(machine->arena, "--bind-address=%s", machine->address);
-        start(machine, &pods[i]);
+        const struct kp_value *command = kp_value_get(container, "command");
+        machine->pods[machine->n_pods].name = names[i];
+        machine->pods[machine->n_pods++].image = kp_value_str(kp_value_get(container, "image"));
+        if (find_pod(names[i]))
+            run(machine, find_pod(names[i]), command);
+        for (size_t w = 0; kp_streq(names[i], "kprov-vip") && w < command->array.len; w++)
+            if (kp_starts_with(kp_value_str(command->array.items[w]), "--address="))
+                machine->api_address = strchr(kp_value_str(command->array.items[w]), '=') + 1;
     }
-    int r = read_manifest(machine, "kprov-vip", &command, error);
-    for (size_t w = 0; r == 0 && command && w < command->array.len; w++)
-        if (kp_starts_with(kp_value_str(command->array.items[w]), "--address="))
-            machine->api_address = strchr(kp_value_str(command->array.items[w]), '=') + 1;
-    return r;
+    return 0;
 }
 
 void machine_pods_tend(struct machine *machine)
