@@ -115,6 +115,40 @@ static const struct bootstrap_node *find_node(const struct cli_operation *op, co
     return NULL;
 }
 
+/* Whether the API goes on without this machine. */
+static bool others_serve(const struct rolling *rolling, const struct cloud_machine *machine)
+{
+    size_t others = 0;
+    for (size_t i = 0; i < rolling->machines.len; i++)
+        others += kp_streq(rolling->machines.items[i].role, "control-plane") && !kp_streq(rolling->machines.items[i].name, machine->name);
+    return others > 0;
+}
+
+static int release_leases(struct cli_operation *op, const char *name, struct kp_error *error)
+{
+    int64_t deadline_ms = kp_mono_ms() + API_RETRY_MS;
+    int r = cli_api_release_leases(op->api, name, error);
+    for (; r < 0 && kp_mono_ms() < deadline_ms; r = cli_api_release_leases(op->api, name, error))
+        kp_sleep_ms(POLL_MS);
+    return r;
+}
+
+/* To one that has restarted already, if there is: it stays. */
+static int hand_over_address(struct rolling *rolling, const struct cloud_machine *machine, struct kp_error *error)
+{
+    struct cli_operation *op = rolling->op;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_string_map readiness = {0};
+    const char *to = NULL;
+    int r = cli_api_node_readiness(op->api, arena, &readiness, error);
+    for (size_t i = 0; r == 0 && i < rolling->machines.len; i++) {
+        const struct cloud_machine *other = &rolling->machines.items[rolling->order[i]];
+        if (!to && kp_streq(other->role, "control-plane") && other != machine && kp_streq(kp_string_map_get(&readiness, other->name), "True"))
+            to = other->name;
+    }
+    return r < 0 || !to ? r : cli_api_hand_over(op->api, machine->name, to, error);
+}
+
 static int reimage(struct rolling *rolling, const struct cloud_machine *machine, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -131,7 +165,12 @@ static int reimage(struct rolling *rolling, const struct cloud_machine *machine,
         .machine_type = machine->machine_type, .image = op->cluster.image, .address = machine->address,
         .user_data = user_data.data, .user_data_len = user_data.len,
     };
-    r = cloud_machine_reimage(op->cloud, &spec, arena, &made, error);
+    /* Off first: what it leads - controllers, scheduler - must not wait for its leases to run out while other nodes are drained. */
+    r = cloud_machine_power(op->cloud, op->cluster.uid, machine->name, CLOUD_POWER_STOP, error);
+    if (r == 0 && others_serve(rolling, machine))
+        r = release_leases(op, machine->name, error);
+    if (r == 0)
+        r = cloud_machine_reimage(op->cloud, &spec, arena, &made, error);
     return state_journal_end(op->state, REIMAGE_INTENT, machine->name, r, error);
 }
 
@@ -153,6 +192,8 @@ static int take_down(struct rolling *rolling, const struct cloud_machine *machin
         r = cli_gate_record(op, machine->name, arena, ret_before, error);
     if (r == 0)
         r = cli_interrupted(error);
+    if (r == 0 && kp_streq(machine->role, "control-plane"))
+        r = hand_over_address(rolling, machine, error);
     return r;
 }
 

@@ -188,6 +188,23 @@ static bool etcd_member_is_well(struct cli_operation *op, const struct cloud_mac
     return say(problem, "etcd has no member on %s", machine->name);
 }
 
+/* Somebody runs the controllers and the scheduler: what is evicted next comes up elsewhere, and Services follow. The leases of a machine
+   that is off are freed (rollout.c), so a holder is one that lives. */
+static bool leaders_are_there(struct cli_operation *op, struct kp_arena *arena, char problem[CLI_GATE_TEXT_MAX])
+{
+    static const char *const leases[] = {"kube-controller-manager", "kube-scheduler"};
+    for (size_t i = 0; i < KP_ARRAY_LEN(leases); i++) {
+        struct kp_error error = {0};
+        void *found = NULL;
+        if (client_get(cli_api_client(op->api), &k8s_leases_resource, "kube-system", leases[i], arena, &found, &error) < 0)
+            return say(problem, "the API: %.200s", error.message);
+        const struct k8s_lease *lease = found;
+        if (kp_empty(lease->spec->holder_identity))
+            return say(problem, "nobody leads as %s", leases[i]);
+    }
+    return true;
+}
+
 bool cli_gate_passes(struct cli_operation *op, const struct cloud_machine *machine, const struct kp_string_map *before,
                      char problem[CLI_GATE_TEXT_MAX])
 {
@@ -203,7 +220,8 @@ bool cli_gate_passes(struct cli_operation *op, const struct cloud_machine *machi
     if (!node_is_well(node, op->cluster.config.kubernetes_version, problem) || !agents_are_well(pods, before, arena, problem))
         return false;
     return !is_control_plane(machine) ||
-           (static_pods_are_well(op, machine, pods, before, arena, problem) && etcd_member_is_well(op, machine, arena, problem));
+           (static_pods_are_well(op, machine, pods, before, arena, problem) && etcd_member_is_well(op, machine, arena, problem) &&
+            leaders_are_there(op, arena, problem));
 }
 
 /* ---- before a machine is taken down */

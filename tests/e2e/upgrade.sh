@@ -125,7 +125,7 @@ watcher() {
 cordoned() { grep -qx "$1" "$DIR/cordoned"; }
 is_cordoned_now() { [ "$(timeout 5 "$KUBECTL" get node "$1" -o 'jsonpath={.spec.unschedulable}' 2>/dev/null)" = true ]; }
 ask() { # address: a pod's name; else what was wrong in $wrong
-  wrong=$(curl -sS -m 2 --connect-timeout 1 "http://$1:$PORT/" 2>&1)
+  wrong=$(curl -sS -m 2 --connect-timeout 1 -w '(status %{http_code}, %{size_header} + %{size_download} bytes)' "http://$1:$PORT/" 2>&1 | tr '\n' ' ')
   case $wrong in web-*) return 0 ;; *) return 1 ;; esac
 }
 client() {
