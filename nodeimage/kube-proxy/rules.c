@@ -150,6 +150,27 @@ static const char *external_chain(struct build *b, const struct k8s_service *ser
     return chain;
 }
 
+/* The chain before that of a load balancer's address: only the Service's source ranges pass. */
+static const char *guarded_chain(struct build *b, const struct k8s_service *service, const struct k8s_service_port *port, const char *outside)
+{
+    const struct kp_string_list *ranges = &service->spec->load_balancer_source_ranges;
+    if (!outside || ranges->len == 0)
+        return outside;
+    const char *chain = chain_name(b, "fw", service, port);
+    KP_AUTO_BUF struct kp_buf body = {0};
+    for (size_t i = 0; i < ranges->len; i++) {
+        if (strchr(ranges->items[i], ':'))
+            continue; /* IPv6 */
+        if (kp_ends_with(ranges->items[i], "/0"))
+            kp_buf_printf(&body, "goto %s\n", outside);
+        else
+            kp_buf_printf(&body, "ip saddr %s goto %s\n", ranges->items[i], outside);
+    }
+    kp_buf_puts(&body, "drop\n");
+    proxy_rules_add_chain(b->rules, chain, body.data);
+    return chain;
+}
+
 static void add_port(struct build *b, const struct k8s_service *service, const struct k8s_service_port *port, const struct slices *slices)
 {
     const struct k8s_service_spec *spec = service->spec;
@@ -177,7 +198,7 @@ static void add_port(struct build *b, const struct k8s_service *service, const s
     for (size_t i = 0; i < service->status->load_balancer->ingress.len; i++) {
         const struct k8s_load_balancer_ingress *ingress = &service->status->load_balancer->ingress.items[i];
         if (!kp_empty(ingress->ip) && !kp_streq(ingress->ip_mode, "Proxy"))
-            add_address(b, ingress->ip, port, outside, all.len == 0);
+            add_address(b, ingress->ip, port, guarded_chain(b, service, port, outside), all.len == 0);
     }
     if (port->node_port > 0) {
         const char *key = kp_arena_printf(b->arena, "%s . %d", protocol_of(port), port->node_port);

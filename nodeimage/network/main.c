@@ -1,8 +1,9 @@
-/* kprov-network: follows the Node objects and makes this node's pod network match them. */
+/* kprov-network: follows the Node objects and makes this node's pod network match them; holds addresses of Services. */
 #include "api/k8s.h"
 #include "lib/component/component.h"
 #include "lib/netlink/netlink.h"
 #include "lib/nft/nft.h"
+#include "nodeimage/network/balancer/balancer.h"
 #include "nodeimage/network/network.h"
 
 #include <pthread.h>
@@ -14,8 +15,10 @@
 #define RESYNC_MS 60000 /* routes that somebody else removed come back */
 
 struct network {
-    const char *node_name, *cluster_cidr;
-    struct client_informer *nodes;
+    const char *node_name, *cluster_cidr, *balancer_addresses;
+    struct client_informer *nodes, *services, *slices; /* the last two only with addresses to hold */
+    struct vip_pool pool;
+    struct balancer *balancer;
     struct client_queue *queue; /* one key: all there is to do is "make it so" */
     pthread_t thread;
     bool written;
@@ -116,6 +119,20 @@ static void on_node(struct client_object *old, struct client_object *new, void *
         client_queue_add(n->queue, "sync");
 }
 
+static int start_balancer(struct network *n, struct client *client, struct kp_error *error)
+{
+    if (vip_pool_size(&n->pool) == 0)
+        return 0;
+    n->services = client_informer_new(client, &k8s_services_resource, NULL, NULL, NULL);
+    n->slices = client_informer_new(client, &k8s_endpointslices_resource, NULL, NULL, NULL);
+    client_informer_start(n->services);
+    client_informer_start(n->slices);
+    const struct balancer_config config = {
+        .client = client, .node_name = n->node_name, .nodes = n->nodes, .services = n->services, .slices = n->slices, .pool = &n->pool,
+    };
+    return balancer_start(&config, &n->balancer, error);
+}
+
 static int start(struct client *client, void *arg, struct kp_error *error)
 {
     struct network *n = arg;
@@ -123,6 +140,8 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     KP_AUTO(nft_free) struct nft *nft = nft_new();
     if (kp_empty(n->node_name))
         return kp_fail(error, KP_EUSAGE, "--hostname-override is needed: the name of this node");
+    if (vip_pool_parse(n->balancer_addresses ? n->balancer_addresses : "", &n->pool, error) < 0)
+        return kp_wrap(error, "--load-balancer-addresses");
     if (!kp_empty(n->cluster_cidr)) {
         network_masquerade_rules(n->cluster_cidr, &rules);
         if (nft_apply(nft, rules.data, error) < 0)
@@ -136,12 +155,15 @@ static int start(struct client *client, void *arg, struct kp_error *error)
         return error->code;
     if (pthread_create(&n->thread, NULL, run, n) != 0)
         return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
-    return 0;
+    return start_balancer(n, client, error);
 }
 
 static void stop(void *arg)
 {
     struct network *n = arg;
+    balancer_stop(n->balancer);
+    client_informer_free(n->services);
+    client_informer_free(n->slices);
     client_queue_shutdown(n->queue);
     pthread_join(n->thread, NULL);
     client_informer_free(n->nodes);
@@ -159,11 +181,13 @@ int main(int argc, char **argv)
     struct component_options options = {
         .name = "kprov-network", .allow_in_cluster = true, .bind_address = "127.0.0.1", .secure_port = 10246, .health_plain = true,
     };
-    struct kp_flag flags[2 + COMPONENT_FLAGS_MAX] = {
+    struct kp_flag flags[3 + COMPONENT_FLAGS_MAX] = {
         {"hostname-override", 0, KP_FLAG_STRING, &n.node_name, "name of this node", NULL},
         {"cluster-cidr", 0, KP_FLAG_STRING, &n.cluster_cidr, "range of all pods; traffic from it that leaves it is masqueraded", NULL},
+        {"load-balancer-addresses", 0, KP_FLAG_STRING, &n.balancer_addresses,
+         "that this node may hold for LoadBalancer Services: 10.0.0.10-10.0.0.20,10.0.1.0/28", NULL},
     };
-    component_flags(&options, flags, 2);
+    component_flags(&options, flags, 3);
     const struct component_program program = {
         .description = "kprov-network makes the pod network of a node.", .start = start, .stop = stop, .ready = ready, .arg = &n,
     };

@@ -1,5 +1,7 @@
-/* What a cluster gets through its API before anyone asks: bindings, kube-proxy, the pod network, cluster DNS. */
+/* What a cluster gets through its API before anyone asks: bindings, kube-proxy, the pod network, load balancers, cluster DNS. */
 #include "provisioner/bootstrap/bootstrap.h"
+
+#include "lib/vip/vip.h"
 
 static const char bindings[] =
     "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n"
@@ -9,6 +11,8 @@ static const char bindings[] =
 
 /* An agent on every node: service account, binding, a kubeconfig that does not need Services to work yet, DaemonSet. */
 struct agent {
+    bool holds_addresses;     /* takes --load-balancer-addresses */
+    bool on_control_planes;   /* only there, one of them leads; not an agent of the node */
     const char *name;         /* of all its objects */
     const char *image;        /* the program */
     const char *cluster_role; /* that it is bound to */
@@ -17,6 +21,16 @@ struct agent {
     const char *volumes;      /* lines below volumes */
     const char *probe;        /* the check that says ready: its rules, or routes, are in the kernel; NULL: none */
 };
+
+/* The nodes' leases by which they know who is alive: a namespace of their own, since every node may write each of them. */
+#define BALANCER_NAMESPACE                                                                                                            \
+    "apiVersion: v1\nkind: Namespace\nmetadata: {name: " VIP_NAMESPACE "}\n---\n"                                                    \
+    "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: 'kprov:load-balancer', namespace: " VIP_NAMESPACE "}\n"   \
+    "rules:\n- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list, watch, create, patch, delete]}\n---\n"      \
+    "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n"                                                                   \
+    "metadata: {name: 'kprov:load-balancer', namespace: " VIP_NAMESPACE "}\n"                                                          \
+    "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: 'kprov:load-balancer'}\n"                                        \
+    "subjects:\n- {kind: ServiceAccount, name: kprov-network, namespace: kube-system}\n---\n"
 
 static const struct agent agents[] = {
     {
@@ -32,15 +46,50 @@ static const struct agent agents[] = {
         .image = "kprov-network",
         .cluster_role = "kprov:network",
         .probe = "{host: 127.0.0.1, path: /readyz, port: 10246}",
+        .holds_addresses = true,
         .own_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:network'}\nrules:\n"
-                    "- {apiGroups: [''], resources: [nodes, pods, namespaces], verbs: [get, list, watch]}\n"
+                    "- {apiGroups: [''], resources: [nodes, pods, namespaces, services], verbs: [get, list, watch]}\n"
+                    "- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch]}\n"
                     "- {apiGroups: [''], resources: [nodes/status], verbs: [patch]}\n"
                     "- {apiGroups: [networking.k8s.io], resources: [networkpolicies], verbs: [get, list, watch]}\n"
-                    "- {apiGroups: ['', events.k8s.io], resources: [events], verbs: [create, patch, update]}\n---\n",
+                    "- {apiGroups: ['', events.k8s.io], resources: [events], verbs: [create, patch, update]}\n---\n" BALANCER_NAMESPACE,
         .mounts = "        - {name: cni-conf, mountPath: /etc/cni/net.d}\n",
         .volumes = "      - {name: cni-conf, hostPath: {path: /etc/cni/net.d, type: DirectoryOrCreate}}\n",
     },
+    {
+        .name = "cloud-controller-manager",
+        .image = "cloud-controller-manager",
+        .cluster_role = "kprov:cloud-controller-manager",
+        .holds_addresses = true,
+        .on_control_planes = true,
+        .own_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:cloud-controller-manager'}\nrules:\n"
+                    "- {apiGroups: [''], resources: [services], verbs: [get, list, watch, patch, update]}\n"
+                    "- {apiGroups: [''], resources: [services/status], verbs: [patch, update]}\n"
+                    "- {apiGroups: ['', events.k8s.io], resources: [events], verbs: [create, patch, update]}\n---\n"
+                    "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n"
+                    "metadata: {name: 'kprov:cloud-controller-manager', namespace: kube-system}\nrules:\n"
+                    "- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}\n"
+                    "- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [cloud-controller-manager], verbs: [get, update]}\n"
+                    "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n"
+                    "metadata: {name: 'kprov:cloud-controller-manager', namespace: kube-system}\n"
+                    "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: 'kprov:cloud-controller-manager'}\n"
+                    "subjects:\n- {kind: ServiceAccount, name: cloud-controller-manager, namespace: kube-system}\n---\n",
+        .mounts = "",
+        .volumes = "",
+    },
 };
+
+const char *bootstrap_balancer_addresses(const struct bootstrap_cluster *cluster, struct kp_arena *arena)
+{
+    uint32_t base;
+    int prefix;
+    if (*cluster->config->load_balancer.addresses)
+        return cluster->config->load_balancer.addresses;
+    if (kp_empty(cluster->machine_cidr) || config_parse_cidr(cluster->machine_cidr, &base, &prefix) < 0 || prefix > 24)
+        return "";
+    return kp_arena_printf(arena, "%s-%s", config_cidr_address(cluster->machine_cidr, 201, arena),
+                           config_cidr_address(cluster->machine_cidr, 250, arena));
+}
 
 static void print_args(struct kp_buf *out, const struct bootstrap_args *args, struct kp_arena *arena)
 {
@@ -78,22 +127,27 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
     const struct config *config = cluster->config;
     struct bootstrap_args args = {0};
     bootstrap_args_set(&args, "kubeconfig", kp_arena_printf(arena, "/var/lib/%s/kubeconfig.conf", agent->name));
-    bootstrap_args_set(&args, "hostname-override", "$(NODE_NAME)");
-    bootstrap_args_set(&args, "cluster-cidr", config->network.pod_cidr);
+    if (!agent->on_control_planes) {
+        bootstrap_args_set(&args, "hostname-override", "$(NODE_NAME)");
+        bootstrap_args_set(&args, "cluster-cidr", config->network.pod_cidr);
+    }
+    if (agent->holds_addresses)
+        bootstrap_args_set(&args, "load-balancer-addresses", bootstrap_balancer_addresses(cluster, arena));
     bootstrap_args_override(&args, config, agent->name);
     kp_buf_printf(out,
                   "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: %s, namespace: kube-system, labels: {k8s-app: %s}}\n"
                   "spec:\n  selector: {matchLabels: {k8s-app: %s}}\n"
                   "  updateStrategy: {type: RollingUpdate}\n"
                   "  template:\n    metadata: {labels: {k8s-app: %s}}\n    spec:\n"
-                  "      priorityClassName: system-node-critical\n      hostNetwork: true\n"
+                  "      priorityClassName: system-node-critical\n      hostNetwork: true\n%s"
                   "      serviceAccountName: %s\n      tolerations: [{operator: Exists}]\n"
                   "      containers:\n      - name: %s\n        image: " BOOTSTRAP_REGISTRY "/%s:%s\n"
-                  "        imagePullPolicy: IfNotPresent\n        securityContext: {privileged: true}\n"
+                  "        imagePullPolicy: IfNotPresent\n        securityContext: {privileged: %s}\n"
                   "        env:\n        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}\n"
                   "        args:\n",
-                  agent->name, agent->name, agent->name, agent->name, agent->name, agent->name, agent->image,
-                  BOOTSTRAP_NODE_TAG);
+                  agent->name, agent->name, agent->name, agent->name,
+                  agent->on_control_planes ? "      nodeSelector: {node-role.kubernetes.io/control-plane: ''}\n" : "", agent->name, agent->name,
+                  agent->image, BOOTSTRAP_NODE_TAG, agent->on_control_planes ? "false" : "true");
     print_args(out, &args, arena);
     kp_buf_printf(out,
                   "%s"

@@ -75,6 +75,7 @@ struct bootstrap_cluster {
     const struct pki *pki;
     const char *endpoint;    /* "https://10.89.0.10:6443" */
     const char *api_address; /* the endpoint's address: held by one control plane at a time (nodeimage/vip) */
+    const char *machine_cidr; /* of the machines' network; NULL or "": none of our own */
     const char *uid;
     const struct remote_keys *ssh; /* NULL: the machines run no sshd of ours */
     const struct bootstrap_node *nodes; /* all of them */
@@ -112,6 +113,9 @@ void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct
 
 /* ---- addons.c: what is applied through the API once it answers */
 /* A stream of YAML documents, in the arena. */
+/* Of LoadBalancer Services, in the arena: what the cluster file says, else the machine network's hosts from 201 to 250 when a driver of
+   ours numbers the machines, which end at 200; "": none. */
+const char *bootstrap_balancer_addresses(const struct bootstrap_cluster *cluster, struct kp_arena *arena);
 const char *bootstrap_addons(const struct bootstrap_cluster *cluster, struct kp_arena *arena);
 
 #endif

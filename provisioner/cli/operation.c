@@ -143,7 +143,7 @@ int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
     op->cluster.endpoint = kp_arena_printf(op->arena, "https://%s:%d", api_address, BOOTSTRAP_API_PORT);
     op->bootstrap = (struct bootstrap_cluster){
         .config = &op->cluster.config, .pki = op->pki, .endpoint = op->cluster.endpoint,
-        .api_address = api_address, .uid = uid, .ssh = op->cluster.config.external.n_machines ? NULL : &op->ssh,
+        .api_address = api_address, .machine_cidr = op->network.cidr, .uid = uid, .ssh = op->cluster.config.external.n_machines ? NULL : &op->ssh,
         .nodes = nodes, .n_nodes = op->plan.n_machines,
     };
     return state_write(op->state, &op->cluster, error);

@@ -47,6 +47,9 @@ struct config {
         const char *pod_cidr, *service_cidr, *dns_domain;
         const char *machine_cidr; /* "": the cloud chooses one that is free */
     } network;
+    struct {
+        const char *addresses; /* of LoadBalancer Services, as lib/vip reads them; "": bootstrap_balancer_addresses chooses */
+    } load_balancer;
     struct { /* of provider "external" */
         const char *api_address;
         struct config_external_machine *machines;

@@ -229,6 +229,32 @@ static const struct config_field network_fields[] = {
     {0},
 };
 
+/* A list of ranges, kept as one text with commas. */
+static int read_addresses(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    if (value->kind != KP_VALUE_ARRAY)
+        return fail_at(reader, value, path, "must be a list of addresses and ranges");
+    for (size_t i = 0; i < value->array.len; i++) {
+        const char *text = kp_value_str(value->array.items[i]);
+        if (kp_empty(text) || strchr(text, ','))
+            return fail_at(reader, value->array.items[i], kp_arena_printf(reader->arena, "%s[%zu]", path, i), "must be an address or a range");
+        kp_buf_printf(&out, "%s%s", out.len ? "," : "", text);
+    }
+    *(const char **)dest = kp_arena_strndup(reader->arena, out.len ? out.data : "", out.len);
+    return 0;
+}
+
+static const struct config_field load_balancer_fields[] = {
+    {"addresses", read_addresses, offsetof(struct config, load_balancer.addresses), false},
+    {0},
+};
+
+static int read_load_balancer(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, load_balancer_fields, dest);
+}
+
 static int read_metadata(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
 {
     return read_object(reader, value, path, metadata_fields, dest);
@@ -300,6 +326,7 @@ static const struct config_field spec_fields[] = {
     {"controlPlane", read_control_plane, 0, false},
     {"nodePools", read_pools, offsetof(struct config, pools), false},
     {"network", read_network, 0, false},
+    {"loadBalancer", read_load_balancer, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
     {"external", read_external, 0, false},
     {"image", read_string, offsetof(struct config, image), false},

@@ -1,4 +1,5 @@
 /* Defaults of a cluster, and the rules that hold wherever it was described. */
+#include "lib/vip/vip.h"
 #include <arpa/inet.h>
 
 #include "base/version.h"
@@ -7,7 +8,7 @@
 
 const char *const config_components[] = {
     "etcd",       "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet",
-    "kube-proxy", "kprov-network",  "kprov-dns",               NULL,
+    "kube-proxy", "kprov-network",  "kprov-dns",               "cloud-controller-manager", NULL,
 };
 
 void config_default(const char *name, int64_t control_planes, int64_t workers, struct kp_arena *arena,
@@ -23,6 +24,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->network.service_cidr = "10.96.0.0/12";
     ret->network.dns_domain = "cluster.local";
     ret->network.machine_cidr = "";
+    ret->load_balancer.addresses = "";
     ret->external.api_address = "";
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
@@ -111,6 +113,15 @@ static int check_machine_network(const struct config *config, uint32_t pods, int
     return kp_fail(error, KP_EINVALID, "spec.network: machineCIDR %s and %s overlap: give one of them another range", cidr, other);
 }
 
+static int check_balancer(const struct config *config, struct kp_error *error)
+{
+    struct vip_pool pool;
+    struct kp_error why = {0};
+    if (vip_pool_parse(config->load_balancer.addresses, &pool, &why) < 0)
+        return kp_fail(error, KP_EINVALID, "spec.loadBalancer.addresses: %s", why.message);
+    return 0;
+}
+
 static int check_network(const struct config *config, struct kp_error *error)
 {
     uint32_t pods = 0, services = 0;
@@ -128,6 +139,8 @@ static int check_network(const struct config *config, struct kp_error *error)
         return kp_fail(error, KP_EINVALID, "spec.network: podCIDR %s and serviceCIDR %s overlap: give one of them another range",
                        config->network.pod_cidr, config->network.service_cidr);
     int r = check_machine_network(config, pods, pod_prefix, services, service_prefix, error);
+    if (r == 0)
+        r = check_balancer(config, error);
     if (r < 0)
         return r;
     if (kp_empty(config->network.dns_domain) || !is_domain(config->network.dns_domain))
@@ -213,6 +226,17 @@ static struct kp_value *pool_value(const struct config_pool *pool, struct kp_are
     return object;
 }
 
+static struct kp_value *balancer_value(const struct config *config, struct kp_arena *arena)
+{
+    struct kp_value *object = kp_value_object(arena), *list = kp_value_array(arena);
+    KP_AUTO_FREE char *copy = kp_strdup(config->load_balancer.addresses);
+    for (char *rest = copy, *item; (item = strsep(&rest, ",")) != NULL;)
+        if (*item)
+            kp_value_append(arena, list, kp_value_string(arena, kp_arena_strdup(arena, item)));
+    kp_value_set(arena, object, "addresses", list);
+    return object;
+}
+
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena)
 {
     struct kp_value *root = kp_value_object(arena), *metadata = kp_value_object(arena), *spec = kp_value_object(arena);
@@ -236,6 +260,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, network, "dnsDomain", kp_value_string(arena, config->network.dns_domain));
     kp_value_set(arena, network, "machineCIDR", kp_value_string(arena, config->network.machine_cidr));
     kp_value_set(arena, spec, "network", network);
+    if (*config->load_balancer.addresses)
+        kp_value_set(arena, spec, "loadBalancer", balancer_value(config, arena));
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);

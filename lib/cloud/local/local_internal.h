@@ -20,7 +20,7 @@
 #define LOCAL_STATE_DIR "/var/lib/kprov/clouds/local"
 #define LOCAL_IMAGE_DIR "/var/lib/kprov/images"
 #define LOCAL_FIRST_HOST 10 /* host numbers below are the gateway's and ours */
-#define LOCAL_LAST_HOST 250
+#define LOCAL_LAST_HOST 200 /* those up to 250 are for load balancers (bootstrap_balancer_addresses) */
 #define LOCAL_STOP_MS_MAX 20000
 #define LOCAL_KILL_MS_MAX 10000
 #define LOCAL_IP_MS_MAX 10000

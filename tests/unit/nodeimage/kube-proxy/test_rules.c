@@ -106,6 +106,35 @@ static void local_policy_keeps_traffic_on_the_node(void **state)
     proxy_rules_free(rules);
 }
 
+static void source_ranges_guard_the_load_balancers_address_alone(void **state)
+{
+    struct k8s_service *web = service("web", "10.96.0.5", 80);
+    web->spec->type = "LoadBalancer";
+    web->spec->ports.items[0].node_port = 30080;
+    struct k8s_load_balancer_ingress *ingress = KP_LIST_ADD(arena, &web->status->load_balancer->ingress);
+    ingress->ip = "192.0.2.10";
+    ingress->ip_mode = "VIP";
+    kp_string_list_add(arena, &web->spec->load_balancer_source_ranges, "198.51.100.0/24");
+    kp_string_list_add(arena, &web->spec->load_balancer_source_ranges, "2001:db8::/32");
+    struct k8s_endpoint_slice *s = slice("web", 8080);
+    endpoint(s, "10.244.1.2", "n1", true);
+    const struct k8s_service *services[] = {web};
+    const struct k8s_endpoint_slice *slices[] = {s};
+    struct proxy_rules *rules = build(services, 1, slices, 1);
+    KP_AUTO_FREE char *text = script(NULL, rules);
+    assert_non_null(strstr(text, "ip saddr 198.51.100.0/24 goto ext-"));
+    assert_non_null(strstr(text, "service-ips { 192.0.2.10 . tcp . 80 : goto fw-"));
+    assert_non_null(strstr(text, "service-ips { 10.96.0.5 . tcp . 80 : goto svc-"));
+    assert_non_null(strstr(text, "service-nodeports { tcp . 30080 : goto ext-"));
+    assert_null(strstr(text, "2001"));
+    proxy_rules_free(rules);
+    web->spec->load_balancer_source_ranges.items[1] = "0.0.0.0/0";
+    rules = build(services, 1, slices, 1);
+    KP_AUTO_FREE char *open = script(NULL, rules);
+    assert_null(strstr(open, "/0 goto"));
+    proxy_rules_free(rules);
+}
+
 static void headless_and_external_names_make_no_rules(void **state)
 {
     struct k8s_service *external = service("ext", "", 80);
@@ -148,6 +177,9 @@ static void kernel_takes_full_and_partial_scripts(void **state)
     web->spec->ports.items[0].node_port = 30080;
     kp_string_list_add(arena, &web->spec->external_ips, "192.0.2.7");
     sticky->spec->session_affinity = "ClientIP";
+    kp_string_list_add(arena, &sticky->spec->load_balancer_source_ranges, "198.51.100.0/24");
+    struct k8s_load_balancer_ingress *ingress = KP_LIST_ADD(arena, &sticky->status->load_balancer->ingress);
+    ingress->ip = "192.0.2.11";
     sticky->spec->external_traffic_policy = "Local";
     sticky->spec->ports.items[0].node_port = 30081;
     struct k8s_endpoint_slice *sw = slice("web", 8080), *ss = slice("sticky", 8080);
@@ -190,6 +222,7 @@ int main(void)
         cmocka_unit_test(cluster_ip_leads_to_ready_endpoints_only),
         cmocka_unit_test(service_without_endpoints_is_rejected),
         cmocka_unit_test(local_policy_keeps_traffic_on_the_node),
+        cmocka_unit_test(source_ranges_guard_the_load_balancers_address_alone),
         cmocka_unit_test(headless_and_external_names_make_no_rules),
         cmocka_unit_test(equal_rule_sets_need_no_script_and_a_change_touches_its_service_alone),
         cmocka_unit_test(kernel_takes_full_and_partial_scripts),

@@ -119,7 +119,7 @@ static void flags_of_the_cluster_file_replace_ours(void **state)
 
 static void add_ons_are_objects_of_the_schema(void **state)
 {
-    assert_int_equal(decode_all_strictly(bootstrap_addons(&cluster, arena)), 15);
+    assert_int_equal(decode_all_strictly(bootstrap_addons(&cluster, arena)), 25);
 }
 
 static struct tls_cert *cert_of(const char *pem)

@@ -45,10 +45,12 @@ static void what_is_written_reads_back_the_same(void **state)
     struct kp_error error = {0};
     KP_AUTO_BUF struct kp_buf text = {0};
     config_default("demo", 1, 3, arena, &config);
+    config.load_balancer.addresses = "10.0.0.1-10.0.0.9,10.0.1.0/28";
     kp_value_print(config_to_value(&config, arena), &text);
     if (config_parse(text.data, text.len, "c", arena, &again, &error) < 0)
         fail_msg("%s", error.message);
     assert_true(kp_value_equal(config_to_value(&config, arena), config_to_value(&again, arena)));
+    assert_string_equal(again.load_balancer.addresses, config.load_balancer.addresses);
     kp_arena_free(arena);
 }
 
@@ -80,6 +82,8 @@ static const struct {
     {"spec:\n  network: {podCIDR: 10.1.2.3/16}\n", "spec.network.podCIDR: \"10.1.2.3/16\" must be an IPv4 prefix"},
     {"spec:\n  network: {podCIDR: 10.96.0.0/16}\n", "podCIDR 10.96.0.0/16 and serviceCIDR 10.96.0.0/12 overlap"},
     {"spec:\n  network: {dnsDomain: 'a..b'}\n", "spec.network.dnsDomain: \"a..b\" must be a domain"},
+    {"spec:\n  loadBalancer: {addresses: 10.0.0.1}\n", "c.yaml:6: spec.loadBalancer.addresses: must be a list of addresses and ranges"},
+    {"spec:\n  loadBalancer: {addresses: [10.0.0.9-10.0.0.1]}\n", "spec.loadBalancer.addresses: \"10.0.0.9-10.0.0.1\" is no range of addresses"},
     {"spec:\n  componentArgs: {kubelt: {}}\n", "c.yaml:6: unknown field \"spec.componentArgs.kubelt\""},
     {"spec: []\n", "c.yaml:5: spec: must be a map"},
     {"---\na: b\n", "must hold one document, not 2"},
