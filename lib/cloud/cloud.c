@@ -124,6 +124,12 @@ static int call_strings(struct cloud *cloud, enum cloud_call_kind kind, const st
     return r;
 }
 
+/* Straight on the caller's thread: it only asks, and before anything is made there is nothing that could be left half done. */
+int cloud_check(struct cloud *cloud, const struct cloud_wish *wish, struct kp_error *error)
+{
+    return cloud->driver->check ? cloud->driver->check(cloud->state, wish, error) : 0;
+}
+
 int cloud_network_ensure(struct cloud *cloud, const struct cloud_network_spec *spec, struct kp_arena *arena,
                          struct cloud_network *ret, struct kp_error *error)
 {

@@ -42,6 +42,13 @@ struct cloud_network {
     const char *nameservers; /* addresses separated by spaces that machines may ask; "" when there is none */
 };
 
+/* What a cluster that does not exist yet is going to ask for. */
+struct cloud_wish {
+    const char *cidr; /* or NULL */
+    const char *const *machines; /* their names */
+    size_t n_machines;
+};
+
 struct cloud_machine_spec {
     const char *cluster_uid;
     const char *name;         /* the host name; unique in the cluster */
@@ -101,6 +108,8 @@ struct cloud_driver {
     unsigned capabilities; /* enum cloud_capability bits */
     int (*open)(const struct cloud_options *options, void **ret_state, struct kp_error *error);
     void (*close)(void *state);
+    /* NULL: nothing can be said beforehand */
+    int (*check)(void *state, const struct cloud_wish *wish, struct kp_error *error);
     int (*network_ensure)(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena,
                           struct cloud_network *ret, struct kp_error *error);
     int (*network_get)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_network *ret,
@@ -144,6 +153,8 @@ bool cloud_can(const struct cloud *cloud, enum cloud_capability capability);
 /* NULL-terminated names of every driver built in. */
 const char *const *cloud_driver_names(void);
 
+/* Whether a new cluster could be made: makes nothing. The error tells what stands in its way and what to do. */
+int cloud_check(struct cloud *cloud, const struct cloud_wish *wish, struct kp_error *error) KP_NODISCARD;
 int cloud_network_ensure(struct cloud *cloud, const struct cloud_network_spec *spec, struct kp_arena *arena,
                          struct cloud_network *ret, struct kp_error *error) KP_NODISCARD;
 int cloud_network_get(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct cloud_network *ret,

@@ -177,6 +177,8 @@ int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_clus
 int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
 /* What can be known to be in the way of a new cluster before anything is made: prints a table of it and fails. */
 int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
+/* What the cloud says to the machines and the network that the config asks for. */
+int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* The machine that the user means: its name with or without "<cluster>-" in front. */
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,
                      struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;

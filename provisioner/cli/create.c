@@ -84,6 +84,8 @@ static int open_state(struct create *create, struct kp_error *error)
         r = cli_preflight(&config, create->op.arena, error);
         if (r == 0)
             r = cli_cloud_check(&config, create->op.arena, error);
+        if (r == 0)
+            r = cli_cloud_check_wish(&config, create->op.cloud, create->op.arena, error);
     }
     if (r == 0)
         r = state_open(config.name, true, &create->op.state, error);

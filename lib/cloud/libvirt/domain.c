@@ -3,7 +3,6 @@
 
 #include <libvirt/virterror.h>
 
-#define POLL_MS 100
 /* SSE 4.2, AES and carry-less multiplication, and nothing that emulation pays for without use (AVX, five levels of page tables). */
 #define EMULATED_CPU "<cpu mode='custom' match='exact' check='none'><model fallback='allow'>Westmere</model></cpu>"
 
@@ -54,7 +53,7 @@ void lv_domain_xml(const struct cloud_machine_spec *spec, const struct lv_paths 
     kp_buf_printf(out,
                   "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vda' bus='virtio'/>"
                   "<readonly/><shareable/></disk>"
-                  "<disk type='file' device='disk'><driver name='qemu' type='qcow2' discard='unmap'/><source file='%s'/>"
+                  "<disk type='file' device='disk'><driver name='qemu' type='raw' discard='unmap'/><source file='%s'/>"
                   "<target dev='vdb' bus='virtio'/></disk>",
                   paths->root, paths->data);
     kp_buf_printf(out,
@@ -70,7 +69,7 @@ static bool describe(virDomainPtr domain, struct kp_arena *arena, struct cloud_m
 {
     KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
     struct kp_error ignored = {0};
-    char *text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, LV_NAMESPACE, VIR_DOMAIN_AFFECT_CONFIG);
+    char *text = virDomainGetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT, LV_NAMESPACE, VIR_DOMAIN_AFFECT_CURRENT);
     if (!text)
         return false;
     int r = lv_xml_parse(text, &doc, &ignored);
@@ -120,6 +119,20 @@ static int check_name(struct lv *lv, const struct cloud_machine_spec *spec, stru
                    spec->name);
 }
 
+/* What a domain needs before it is defined. One machine at a time: they share images, pool and trial. */
+static int prepare(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *paths, const char **ret_type,
+                   struct kp_error *error)
+{
+    pthread_mutex_lock(&lv->shared);
+    int r = lv_image_ensure(lv, spec->image, arena, paths, error);
+    if (r == 0)
+        r = lv_disks_ensure(lv, spec, arena, paths, error);
+    if (r == 0 && !lv->test)
+        *ret_type = lv_has_kvm(lv, paths->kernel) ? "kvm" : "qemu";
+    pthread_mutex_unlock(&lv->shared);
+    return r;
+}
+
 int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                       struct kp_error *error)
 {
@@ -133,11 +146,10 @@ int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, stru
         virDomainFree(domain);
     if (r != KP_ENOTFOUND)
         return r < 0 ? kp_fail(error, r, "%s", why.message) : 0;
-    if (check_name(lv, spec, error) < 0 || lv_image_ensure(lv, spec->image, arena, &paths, error) < 0 ||
-        lv_disks_ensure(lv, spec, arena, &paths, error) < 0)
+    const char *type = "test";
+    if (check_name(lv, spec, error) < 0 || prepare(lv, spec, arena, &paths, &type, error) < 0)
         return kp_wrap(error, "machine %s", spec->name);
     KP_AUTO_BUF struct kp_buf xml = {0};
-    const char *type = lv->test ? "test" : lv_has_kvm(lv) ? "kvm" : "qemu";
     lv_domain_xml(spec, &paths, type, lv_network_name(spec->cluster_uid, arena), kp_now_s(), arena, &xml);
     domain = virDomainDefineXML(lv->conn, xml.data);
     if (!domain)
@@ -186,12 +198,10 @@ int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, stru
     return 0;
 }
 
-static int stop_domain(virDomainPtr domain, bool kill, struct kp_error *error)
+static int stop_domain(struct lv *lv, virDomainPtr domain, bool kill, struct kp_error *error)
 {
-    int64_t deadline_ms = kp_mono_ms() + LV_STOP_MS;
-    if (!kill && virDomainShutdown(domain) == 0) /* the power button */
-        while (virDomainIsActive(domain) == 1 && kp_mono_ms() < deadline_ms)
-            kp_sleep_ms(POLL_MS);
+    if (!kill && virDomainShutdown(domain) == 0 && lv_wait_off(lv->events, domain, LV_STOP_MS)) /* the power button */
+        return 0;
     if (virDomainIsActive(domain) == 1 && virDomainDestroy(domain) < 0 && virDomainIsActive(domain) == 1)
         return lv_fail(error, "power off %s", virDomainGetName(domain));
     return 0;
@@ -206,7 +216,7 @@ int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum clou
     if (r < 0)
         return r;
     if (action != CLOUD_POWER_START)
-        r = stop_domain(domain, action == CLOUD_POWER_KILL, error);
+        r = stop_domain(lv, domain, action == CLOUD_POWER_KILL, error);
     else if (machine.power == CLOUD_POWER_OFF && virDomainCreate(domain) < 0)
         r = lv_fail(error, "power on %s", name);
     virDomainFree(domain);
@@ -221,8 +231,9 @@ int lv_machine_delete(struct lv *lv, const char *uid, const char *name, struct k
     virDomainPtr domain = NULL;
     int r = find_domain(lv, uid, name, arena, &domain, &machine, &why);
     if (r == 0) {
-        r = stop_domain(domain, true, error);
-        if (r == 0 && virDomainUndefine(domain) < 0)
+        bool stored = virDomainIsPersistent(domain) == 1; /* any other is gone when it is off */
+        r = stop_domain(lv, domain, true, error);
+        if (r == 0 && stored && virDomainUndefine(domain) < 0)
             r = lv_fail(error, "delete machine %s", name);
         virDomainFree(domain);
     } else if (r != KP_ENOTFOUND) {

@@ -26,6 +26,8 @@ static int driver_open(const struct cloud_options *options, void **ret_state, st
         free(lv);
         return r;
     }
+    pthread_mutex_init(&lv->shared, NULL);
+    lv->events = lv_events_new(lv->conn);
     *ret_state = lv;
     return 0;
 }
@@ -33,8 +35,15 @@ static int driver_open(const struct cloud_options *options, void **ret_state, st
 static void driver_close(void *state)
 {
     struct lv *lv = state;
+    lv_events_free(lv->events, lv->conn);
     virConnectClose(lv->conn);
+    pthread_mutex_destroy(&lv->shared);
     free(lv);
+}
+
+static int check(void *state, const struct cloud_wish *wish, struct kp_error *error)
+{
+    return lv_check(state, wish, error);
 }
 
 static int network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret,
@@ -61,12 +70,20 @@ static int network_delete(void *state, const char *uid, struct kp_error *error)
 static int address_reserve(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address,
                            struct kp_error *error)
 {
-    return lv_address_reserve(state, uid, name, arena, ret_address, error);
+    struct lv *lv = state;
+    pthread_mutex_lock(&lv->shared);
+    int r = lv_address_reserve(lv, uid, name, arena, ret_address, error);
+    pthread_mutex_unlock(&lv->shared);
+    return r;
 }
 
 static int address_release(void *state, const char *uid, const char *name, struct kp_error *error)
 {
-    return lv_address_release(state, uid, name, error);
+    struct lv *lv = state;
+    pthread_mutex_lock(&lv->shared);
+    int r = lv_address_release(lv, uid, name, error);
+    pthread_mutex_unlock(&lv->shared);
+    return r;
 }
 
 static int machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
@@ -113,18 +130,13 @@ static int machine_exec(void *state, const char *uid, const char *name, const st
 static int owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
 {
     struct cloud_machine_list machines;
-    struct cloud_network network;
-    struct kp_error why = {0};
     int r = lv_machine_list(state, uid, arena, &machines, error);
     if (r < 0)
         return r;
     for (size_t i = 0; i < machines.len; i++)
         kp_strings_add(ret, kp_arena_printf(arena, "machine %s", machines.items[i].name));
-    r = lv_network_get(state, uid, arena, &network, &why);
-    if (r == 0)
-        kp_strings_add(ret, kp_arena_printf(arena, "network %s", network.id));
-    else if (r != KP_ENOTFOUND)
-        return kp_fail(error, r, "%s", why.message);
+    if (lv_network_exists(state, uid)) /* whatever it looks like: one that was half made is seen as well */
+        kp_strings_add(ret, kp_arena_printf(arena, "network %s", lv_network_name(uid, arena)));
     if (lv_pool_exists(state, uid))
         kp_strings_add(ret, kp_arena_printf(arena, "storage pool kprov-%s", uid));
     return 0;
@@ -152,6 +164,7 @@ const struct cloud_driver cloud_driver_libvirt = {
     .capabilities = CLOUD_CAN_CONSOLE,
     .open = driver_open,
     .close = driver_close,
+    .check = check,
     .network_ensure = network_ensure,
     .network_get = network_get,
     .network_delete = network_delete,

@@ -4,6 +4,7 @@
 
 #include <libvirt/libvirt.h>
 #include <libxml/tree.h>
+#include <pthread.h>
 
 #include "cloud/cloud.h"
 
@@ -24,6 +25,8 @@ struct lv {
     bool test; /* test:///: no storage to upload to, no files */
     bool here; /* libvirt's machine is this one, and its files are ours to write */
     int kvm;   /* -1: not tried yet */
+    struct lv_events *events;
+    pthread_mutex_t shared; /* of images, pools, addresses and the trial: machines are made by several threads */
 };
 
 /* ---- error.c */
@@ -46,13 +49,23 @@ void lv_xml_text(struct kp_buf *out, const char *text);
 
 /* ---- connect.c */
 int lv_connect(const char *uri, virConnectPtr *ret_conn, struct kp_error *error) KP_NODISCARD;
-/* Whether hardware virtualisation works: a trial domain runs for a moment. Said once. */
-bool lv_has_kvm(struct lv *lv);
+
+/* ---- kvm.c */
+/* Whether hardware virtualisation works: a trial domain boots `kernel`, once a boot of this host. */
+bool lv_has_kvm(struct lv *lv, const char *kernel);
+
+/* ---- events.c */
+void lv_events_loop(void); /* before any connection is opened */
+struct lv_events *lv_events_new(virConnectPtr conn);
+void lv_events_free(struct lv_events *events, virConnectPtr conn);
+/* False when the domain still runs after that time. */
+bool lv_wait_off(struct lv_events *events, virDomainPtr domain, int64_t timeout_ms);
 
 /* ---- network.c */
 int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, struct kp_arena *arena,
                       struct cloud_network *ret, struct kp_error *error);
 int lv_network_get(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+bool lv_network_exists(struct lv *lv, const char *uid);
 int lv_network_delete(struct lv *lv, const char *uid, struct kp_error *error);
 int lv_address_reserve(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address,
                        struct kp_error *error);
@@ -60,6 +73,12 @@ int lv_address_release(struct lv *lv, const char *uid, const char *name, struct 
 const char *lv_network_name(const char *uid, struct kp_arena *arena);
 /* A locally administered address made of the IPv4 one, so that it needs no record of its own. */
 const char *lv_mac_of(const char *address, struct kp_arena *arena);
+
+/* Whether a network could be made there: `cidr` is well-formed and no other network of libvirt's has it. NULL is fine. */
+int lv_network_check(struct lv *lv, const char *cidr, struct kp_error *error);
+
+/* ---- check.c */
+int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *error);
 
 /* ---- storage.c */
 struct lv_paths {

@@ -1,4 +1,6 @@
-/* A cluster's network: NAT on a bridge of its own, with every address that is given out defined as a DHCP host. */
+/* A cluster's network: NAT on a bridge of its own, with every address that machines can get defined as a DHCP host from the
+   start: a running network that changes costs libvirt a second of rewriting its firewall. An address is reserved by giving its
+   host a name, in the network's stored definition alone. */
 #include <arpa/inet.h>
 
 #include "cloud/libvirt/libvirt_internal.h"
@@ -38,9 +40,15 @@ static int find_network(struct lv *lv, const char *uid, virNetworkPtr *ret, stru
     return *ret ? 0 : lv_fail(error, "network of cluster %s", uid);
 }
 
-static int read_document(virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_error *error)
+/* Of the stored definition; libvirt's test driver has but one. */
+static unsigned definition_flags(const struct lv *lv)
 {
-    char *text = virNetworkGetXMLDesc(network, 0);
+    return lv->test ? 0 : VIR_NETWORK_XML_INACTIVE;
+}
+
+static int read_document(const struct lv *lv, virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_error *error)
+{
+    char *text = virNetworkGetXMLDesc(network, definition_flags(lv));
     if (!text)
         return lv_fail(error, "read network %s", virNetworkGetName(network));
     int r = lv_xml_parse(text, ret_doc, error);
@@ -48,10 +56,10 @@ static int read_document(virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_er
     return r;
 }
 
-static int describe(virNetworkPtr network, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+static int describe(const struct lv *lv, virNetworkPtr network, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
     KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
-    int r = read_document(network, &doc, error);
+    int r = read_document(lv, network, &doc, error);
     if (r < 0)
         return r;
     xmlNodePtr ip = lv_xml_child(xmlDocGetRootElement(doc), "ip");
@@ -75,9 +83,17 @@ int lv_network_get(struct lv *lv, const char *uid, struct kp_arena *arena, struc
     int r = find_network(lv, uid, &network, error);
     if (r < 0)
         return r;
-    r = describe(network, uid, arena, ret, error);
+    r = describe(lv, network, uid, arena, ret, error);
     virNetworkFree(network);
     return r;
+}
+
+bool lv_network_exists(struct lv *lv, const char *uid)
+{
+    virNetworkPtr network = virNetworkLookupByUUIDString(lv->conn, uid);
+    if (network)
+        virNetworkFree(network);
+    return network != NULL;
 }
 
 /* Subnets that libvirt's networks have, or would have when started. */
@@ -90,7 +106,7 @@ static bool is_taken(struct lv *lv, uint32_t base, struct kp_arena *arena)
         struct cloud_network found;
         struct kp_error ignored = {0};
         uint32_t gateway = 0;
-        if (describe(networks[i], "", arena, &found, &ignored) == 0 && parse_address(found.gateway, &gateway))
+        if (describe(lv, networks[i], "", arena, &found, &ignored) == 0 && parse_address(found.gateway, &gateway))
             taken |= (gateway & 0xffffff00u) == base;
         virNetworkFree(networks[i]);
     }
@@ -100,12 +116,17 @@ static bool is_taken(struct lv *lv, uint32_t base, struct kp_arena *arena)
 
 static int define_network(struct lv *lv, const char *uid, uint32_t base, struct kp_arena *arena, struct kp_error *error)
 {
+    KP_AUTO_BUF struct kp_buf xml = {0};
     /* The name of a link has 15 characters at most. */
-    const char *xml = kp_arena_printf(arena,
-        "<network><name>%s</name><uuid>%s</uuid><forward mode='nat'/><bridge name='kpv%.8s' stp='off' delay='0'/>"
-        "<ip address='%s' prefix='24'><dhcp/></ip></network>",
-        lv_network_name(uid, arena), uid, uid, format_address(base + 1, arena));
-    virNetworkPtr network = virNetworkDefineXML(lv->conn, xml);
+    kp_buf_printf(&xml,
+                  "<network><name>%s</name><uuid>%s</uuid><forward mode='nat'/><bridge name='kpv%.8s' stp='off' delay='0'/>"
+                  "<ip address='%s' prefix='24'><dhcp>", lv_network_name(uid, arena), uid, uid, format_address(base + 1, arena));
+    for (uint32_t n = LV_FIRST_HOST; n <= LV_LAST_HOST; n++) {
+        const char *address = format_address(base + n, arena);
+        kp_buf_printf(&xml, "<host mac='%s' ip='%s'/>", lv_mac_of(address, arena), address);
+    }
+    kp_buf_puts(&xml, "</dhcp></ip></network>");
+    virNetworkPtr network = virNetworkDefineXML(lv->conn, xml.data);
     if (!network)
         return lv_fail(error, "define the network of cluster %s", uid);
     int r = virNetworkCreate(network) < 0 ? lv_fail(error, "start the network of cluster %s", uid) : 0;
@@ -129,6 +150,42 @@ static int start_network(struct lv *lv, const char *uid, struct kp_error *error)
     return r;
 }
 
+static int parse_cidr(const char *cidr, uint32_t *ret_base, struct kp_error *error)
+{
+    KP_AUTO_FREE char *address = kp_strdup(cidr);
+    size_t len = strcspn(address, "/");
+    bool wide = kp_streq(address + len, "/24");
+    address[len] = 0;
+    if (!wide || !parse_address(address, ret_base) || (*ret_base & 255))
+        return kp_fail(error, KP_EINVALID, "machineCIDR %s: libvirt's networks are IPv4 networks of 24 bits, such as 10.90.0.0/24", cidr);
+    return 0;
+}
+
+int lv_network_check(struct lv *lv, const char *cidr, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    uint32_t base = 0;
+    int r = cidr ? parse_cidr(cidr, &base, error) : 0;
+    if (r == 0 && cidr && is_taken(lv, base, arena))
+        return kp_fail(error, KP_ECONFLICT, "machineCIDR %s: another network of libvirt's has it: choose another one", cidr);
+    return r;
+}
+
+/* The first network of our range that is free. */
+static int choose_network(struct lv *lv, const char *uid, struct kp_arena *arena, struct kp_error *error)
+{
+    for (uint32_t i = 0; i < RANGE_NETWORKS; i++) {
+        struct kp_error why = {0};
+        if (is_taken(lv, RANGE_BASE + (i << 8), arena))
+            continue;
+        int r = define_network(lv, uid, RANGE_BASE + (i << 8), arena, &why);
+        /* Routes of libvirt's machine are its own to know: it refuses a network that overlaps one. */
+        if (r == 0 || !strstr(why.message, "already in use"))
+            return r < 0 ? kp_fail(error, r, "%s", why.message) : 0;
+    }
+    return kp_fail(error, KP_EQUOTA, "no network in 10.90.0.0/16 is free: choose one with spec.network.machineCIDR");
+}
+
 int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret,
                       struct kp_error *error)
 {
@@ -139,27 +196,11 @@ int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, stru
         return start_network(lv, spec->cluster_uid, error);
     if (r != KP_ENOTFOUND)
         return kp_fail(error, r, "%s", why.message);
-    if (spec->cidr) {
-        char *address = kp_arena_strdup(arena, spec->cidr);
-        address[strcspn(address, "/")] = 0;
-        if (!parse_address(address, &wanted) || (wanted & 255))
-            return kp_fail(error, KP_EINVALID, "network %s must be an IPv4 network of 24 bits", spec->cidr);
+    if (!spec->cidr)
+        r = choose_network(lv, spec->cluster_uid, arena, error);
+    else if ((r = lv_network_check(lv, spec->cidr, error)) == 0 && (r = parse_cidr(spec->cidr, &wanted, error)) == 0)
         r = define_network(lv, spec->cluster_uid, wanted, arena, error);
-        return r < 0 ? r : lv_network_get(lv, spec->cluster_uid, arena, ret, error);
-    }
-    r = kp_fail(error, KP_EQUOTA, "no network in 10.90.0.0/16 is free");
-    for (uint32_t i = 0; r < 0 && i < RANGE_NETWORKS; i++) {
-        if (is_taken(lv, RANGE_BASE + (i << 8), arena))
-            continue;
-        r = define_network(lv, spec->cluster_uid, RANGE_BASE + (i << 8), arena, &why);
-        /* Routes of libvirt's machine are its own to know: it refuses a network that overlaps one. */
-        if (r < 0 && !strstr(why.message, "already in use"))
-            return kp_fail(error, r, "%s", why.message);
-    }
-    if (r < 0)
-        return r;
-    error->code = 0;
-    return lv_network_get(lv, spec->cluster_uid, arena, ret, error);
+    return r < 0 ? r : lv_network_get(lv, spec->cluster_uid, arena, ret, error);
 }
 
 int lv_network_delete(struct lv *lv, const char *uid, struct kp_error *error)
@@ -179,29 +220,34 @@ int lv_network_delete(struct lv *lv, const char *uid, struct kp_error *error)
     return r;
 }
 
-/* ---- addresses: <host mac='' name='' ip=''/> below <dhcp> */
+/* ---- addresses: <host mac='' name='' ip=''/> below <dhcp>; a free one has no name */
 
-static int change_host(virNetworkPtr network, unsigned command, const char *name, const char *address, struct kp_arena *arena,
-                       struct kp_error *error)
+/* name NULL: the address is nobody's. */
+static int name_host(const struct lv *lv, virNetworkPtr network, const char *name, const char *address, struct kp_arena *arena,
+                     struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf xml = {0};
-    kp_buf_printf(&xml, "<host mac='%s' name='", lv_mac_of(address, arena));
-    lv_xml_text(&xml, name);
-    kp_buf_printf(&xml, "' ip='%s'/>", address);
-    unsigned flags = VIR_NETWORK_UPDATE_AFFECT_CONFIG | (virNetworkIsActive(network) == 1 ? VIR_NETWORK_UPDATE_AFFECT_LIVE : 0);
-    if (virNetworkUpdate(network, command, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml.data, flags) < 0)
-        return lv_fail(error, "%s address %s", command == VIR_NETWORK_UPDATE_COMMAND_DELETE ? "release" : "reserve", address);
+    kp_buf_printf(&xml, "<host mac='%s' ", lv_mac_of(address, arena));
+    if (name) {
+        kp_buf_puts(&xml, "name='");
+        lv_xml_text(&xml, name);
+        kp_buf_puts(&xml, "' ");
+    }
+    kp_buf_printf(&xml, "ip='%s'/>", address);
+    unsigned flags = VIR_NETWORK_UPDATE_AFFECT_CONFIG | (lv->test && virNetworkIsActive(network) == 1 ? VIR_NETWORK_UPDATE_AFFECT_LIVE : 0);
+    if (virNetworkUpdate(network, VIR_NETWORK_UPDATE_COMMAND_MODIFY, VIR_NETWORK_SECTION_IP_DHCP_HOST, -1, xml.data, flags) < 0)
+        return lv_fail(error, "%s address %s", name ? "reserve" : "release", address);
     return 0;
 }
 
 /* *ret_own is the address of `name`, or NULL; *ret_free the lowest that nobody has, or 0. */
-static int read_hosts(virNetworkPtr network, const char *name, struct kp_arena *arena, const char **ret_own, uint32_t *ret_free,
+static int read_hosts(const struct lv *lv, virNetworkPtr network, const char *name, struct kp_arena *arena, const char **ret_own, uint32_t *ret_free,
                       struct kp_error *error)
 {
     KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
     bool taken[256] = {0};
     uint32_t base = 0;
-    int r = read_document(network, &doc, error);
+    int r = read_document(lv, network, &doc, error);
     if (r < 0)
         return r;
     xmlNodePtr ip = lv_xml_child(xmlDocGetRootElement(doc), "ip"), host = lv_xml_child(lv_xml_child(ip, "dhcp"), "host");
@@ -211,8 +257,9 @@ static int read_hosts(virNetworkPtr network, const char *name, struct kp_arena *
         const char *text = lv_xml_attr(host, "ip", arena);
         if (!parse_address(text, &address))
             continue;
-        taken[address & 255] = true;
-        if (kp_streq(lv_xml_attr(host, "name", arena), name))
+        const char *owner = lv_xml_attr(host, "name", arena);
+        taken[address & 255] = owner != NULL;
+        if (owner && kp_streq(owner, name))
             *ret_own = text;
     }
     *ret_free = 0;
@@ -233,12 +280,12 @@ int lv_address_reserve(struct lv *lv, const char *uid, const char *name, struct 
     int r = find_network(lv, uid, &network, error);
     if (r < 0)
         return r;
-    r = read_hosts(network, name, arena, &own, &free_address, error);
+    r = read_hosts(lv, network, name, arena, &own, &free_address, error);
     if (r == 0 && !own && !free_address)
         r = kp_fail(error, KP_EQUOTA, "no address is free in network %s", virNetworkGetName(network));
     if (r == 0 && !own) {
         own = format_address(free_address, arena);
-        r = change_host(network, VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, name, own, arena, error);
+        r = name_host(lv, network, name, own, arena, error);
     }
     virNetworkFree(network);
     if (r == 0)
@@ -258,9 +305,9 @@ int lv_address_release(struct lv *lv, const char *uid, const char *name, struct 
         return 0;
     if (r < 0)
         return kp_fail(error, r, "%s", why.message);
-    r = read_hosts(network, name, arena, &own, &free_address, error);
+    r = read_hosts(lv, network, name, arena, &own, &free_address, error);
     if (r == 0 && own)
-        r = change_host(network, VIR_NETWORK_UPDATE_COMMAND_DELETE, name, own, arena, error);
+        r = name_host(lv, network, NULL, own, arena, error);
     virNetworkFree(network);
     return r;
 }

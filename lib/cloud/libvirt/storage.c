@@ -35,7 +35,8 @@ static int ensure_pool(struct lv *lv, const char *uid, virStoragePoolPtr *ret, s
     virStoragePoolPtr pool = uid ? virStoragePoolLookupByUUIDString(lv->conn, uid) : virStoragePoolLookupByName(lv->conn, name);
     if (!pool)
         return define_pool(lv, name, uid, path, ret, error);
-    if (virStoragePoolIsActive(pool) != 1 && virStoragePoolCreate(pool, 0) < 0) {
+    /* One that was defined and no more, when its maker was killed, has no folder yet. */
+    if (virStoragePoolIsActive(pool) != 1 && (virStoragePoolBuild(pool, 0) < 0 || virStoragePoolCreate(pool, 0) < 0)) {
         int r = lv_fail(error, "start storage pool %s", name);
         virStoragePoolFree(pool);
         return r;
@@ -211,7 +212,7 @@ int lv_image_ensure(struct lv *lv, const char *image, struct kp_arena *arena, st
 int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
                     struct kp_error *error)
 {
-    const char *data = kp_arena_printf(arena, "%s.qcow2", spec->name), *config = kp_arena_printf(arena, "%s.json", spec->name);
+    const char *data = kp_arena_printf(arena, "%s.data", spec->name), *config = kp_arena_printf(arena, "%s.json", spec->name);
     virStoragePoolPtr pool = NULL;
     virStorageVolPtr volume = NULL;
     ret->data = volume_path(spec->cluster_uid, data, arena);
@@ -219,7 +220,7 @@ int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct
     ret->console = volume_path(spec->cluster_uid, kp_arena_printf(arena, "%s.log", spec->name), arena);
     int r = ensure_pool(lv, spec->cluster_uid, &pool, error);
     if (r == 0 && !has_volume(pool, data))
-        r = create_volume(pool, data, "qcow2", LV_DATA_DISK_BYTES, "0600", &volume, error);
+        r = create_volume(pool, data, "raw", LV_DATA_DISK_BYTES, "0600", &volume, error);
     if (volume)
         virStorageVolFree(volume);
     if (r == 0 && !lv->test)
@@ -231,7 +232,7 @@ int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct
 
 int lv_disks_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error)
 {
-    static const char *const endings[] = {"qcow2", "json", "log"};
+    static const char *const endings[] = {"data", "json", "log"};
     virStoragePoolPtr pool = virStoragePoolLookupByUUIDString(lv->conn, uid);
     int r = 0;
     if (!pool)
