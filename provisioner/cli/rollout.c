@@ -330,6 +330,31 @@ static int start_interrupted(struct cli_operation *op, struct kp_error *error)
     return r;
 }
 
+int cli_rollout_preflight(struct cli_rollout *rollout, const struct cloud_machine_list *machines, struct kp_error *error)
+{
+    static const struct cli_step prepare[] = {
+        {"Certificates", cli_op_prepare_pki, false},
+        {"API server answers", cli_op_wait_api, false},
+        {0},
+    };
+    struct rolling rolling = {.rollout = rollout, .op = rollout->op, .machines = *machines};
+    struct cli_progress *progress = &rollout->op->progress;
+    for (size_t i = 0; i < machines->len; i++)
+        if (machines->items[i].power != CLOUD_POWER_ON)
+            return kp_fail(error, KP_ECONFLICT, "machine %s is off, and nothing was changed: kprov repair %s starts it", machines->items[i].name,
+                           rollout->op->cluster.name);
+    int r = cli_op_run(rollout->op, prepare, error);
+    cli_progress_begin(progress, "All machines are well");
+    for (size_t i = 0; r == 0 && i < machines->len; i++)
+        if (kp_streq(machines->items[i].role, "control-plane"))
+            r = wait_to_take_down(&rolling, &machines->items[i], false, error);
+    if (r == 0)
+        cli_progress_done(progress);
+    else
+        cli_progress_fail(progress);
+    return r;
+}
+
 int cli_rollout_run(struct cli_rollout *rollout, struct kp_error *error)
 {
     static const struct cli_step prepare[] = {

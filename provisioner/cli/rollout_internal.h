@@ -10,6 +10,8 @@ struct cli_rollout {
     int64_t machine_timeout_ms; /* of a machine's health gate */
     const char *command;        /* what goes on with an interrupted run, "kprov upgrade cluster demo" */
 };
+/* Before anything is written down: every machine runs, every Node is Ready, and etcd can spare any one member. */
+int cli_rollout_preflight(struct cli_rollout *rollout, const struct cloud_machine_list *machines, struct kp_error *error) KP_NODISCARD;
 int cli_rollout_run(struct cli_rollout *rollout, struct kp_error *error) KP_NODISCARD;
 
 /* ---- rollout_health.c: what can be seen of a machine from outside */
