@@ -143,7 +143,7 @@ static bool goes_down(struct cli_operation *op, const struct cloud_machine_list 
 }
 
 /* The state says what is wanted before the first machine is touched, so that an interrupted run is known as one. */
-static int carry_out(struct cli_operation *op, const struct upgrade_options *options, const char *command, struct kp_error *error)
+static int carry_out(struct cli_operation *op, const struct upgrade_options *options, bool fresh, const char *command, struct kp_error *error)
 {
     static const char *const columns[] = {"machine", "role", "action", "from", "to", "version", NULL};
     struct cloud_machine_list machines;
@@ -164,13 +164,15 @@ static int carry_out(struct cli_operation *op, const struct upgrade_options *opt
                 op->cluster.config.kubernetes_version);
         return 0;
     }
-    r = confirm(options, op, due, error);
-    if (r == 0)
-        r = state_write(op->state, &op->cluster, error);
     struct cli_rollout rollout = {
         .op = op, .command = command, .machine_timeout_ms = options->machine_ns / 1000000,
         .down = goes_down(op, &machines),
     };
+    r = confirm(options, op, due, error);
+    if (r == 0 && fresh)
+        r = cli_rollout_preflight(&rollout, &machines, error);
+    if (r == 0)
+        r = state_write(op->state, &op->cluster, error);
     if (r == 0)
         r = cli_rollout_run(&rollout, error);
     if (r == 0)
@@ -185,10 +187,11 @@ int cli_op_release(struct cli_operation *op, const char *image, const char *vers
         .cluster = op->cluster.name, .image = image, .version = version, .output = "table", .machine_ns = MACHINE_NS, .yes = true,
     };
     struct target target;
+    bool fresh = op->cluster.rollout == STATE_ROLLOUT_IDLE;
     int r = image || version ? choose_target(&options, op->arena, &target, error) : 0;
     if (r == 0 && (image || version))
         r = begin_upgrade(op, &target, error);
-    return r < 0 ? r : carry_out(op, &options, "kprov apply -f the same file", error);
+    return r < 0 ? r : carry_out(op, &options, fresh, "kprov apply -f the same file", error);
 }
 
 static int upgrade(const struct upgrade_options *options, bool back, struct kp_error *error)
@@ -197,6 +200,7 @@ static int upgrade(const struct upgrade_options *options, bool back, struct kp_e
     struct target target;
     cli_op_start(&op, 0);
     int r = cli_op_open(&op, options->cluster, error);
+    bool fresh = r == 0 && !back && op.cluster.rollout == STATE_ROLLOUT_IDLE;
     if (r == 0 && back)
         r = begin_rollback(&op, error);
     if (r == 0 && !back)
@@ -204,7 +208,7 @@ static int upgrade(const struct upgrade_options *options, bool back, struct kp_e
     if (r == 0 && !back)
         r = begin_upgrade(&op, &target, error);
     if (r == 0)
-        r = carry_out(&op, options,
+        r = carry_out(&op, options, fresh,
                       kp_arena_printf(op.arena, "kprov %s cluster %s%s%s", back ? "rollback" : "upgrade", options->cluster,
                                       options->image ? " --image " : "", options->image ? options->image : ""),
                       error);
