@@ -104,7 +104,19 @@ static void static_pods_are_pods_of_the_schema(void **state)
     for (size_t i = 0; i < BOOTSTRAP_STATIC_PODS; i++)
         assert_int_equal(decode_all_strictly(pods[i].manifest), 1);
     assert_non_null(strstr(pods[0].manifest, "demo-cp-1=https://10.89.0.10:2380"));
+    assert_non_null(strstr(pods[0].manifest, "--initial-cluster-state=new"));
+    assert_non_null(strstr(pods[0].manifest, "KPROV_ETCD_BEGUN"));
     assert_non_null(strstr(pods[1].manifest, "--etcd-servers=https://127.0.0.1:2379"));
+}
+
+static void a_control_plane_joins_the_members_that_are_there(void **state)
+{
+    struct bootstrap_static_pod pods[BOOTSTRAP_STATIC_PODS];
+    struct bootstrap_cluster joined = cluster;
+    joined.etcd_members = "demo-cp-7=https://10.89.0.20:2380,demo-cp-1=https://10.89.0.10:2380";
+    bootstrap_static_pods(&joined, &nodes[0], arena, pods);
+    assert_non_null(strstr(pods[0].manifest, "--initial-cluster=demo-cp-7=https://10.89.0.20:2380,demo-cp-1=https://10.89.0.10:2380"));
+    assert_non_null(strstr(pods[0].manifest, "--initial-cluster-state=existing"));
 }
 
 static void flags_of_the_cluster_file_replace_ours(void **state)
@@ -243,6 +255,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(static_pods_are_pods_of_the_schema, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_control_plane_joins_the_members_that_are_there, setup, teardown),
         cmocka_unit_test_setup_teardown(flags_of_the_cluster_file_replace_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(add_ons_are_objects_of_the_schema, setup, teardown),
         cmocka_unit_test_setup_teardown(a_control_plane_gets_what_kubeadm_would_give_it, setup, teardown),

@@ -64,6 +64,17 @@ static void a_pool_that_goes_is_a_change(void **state)
     assert_string_equal(changes.items[0].after, "");
 }
 
+static void more_control_planes_are_a_change(void **state)
+{
+    after.control_plane.replicas = 3;
+    plan_config_changes(&before, &after, arena, &changes);
+    assert_int_equal(changes.len, 1);
+    assert_int_equal(changes.items[0].kind, PLAN_CHANGE_POOL);
+    assert_string_equal(changes.items[0].path, "spec.controlPlane.replicas");
+    assert_string_equal(changes.items[0].before, "1");
+    assert_string_equal(changes.items[0].after, "3");
+}
+
 static void another_version_or_image_is_a_release(void **state)
 {
     after.kubernetes_version = "v1.99.0";
@@ -88,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(equal_configs_have_no_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(more_control_planes_are_a_change, setup, teardown),
         cmocka_unit_test_setup_teardown(pools_are_compared_by_name, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pool_that_goes_is_a_change, setup, teardown),
         cmocka_unit_test_setup_teardown(another_version_or_image_is_a_release, setup, teardown),

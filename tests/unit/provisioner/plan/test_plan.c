@@ -75,6 +75,21 @@ static void a_half_made_machine_goes_before_a_whole_one(void **state)
     expect(&plan, 3, PLAN_DELETE, "demo-worker-2");
 }
 
+static void a_machine_that_is_off_goes_before_one_that_runs(void **state)
+{
+    struct cloud_machine machines[] = {
+        {.name = "demo-cp-1", .role = "control-plane", .power = CLOUD_POWER_ON},
+        {.name = "demo-worker-1", .role = "worker", .power = CLOUD_POWER_ON, .created_s = 10},
+        {.name = "demo-worker-2", .role = "worker", .power = CLOUD_POWER_OFF, .created_s = 20},
+        {.name = "demo-worker-3", .role = "worker", .power = CLOUD_POWER_ON, .created_s = 30},
+    };
+    struct cloud_machine_list observed = {machines, KP_ARRAY_LEN(machines)};
+    struct plan plan;
+    assert_int_equal(plan_make(&config, &observed, NULL, arena, &plan, NULL), 0);
+    assert_int_equal(plan.n_actions, 4);
+    expect(&plan, 3, PLAN_DELETE, "demo-worker-2");
+}
+
 static void too_many_machines_are_refused(void **state)
 {
     struct cloud_machine_list observed = {0};
@@ -153,6 +168,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_observed_means_everything_is_created, setup, teardown),
         cmocka_unit_test_setup_teardown(an_interrupted_creation_goes_on_where_it_stopped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_half_made_machine_goes_before_a_whole_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_machine_that_is_off_goes_before_one_that_runs, setup, teardown),
         cmocka_unit_test_setup_teardown(the_newest_go_first_unless_others_are_named, setup, teardown),
         cmocka_unit_test_setup_teardown(new_machines_take_the_lowest_free_numbers, setup, teardown),
         cmocka_unit_test_setup_teardown(pools_whose_names_begin_alike_are_told_apart, setup, teardown),
