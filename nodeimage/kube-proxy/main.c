@@ -1,6 +1,7 @@
 /* kube-proxy: follows Services and EndpointSlices, keeps this node's nftables rules like them. */
 #include "lib/component/component.h"
 #include "lib/nft/nft.h"
+#include "nodeimage/kube-proxy/health.h"
 #include "nodeimage/kube-proxy/proxy.h"
 
 #include <pthread.h>
@@ -15,6 +16,7 @@ struct proxy {
     struct client_queue *queue;
     pthread_t thread;
     struct nft *nft;
+    struct proxy_health *health;
     struct proxy_rules *applied; /* NULL: unknown, the next sync is a full one */
     int64_t full_ms;
     bool synced;
@@ -28,6 +30,9 @@ static int sync_rules(struct proxy *p, struct kp_error *error)
     struct proxy_input input = {.node_name = p->node_name, .cluster_cidr = p->cluster_cidr};
     input.n_services = client_view_list(view, p->services, NULL, (const void *const **)&input.services);
     input.n_slices = client_view_list(view, p->slices, NULL, (const void *const **)&input.slices);
+    struct proxy_health_port *checks;
+    size_t n_checks = proxy_health_ports(&input, client_view_arena(view), &checks);
+    proxy_health_update(p->health, checks, n_checks);
     struct proxy_rules *wanted = proxy_rules_build(&input);
     if (p->applied && kp_mono_ms() - p->full_ms > FULL_SYNC_MS) {
         proxy_rules_free(p->applied);
@@ -87,6 +92,8 @@ static int start(struct client *client, void *arg, struct kp_error *error)
         return kp_fail(error, KP_EUSAGE, "--hostname-override is needed: the name of this node");
     p->syncs = kp_counter("kubeproxy_sync_proxy_rules_total", "Transactions that wrote rules.", labels);
     p->seconds = kp_histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time to write rules.", NULL, buckets, KP_ARRAY_LEN(buckets));
+    if (proxy_health_new(&p->health, error) < 0)
+        return error->code;
     p->nft = nft_new();
     p->queue = client_queue_new("proxy");
     p->services = client_informer_new(client, &k8s_services_resource, NULL, NULL, NULL);
@@ -115,6 +122,7 @@ static void stop(void *arg)
     client_queue_free(p->queue);
     proxy_rules_free(p->applied);
     nft_free(p->nft);
+    proxy_health_free(p->health);
 }
 
 static bool ready(void *arg)

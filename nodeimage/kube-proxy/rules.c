@@ -1,6 +1,8 @@
 /* Builds the rule set from Services and EndpointSlices. */
 #include "nodeimage/kube-proxy/rules_internal.h"
 
+#include <arpa/inet.h>
+
 #define MASQUERADE "meta mark set meta mark or 0x4000\n"
 #define ENDPOINTS_MAX 5000 /* of one service port */
 
@@ -116,8 +118,24 @@ static void add_hairpins(struct build *b, const struct endpoints *endpoints)
             proxy_rules_add_element(b->rules, "hairpin", kp_arena_printf(b->arena, "%s . %s", endpoints->items[i].address, endpoints->items[i].address), NULL);
 }
 
+/* An IPv4 address, or with bits a prefix: the words of objects end up in a script. */
+static bool is_ipv4(const char *text, bool bits)
+{
+    char address[INET_ADDRSTRLEN + 1];
+    struct in_addr parsed;
+    int64_t count = 0;
+    const char *slash = bits ? strchr(text, '/') : NULL;
+    size_t len = slash ? (size_t)(slash - text) : strlen(text);
+    if (len >= sizeof(address) || (bits && (!slash || kp_parse_i64(slash + 1, &count) < 0 || count < 0 || count > 32)))
+        return false;
+    snprintf(address, sizeof(address), "%.*s", (int)len, text);
+    return inet_pton(AF_INET, address, &parsed) == 1;
+}
+
 static void add_address(struct build *b, const char *address, const struct k8s_service_port *port, const char *chain, bool rejected)
 {
+    if (!is_ipv4(address, false))
+        return;
     const char *key = kp_arena_printf(b->arena, "%s . %s . %d", address, protocol_of(port), port->port);
     if (rejected)
         proxy_rules_add_element(b->rules, "no-endpoints", key, NULL);
@@ -159,7 +177,7 @@ static const char *guarded_chain(struct build *b, const struct k8s_service *serv
     const char *chain = chain_name(b, "fw", service, port);
     KP_AUTO_BUF struct kp_buf body = {0};
     for (size_t i = 0; i < ranges->len; i++) {
-        if (strchr(ranges->items[i], ':'))
+        if (!is_ipv4(ranges->items[i], true))
             continue; /* IPv6 */
         if (kp_ends_with(ranges->items[i], "/0"))
             kp_buf_printf(&body, "goto %s\n", outside);

@@ -134,6 +134,11 @@ result $? 'with externalTrafficPolicy Local a node with an endpoint holds it' "$
 own=$(ip -4 route get "$SOLO" | sed -n 's/.* src \([0-9.]*\).*/\1/p')
 [ "$client" = "$own" ]
 result $? "and the pod sees the client's address" "$client, not $own"
+health=$(field solo '.spec.healthCheckNodePort')
+status_of() { curl -s -m 1 -o /dev/null -w '%{http_code}' "http://$(machine_address "$1"):$health/healthz"; }
+elsewhere=$(k get pods -l app=web -o 'jsonpath={range .items[*]}{.spec.nodeName}{"\n"}{end}' | grep -v "^$node\$" | head -n 1)
+[ "$(status_of "$node") $(status_of "$elsewhere")" = '200 503' ]
+result $? 'its health check is well on that node and not on another' "port $health: $(status_of "$node") on $node, $(status_of "$elsewhere") on $elsewhere"
 
 # ---- source ranges -----------------------------------------------------------------------------------------------------------------
 k patch service solo --type merge -p '{"spec":{"loadBalancerSourceRanges":["203.0.113.0/24"]}}' >/dev/null

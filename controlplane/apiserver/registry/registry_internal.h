@@ -125,6 +125,7 @@ void validate_workload_template(const struct k8s_pod_template_spec *tpl, const s
 
 /* service_alloc.c */
 int service_reserve(struct registry_write *write, void *obj, const void *old);
+bool service_has_health_port(const struct k8s_service_spec *spec); /* of a balancer that keeps the client's address: service.c */
 int ip_ranges_new(const char *cidrs, uint16_t port_min, uint16_t port_max, struct ip_ranges **ret, struct kp_error *error);
 void ip_ranges_free(struct ip_ranges *ranges);
 void ip_ranges_list(const struct ip_ranges *ranges, struct kp_arena *arena, struct kp_string_list *ret);

@@ -62,6 +62,23 @@ static bool from_outside(const struct k8s_service_spec *spec)
     return kp_streq(spec->type, "NodePort") || kp_streq(spec->type, "LoadBalancer");
 }
 
+bool service_has_health_port(const struct k8s_service_spec *spec)
+{
+    return kp_streq(spec->type, "LoadBalancer") && kp_streq(spec->external_traffic_policy, "Local");
+}
+
+/* The port of the health check stays while it is needed, and goes when it is not. */
+static void keep_health_port(struct k8s_service_spec *spec, const struct k8s_service_spec *before)
+{
+    bool now = service_has_health_port(spec), was = service_has_health_port(before);
+    if (now && was && !spec->health_check_node_port)
+        KP_SET(spec, health_check_node_port, before->health_check_node_port);
+    if (!now && was && spec->health_check_node_port == before->health_check_node_port) {
+        spec->health_check_node_port = 0;
+        spec->has_health_check_node_port = false;
+    }
+}
+
 /* What only the former type needs goes with it, unless it was set anew. */
 static void drop_of_former_type(struct k8s_service_spec *spec, const struct k8s_service_spec *before)
 {
@@ -99,6 +116,7 @@ void service_prepare_update(struct registry_request *rq, void *obj, const void *
         keep_addresses(spec, before);
     join_cluster_ips(rq, spec);
     drop_of_former_type(spec, before);
+    keep_health_port(spec, before);
     if (external(spec) && !external(before)) {
         if (kp_streq(spec->cluster_ip, before->cluster_ip)) {
             spec->cluster_ip = NULL;
@@ -150,6 +168,30 @@ static void validate_service_port(const struct k8s_service_spec *spec, size_t i,
     }
 }
 
+static bool is_cidr(const char *s)
+{
+    char address[64];
+    const char *slash = strchr(s, '/');
+    int64_t bits;
+    if (!slash || (size_t)(slash - s) >= sizeof(address) || kp_parse_i64(slash + 1, &bits) < 0)
+        return false;
+    snprintf(address, sizeof(address), "%.*s", (int)(slash - s), s);
+    return is_ip(address) && bits >= 0 && bits <= (strchr(address, ':') ? 128 : 32);
+}
+
+static void validate_balancer(const struct k8s_service_spec *spec, struct field_errors *errors)
+{
+    if (spec->load_balancer_source_ranges.len && !kp_streq(spec->type, "LoadBalancer"))
+        field_forbidden(errors, "may only be used when `type` is 'LoadBalancer'", "spec.loadBalancerSourceRanges");
+    for (size_t i = 0; i < spec->load_balancer_source_ranges.len; i++)
+        if (!is_cidr(spec->load_balancer_source_ranges.items[i]))
+            field_invalid(errors, spec->load_balancer_source_ranges.items[i], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                          "spec.loadBalancerSourceRanges[%zu]", i);
+    if (spec->health_check_node_port && !service_has_health_port(spec))
+        field_invalid_int(errors, spec->health_check_node_port,
+                          "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'", "spec.healthCheckNodePort");
+}
+
 void service_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
 {
     const struct k8s_service_spec *spec = ((const struct k8s_service *)obj)->spec;
@@ -170,6 +212,7 @@ void service_validate(struct registry_request *rq, const void *obj, struct field
     } else if (headless && (kp_streq(spec->type, "NodePort") || kp_streq(spec->type, "LoadBalancer"))) {
         field_invalid(errors, "None", kp_arena_printf(errors->arena, "may not be set to 'None' for %s services", spec->type), "spec.clusterIPs[0]");
     }
+    validate_balancer(spec, errors);
     for (size_t i = 0; i < spec->external_ips.len; i++)
         if (!is_ip(spec->external_ips.items[i]))
             field_invalid(errors, spec->external_ips.items[i], "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)", "spec.externalIPs[%zu]", i);
@@ -179,6 +222,8 @@ void service_validate_update(struct registry_request *rq, const void *obj, const
 {
     const struct k8s_service_spec *spec = ((const struct k8s_service *)obj)->spec, *before = ((const struct k8s_service *)old)->spec;
     (void)rq;
+    if (service_has_health_port(spec) && service_has_health_port(before) && spec->health_check_node_port != before->health_check_node_port)
+        field_invalid_int(errors, spec->health_check_node_port, "field is immutable", "spec.healthCheckNodePort");
     if (external(spec) || external(before) || kp_empty(before->cluster_ip) || kp_streq(spec->cluster_ip, before->cluster_ip))
         return;
     KP_AUTO_BUF struct kp_buf value = {0};

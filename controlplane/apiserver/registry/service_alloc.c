@@ -245,6 +245,12 @@ static bool uses_port(const struct k8s_service *service, size_t until, int32_t p
     return false;
 }
 
+/* One of its ports, or the one of its health check. */
+static bool holds_port(const struct k8s_service *service, int32_t port)
+{
+    return uses_port(service, SIZE_MAX, port) || (service && service->spec->health_check_node_port == port);
+}
+
 static const char *port_key(struct registry_write *write, int32_t port)
 {
     return kp_arena_printf(write->rq->arena, PORT_PREFIX "%d", port);
@@ -257,6 +263,33 @@ static int port_in_use(struct registry_write *write, size_t i, int32_t port)
     return invalid(write->rq, &errors);
 }
 
+static int port_of_others(struct registry_write *write, int32_t port, bool *ret_taken)
+{
+    struct store_kv kv;
+    int64_t revision;
+    struct kp_error error = {0};
+    if (store_get(write->registry->store, port_key(write, port), write->rq->arena, &kv, &revision, &error) < 0)
+        return registry_store_failed(write->rq, &error);
+    *ret_taken = kv.mod_revision != 0;
+    return 0;
+}
+
+static int32_t pick_port(const struct ip_ranges *ranges, const struct k8s_service *service, size_t until, const struct k8s_service *holder)
+{
+    uint32_t span = (uint32_t)(ranges->port_max - ranges->port_min) + 1;
+    int32_t port;
+    do
+        port = (int32_t)(ranges->port_min + kp_random_u64() % span);
+    while (uses_port(service, until, port) || holds_port(holder, port));
+    return port;
+}
+
+static const char *range_text(struct registry_write *write)
+{
+    return kp_arena_printf(write->rq->arena, "provided port is not in the valid range. The range of valid ports is %u-%u",
+                           write->registry->ranges->port_min, write->registry->ranges->port_max);
+}
+
 static int reserve_ports(struct registry_write *write, struct k8s_service *service, const struct k8s_service *old)
 {
     const struct ip_ranges *ranges = write->registry->ranges;
@@ -266,31 +299,21 @@ static int reserve_ports(struct registry_write *write, struct k8s_service *servi
         return status_bad_request(rq->status, "a Service may have at most %d node ports", NODE_PORTS_PER_SERVICE_MAX);
     for (size_t i = 0; wants_ports(service->spec) && i < service->spec->ports.len; i++) {
         struct k8s_service_port *port = &service->spec->ports.items[i];
-        bool picked = write->picked_ports & ((uint64_t)1 << i);
-        if (write->attempt && !picked && port->node_port && !uses_port(holder, SIZE_MAX, port->node_port)) {
-            struct store_kv kv;
-            int64_t revision;
-            struct kp_error error = {0};
-            if (store_get(write->registry->store, port_key(write, port->node_port), rq->arena, &kv, &revision, &error) < 0)
-                return registry_store_failed(rq, &error);
-            if (kv.mod_revision)
-                return port_in_use(write, i, port->node_port);
+        bool picked = write->picked_ports & ((uint64_t)1 << i), taken = false;
+        if (write->attempt && !picked && port->node_port && !holds_port(holder, port->node_port)) {
+            int rc = port_of_others(write, port->node_port, &taken);
+            if (rc < 0 || taken)
+                return rc < 0 ? rc : port_in_use(write, i, port->node_port);
         }
         if (!port->node_port || (write->attempt && picked)) {
-            uint32_t span = (uint32_t)(ranges->port_max - ranges->port_min) + 1;
-            do
-                KP_SET(port, node_port, (int32_t)(ranges->port_min + kp_random_u64() % span));
-            while (uses_port(service, i, port->node_port) || uses_port(holder, SIZE_MAX, port->node_port));
+            KP_SET(port, node_port, pick_port(ranges, service, i, holder));
             write->picked_ports |= (uint64_t)1 << i;
         } else if (port->node_port < ranges->port_min || port->node_port > ranges->port_max) {
             struct field_errors errors = {.arena = rq->arena};
-            field_invalid_int(&errors, port->node_port,
-                              kp_arena_printf(rq->arena, "provided port is not in the valid range. The range of valid ports is %u-%u", ranges->port_min,
-                                              ranges->port_max),
-                              "spec.ports[%zu].nodePort", i);
+            field_invalid_int(&errors, port->node_port, range_text(write), "spec.ports[%zu].nodePort", i);
             return invalid(rq, &errors);
         }
-        if (!uses_port(holder, SIZE_MAX, port->node_port) && !uses_port(service, i, port->node_port)) {
+        if (!holds_port(holder, port->node_port) && !uses_port(service, i, port->node_port)) {
             const char *owner = kp_arena_printf(rq->arena, "%s/%s", rq->ns, service->metadata->name);
             write_add(write, port_key(write, port->node_port), 0, owner, strlen(owner));
         }
@@ -298,13 +321,53 @@ static int reserve_ports(struct registry_write *write, struct k8s_service *servi
     return 0;
 }
 
+#define HEALTH_PORT_BIT ((uint64_t)1 << 63) /* of picked_ports; the ports of a Service take fewer */
+
+static int health_port_fault(struct registry_write *write, int32_t port, const char *text)
+{
+    struct field_errors errors = {.arena = write->rq->arena};
+    field_invalid_int(&errors, port, text, "spec.healthCheckNodePort");
+    return invalid(write->rq, &errors);
+}
+
+static int reserve_health_port(struct registry_write *write, struct k8s_service *service, const struct k8s_service *old)
+{
+    const struct ip_ranges *ranges = write->registry->ranges;
+    const struct k8s_service *holder = old && old->spec ? old : NULL;
+    struct k8s_service_spec *spec = service->spec;
+    bool picked = write->picked_ports & HEALTH_PORT_BIT, taken = false;
+    if (!service_has_health_port(spec))
+        return 0;
+    if (write->attempt && !picked && spec->health_check_node_port && !holds_port(holder, spec->health_check_node_port)) {
+        int rc = port_of_others(write, spec->health_check_node_port, &taken);
+        if (rc < 0 || taken)
+            return rc < 0 ? rc : health_port_fault(write, spec->health_check_node_port, "provided port is already allocated");
+    }
+    if (!spec->health_check_node_port || (write->attempt && picked)) {
+        KP_SET(spec, health_check_node_port, pick_port(ranges, service, SIZE_MAX, holder));
+        write->picked_ports |= HEALTH_PORT_BIT;
+    } else if (spec->health_check_node_port < ranges->port_min || spec->health_check_node_port > ranges->port_max) {
+        return health_port_fault(write, spec->health_check_node_port, range_text(write));
+    } else if (uses_port(service, SIZE_MAX, spec->health_check_node_port)) {
+        return health_port_fault(write, spec->health_check_node_port, "provided port is already allocated");
+    }
+    if (!holds_port(holder, spec->health_check_node_port)) {
+        const char *owner = kp_arena_printf(write->rq->arena, "%s/%s", write->rq->ns, service->metadata->name);
+        write_add(write, port_key(write, spec->health_check_node_port), 0, owner, strlen(owner));
+    }
+    return 0;
+}
+
 static void release_ports(struct registry_write *write, const struct k8s_service *service, const struct k8s_service *old)
 {
+    int32_t health = old->spec->health_check_node_port;
     for (size_t i = 0; i < old->spec->ports.len; i++) {
         int32_t port = old->spec->ports.items[i].node_port;
-        if (port && !uses_port(service, SIZE_MAX, port) && !uses_port(old, i, port))
+        if (port && !holds_port(service, port) && !uses_port(old, i, port))
             let_go(write, port_key(write, port));
     }
+    if (health && !holds_port(service, health))
+        let_go(write, port_key(write, health));
 }
 
 int service_reserve(struct registry_write *write, void *obj, const void *before)
@@ -317,7 +380,8 @@ int service_reserve(struct registry_write *write, void *obj, const void *before)
         release_ports(write, NULL, old);
         return 0;
     }
-    if (reserve_address(write, service, old) < 0 || reserve_ports(write, service, old) < 0)
+    if (reserve_address(write, service, old) < 0 || reserve_ports(write, service, old) < 0 ||
+        reserve_health_port(write, service, old) < 0)
         return write->rq->status->code;
     if (old)
         release_ports(write, service, old);

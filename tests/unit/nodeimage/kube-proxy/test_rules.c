@@ -1,5 +1,6 @@
 /* kube-proxy's pure core: rule sets from Services and slices, scripts between them, and nft's own opinion of the scripts. */
 #include "lib/nft/nft.h"
+#include "nodeimage/kube-proxy/health.h"
 #include "nodeimage/kube-proxy/proxy.h"
 
 #include <errno.h>
@@ -135,6 +136,53 @@ static void source_ranges_guard_the_load_balancers_address_alone(void **state)
     proxy_rules_free(rules);
 }
 
+static void health_checks_count_this_nodes_ready_endpoints(void **state)
+{
+    struct k8s_service *web = service("web", "10.96.0.5", 80), *other = service("other", "10.96.0.6", 80);
+    web->spec->type = "LoadBalancer";
+    web->spec->external_traffic_policy = "Local";
+    KP_SET(web->spec, health_check_node_port, 30100);
+    struct k8s_endpoint_slice *one = slice("web", 8080), *two = slice("web", 9090), *others = slice("other", 8080);
+    endpoint(one, "10.244.1.2", "n1", true);
+    endpoint(one, "10.244.1.3", "n1", false);
+    endpoint(one, "10.244.2.2", "n2", true);
+    endpoint(two, "10.244.1.2", "n1", true); /* the same pod by another port */
+    endpoint(others, "10.244.1.9", "n1", true);
+    const struct k8s_service *services[] = {other, web};
+    const struct k8s_endpoint_slice *slices[] = {one, two, others};
+    const struct proxy_input input = {services, 2, slices, 3, "n1", NULL};
+    struct proxy_health_port *ports;
+    KP_AUTO_BUF struct kp_buf body = {0};
+    assert_int_equal(proxy_health_ports(&input, arena, &ports), 1);
+    assert_int_equal(ports[0].port, 30100);
+    assert_int_equal(proxy_health_status(&ports[0], &body), 200);
+    assert_string_equal(body.data, "{\"service\":{\"namespace\":\"default\",\"name\":\"web\"},\"localEndpoints\":1,\"serviceProxyHealthy\":true}");
+    const struct proxy_input elsewhere = {services, 2, slices, 3, "n3", NULL};
+    assert_int_equal(proxy_health_ports(&elsewhere, arena, &ports), 1);
+    body.len = 0;
+    assert_int_equal(proxy_health_status(&ports[0], &body), 503);
+}
+
+static void words_that_are_no_addresses_do_not_get_into_the_script(void **state)
+{
+    struct k8s_service *web = service("web", "10.96.0.5", 80);
+    web->spec->type = "LoadBalancer";
+    kp_string_list_add(arena, &web->spec->external_ips, "1.2.3.4 }; flush ruleset");
+    kp_string_list_add(arena, &web->spec->external_ips, "2001:db8::1");
+    struct k8s_load_balancer_ingress *ingress = KP_LIST_ADD(arena, &web->status->load_balancer->ingress);
+    ingress->ip = "192.0.2.10";
+    kp_string_list_add(arena, &web->spec->load_balancer_source_ranges, "0.0.0.0/1; flush ruleset");
+    struct k8s_endpoint_slice *s = slice("web", 8080);
+    endpoint(s, "10.244.1.2", "n1", true);
+    const struct k8s_service *services[] = {web};
+    const struct k8s_endpoint_slice *slices[] = {s};
+    struct proxy_rules *rules = build(services, 1, slices, 1);
+    KP_AUTO_FREE char *text = script(NULL, rules);
+    assert_null(strstr(text, "ruleset"));
+    assert_null(strstr(text, "2001"));
+    proxy_rules_free(rules);
+}
+
 static void headless_and_external_names_make_no_rules(void **state)
 {
     struct k8s_service *external = service("ext", "", 80);
@@ -223,6 +271,8 @@ int main(void)
         cmocka_unit_test(service_without_endpoints_is_rejected),
         cmocka_unit_test(local_policy_keeps_traffic_on_the_node),
         cmocka_unit_test(source_ranges_guard_the_load_balancers_address_alone),
+        cmocka_unit_test(health_checks_count_this_nodes_ready_endpoints),
+        cmocka_unit_test(words_that_are_no_addresses_do_not_get_into_the_script),
         cmocka_unit_test(headless_and_external_names_make_no_rules),
         cmocka_unit_test(equal_rule_sets_need_no_script_and_a_change_touches_its_service_alone),
         cmocka_unit_test(kernel_takes_full_and_partial_scripts),

@@ -464,6 +464,26 @@ static void services_get_addresses_and_ports_of_their_own(void **state)
     assert_int_equal(create(f, "", "services", json), 0); /* what was given back can be had */
 }
 
+static void balancers_that_keep_the_clients_address_have_a_port_for_health_checks(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(create(f, "", "services", "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"LoadBalancer\",\"externalTrafficPolicy\":\"Local\","
+                                               "\"allocateLoadBalancerNodePorts\":false,\"ports\":[{\"port\":80}]}}"), 0);
+    const struct k8s_service *one = result(f);
+    int32_t port = one->spec->health_check_node_port;
+    assert_in_range(port, 30000, 30010);
+    const char *json = kp_arena_printf(f->arena, "{\"metadata\":{\"name\":\"t\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"port\":80,\"nodePort\":%d}]}}", port);
+    assert_true(create(f, "", "services", json) != 0);
+    assert_non_null(strstr(f->status.message, "provided port is already allocated"));
+    assert_int_equal(delete_with(f, "", "services", "s", "{}"), 0);
+    assert_int_equal(create(f, "", "services", json), 0);
+    assert_true(create(f, "", "services", "{\"metadata\":{\"name\":\"u\"},\"spec\":{\"healthCheckNodePort\":30001,\"ports\":[{\"port\":80}]}}") != 0);
+    assert_non_null(strstr(f->status.message, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"));
+    assert_true(create(f, "", "services", "{\"metadata\":{\"name\":\"v\"},\"spec\":{\"type\":\"LoadBalancer\",\"loadBalancerSourceRanges\":[\"10.0.0.0/33\"],"
+                                          "\"ports\":[{\"port\":80}]}}") != 0);
+    assert_non_null(strstr(f->status.message, "must be a valid CIDR value"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 int main(void)
 {
@@ -487,6 +507,7 @@ int main(void)
         TEST(chunks_show_the_state_of_the_first_one),
         TEST(list_options_that_make_no_sense_are_refused),
         TEST(services_get_addresses_and_ports_of_their_own),
+        TEST(balancers_that_keep_the_clients_address_have_a_port_for_health_checks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
