@@ -13,7 +13,7 @@ struct apply {
     struct plan_member_list members; /* what is due in etcd; empty when it does not answer */
     struct kp_strings removals;      /* machines whose removal was cut short */
     struct kp_error etcd_error;      /* why it does not; code 0: it does */
-    bool exists, yes;
+    bool exists, yes, cut_short;     /* cut_short: an earlier run was */
 };
 
 static bool is_there(const char *name, struct kp_arena *arena, struct state_cluster *ret, int *ret_code, struct kp_error *error)
@@ -48,6 +48,8 @@ static int make_plan(struct apply *apply, struct kp_error *error)
     if (r == 0 && apply->exists)
         r = cli_unfinished_removals(op->cluster.name, &apply->removals, error);
     if (r == 0 && apply->exists)
+        r = cli_change_is_unfinished(op->cluster.name, &apply->cut_short, error);
+    if (r == 0 && apply->exists)
         r = cli_op_prepare_pki(op, error);
     if (r < 0 || !apply->exists)
         return r;
@@ -67,7 +69,7 @@ static bool release_is_due(const struct apply *apply)
 
 static bool is_due(const struct apply *apply)
 {
-    return release_is_due(apply) || apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len || apply->removals.len;
+    return release_is_due(apply) || apply->changes.len || plan_changes(&apply->op.plan) || apply->members.len || apply->removals.len || apply->cut_short;
 }
 
 static void add_row(struct apply *apply, struct kp_value *list, const char *action, const char *object, const char *detail)
@@ -110,6 +112,8 @@ static struct kp_value *plan_rows(struct apply *apply)
             add_row(apply, list, plan_verb_name(action->verb), kp_arena_printf(arena, "machine %s", action->name),
                     action->machine ? action->machine->role : "its pods are moved first");
     }
+    if (apply->cut_short)
+        add_row(apply, list, "finish", kp_arena_printf(arena, "cluster %s", apply->wanted.name), "an earlier run was cut short");
     for (size_t i = 0; i < apply->removals.len; i++)
         add_row(apply, list, "finish", kp_arena_printf(arena, "machine %s", apply->removals.items[i]), "its removal was cut short");
     add_member_rows(apply, list);
@@ -297,11 +301,13 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
         return apply->etcd_error.code;
     }
     r = confirm_deletions(apply, error);
+    if (r == 0)
+        r = cli_cloud_change(&apply->wanted, op->cluster.uid, op->arena, &op->cloud, error);
     if (r == 0 && release_is_due(apply))
         r = release(apply, error);
     op->cluster.config = apply->wanted;
     if (r == 0)
-        r = cli_op_run(op, steps, error);
+        r = cli_op_change(op, steps, error);
     if (r == 0 && op->output != CLI_TABLE)
         cli_op_print_result(op, changes, op->output);
     return r;

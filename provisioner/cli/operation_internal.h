@@ -67,11 +67,17 @@ int cli_op_finish(struct cli_operation *op, struct kp_error *error);
    roll-out that was cut short. op->cluster is as the state has it, and changed. */
 int cli_op_release(struct cli_operation *op, const char *image, const char *version, struct kp_error *error) KP_NODISCARD;
 
+/* ---- unfinished.c: what earlier runs left, by the journal */
+/* The objects of an intent that the journal does not know to be done. */
+int cli_unfinished(const char *cluster, const char *intent, struct kp_strings *ret_names, struct kp_error *error);
+int cli_is_unfinished(const char *cluster, const char *intent, const char *object, bool *ret, struct kp_error *error);
+/* cli_op_run, noted in the journal as a whole: one that is cut short is due again, whatever the machines look like. */
+int cli_op_change(struct cli_operation *op, const struct cli_step *steps, struct kp_error *error) KP_NODISCARD;
+int cli_change_is_unfinished(const char *cluster, bool *ret, struct kp_error *error);
+
 /* ---- removals.c: around the removal of a machine, so that a later run knows of one that was cut short */
 int cli_op_removal_begin(struct cli_operation *op, const char *name, struct kp_error *error);
 int cli_op_removal_end(struct cli_operation *op, const char *name, int result, struct kp_error *error); /* gives result */
-/* The objects of an intent that the journal does not know to be done. */
-int cli_unfinished(const char *cluster, const char *intent, struct kp_strings *ret_names, struct kp_error *error);
 /* The names of machines whose removal began and did not come to its end. */
 int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error);
 /* Brings them to their end, those that the plan removes anyway excepted; needs the plan and the API. */

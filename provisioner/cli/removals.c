@@ -14,32 +14,6 @@ int cli_op_removal_end(struct cli_operation *op, const char *name, int result, s
     return state_journal_end(op->state, INTENT, name, result, error);
 }
 
-static void forget(struct kp_strings *names, const char *name)
-{
-    for (size_t i = 0; i < names->len; i++) {
-        if (!kp_streq(names->items[i], name))
-            continue;
-        free(names->items[i]);
-        names->items[i] = names->items[--names->len];
-        return;
-    }
-}
-
-int cli_unfinished(const char *cluster, const char *intent, struct kp_strings *ret_names, struct kp_error *error)
-{
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    struct state_event_list events;
-    int r = state_journal_read(cluster, arena, &events, error);
-    for (size_t i = 0; r == 0 && i < events.len; i++) {
-        if (!kp_streq(events.items[i].intent, intent))
-            continue;
-        forget(ret_names, events.items[i].object);
-        if (events.items[i].outcome != STATE_EVENT_DONE)
-            kp_strings_add(ret_names, events.items[i].object);
-    }
-    return r;
-}
-
 int cli_unfinished_removals(const char *cluster, struct kp_strings *ret_names, struct kp_error *error)
 {
     return cli_unfinished(cluster, INTENT, ret_names, error);

@@ -18,6 +18,7 @@ struct repair {
     struct repair_view view;
     struct repair_list findings;
     struct kp_strings stray_nodes, stray_members;
+    bool cut_short; /* an earlier run was */
 };
 
 /* ---- finding out */
@@ -107,6 +108,8 @@ static void print_findings(const struct repair *repair)
     for (size_t i = 0; i < repair->stray_nodes.len; i++)
         add_row(arena, list, repair->stray_nodes.items[i], "a Node without a machine that anybody wants", REPAIR_DELETE_NODE,
                 "the Node is deleted");
+    if (repair->cut_short)
+        add_row(arena, list, repair->op.cluster.name, "an earlier run was cut short", REPAIR_NONE, "it is brought to its end");
     if (repair->options->output == CLI_TABLE && list->array.len == 0)
         printf("Nothing to repair: all %zu machines of cluster %s are well\n", repair->op.plan.n_machines, repair->op.cluster.name);
     else
@@ -121,7 +124,7 @@ static void print_findings(const struct repair *repair)
 /* How much there is to do, and how much of it throws a machine away. */
 static size_t count(const struct repair *repair, size_t *ret_replaced)
 {
-    size_t n = repair->stray_nodes.len + repair->stray_members.len;
+    size_t n = repair->stray_nodes.len + repair->stray_members.len + repair->cut_short;
     *ret_replaced = 0;
     for (size_t i = 0; i < repair->findings.len; i++) {
         n += repair->findings.items[i].remedy != REPAIR_NONE;
@@ -179,6 +182,7 @@ static const struct cli_step steps[] = {
     {"Network", cli_op_prepare_network, false},
     {"Sick machines removed", remove_sick, false},
     {"Plan", cli_op_prepare_nodes, false},
+    {"Earlier removals", cli_op_finish_removals, false},
     {"Machines", cli_op_make_machines, false},
     {"Control planes", cli_op_change_members, false},
     {"Node roles", cli_op_mark_control_planes, false},
@@ -194,7 +198,7 @@ static int mend(struct repair *repair, struct kp_error *error)
         if (finding->control_plane && finding->remedy == REPAIR_REPLACE)
             kp_strings_add(&repair->op.replace, finding->name);
     }
-    int r = cli_op_run(&repair->op, steps, error);
+    int r = cli_op_change(&repair->op, steps, error);
     if (r == 0)
         fprintf(stderr, "Cluster %s is mended\n", repair->op.cluster.name);
     return r;
@@ -215,6 +219,8 @@ static int repair_cluster(struct repair *repair, struct kp_error *error)
         if (cli_find_machine(op->cloud, &op->cluster, node, op->arena, &machine, &not_there) == 0)
             op->only = machine.name;
     }
+    if (r == 0)
+        r = cli_change_is_unfinished(op->cluster.name, &repair->cut_short, error);
     if (r == 0)
         r = find_out(repair, error);
     if (r == 0 && op->only && !cli_op_wants(op, op->only))

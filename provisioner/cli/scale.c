@@ -88,7 +88,7 @@ static int scale(struct cli_operation *op, const struct scale_options *options, 
     if (r == 0) /* wanted from now on: an interrupted run is finished by the same command */
         r = state_write(op->state, &op->cluster, error);
     if (r == 0)
-        r = cli_op_run(op, steps, error);
+        r = cli_op_change(op, steps, error);
     if (r == 0)
         fprintf(stderr, "Pool %s of cluster %s: %lld -> %lld machines\n", pool->name, options->cluster, (long long)before,
                 (long long)options->replicas);

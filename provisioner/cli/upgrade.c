@@ -6,6 +6,8 @@
 
 #define MACHINE_NS 300000000000 /* of a health gate: an emulated machine boots slowly */
 
+#define ROLLBACK_INTENT "rollback-cluster" /* object: the image gone back to */
+
 struct upgrade_options {
     const char *cluster, *version, *image, *output;
     int64_t machine_ns, drain_ns;
@@ -91,6 +93,19 @@ static int begin_rollback(struct cli_operation *op, struct kp_error *error)
     return 0;
 }
 
+/* A roll-back that was whole but for its last word in the journal: the same command again goes no further back. */
+static int is_rolled_back(struct cli_operation *op, bool *ret, struct kp_error *error)
+{
+    bool unfinished = false;
+    int r = cli_is_unfinished(op->cluster.name, ROLLBACK_INTENT, op->cluster.image, &unfinished, error);
+    *ret = r == 0 && unfinished && op->cluster.rollout == STATE_ROLLOUT_IDLE;
+    if (!*ret)
+        return r;
+    fprintf(stderr, "Cluster %s is back at %s (%s) already: the earlier run had come to its end\n", op->cluster.name,
+            op->cluster.config.kubernetes_version, op->cluster.image);
+    return state_journal_end(op->state, ROLLBACK_INTENT, op->cluster.image, 0, error);
+}
+
 /* ---- what will be done */
 
 static struct kp_value *rows(struct cli_operation *op, const struct cloud_machine_list *machines, size_t *ret_due)
@@ -164,6 +179,7 @@ static int carry_out(struct cli_operation *op, const struct upgrade_options *opt
                 op->cluster.config.kubernetes_version);
         return 0;
     }
+    bool back = op->cluster.rollout == STATE_ROLLOUT_ROLLBACK;
     struct cli_rollout rollout = {
         .op = op, .command = command, .machine_timeout_ms = options->machine_ns / 1000000,
         .down = goes_down(op, &machines),
@@ -171,10 +187,14 @@ static int carry_out(struct cli_operation *op, const struct upgrade_options *opt
     r = confirm(options, op, due, error);
     if (r == 0 && fresh)
         r = cli_rollout_preflight(&rollout, &machines, error);
+    if (r == 0 && back)
+        r = state_journal(op->state, ROLLBACK_INTENT, op->cluster.image, error);
     if (r == 0)
         r = state_write(op->state, &op->cluster, error);
     if (r == 0)
         r = cli_rollout_run(&rollout, error);
+    if (back)
+        r = state_journal_end(op->state, ROLLBACK_INTENT, op->cluster.image, r, error);
     if (r == 0)
         fprintf(stderr, "Cluster %s runs %s (%s) on all %zu machines after %.1fs\n", op->cluster.name, op->cluster.config.kubernetes_version,
                 op->cluster.image, machines.len, (double)(kp_mono_ms() - op->progress.start_ms) / 1000.0);
@@ -199,7 +219,14 @@ static int upgrade(const struct upgrade_options *options, bool back, struct kp_e
     struct cli_operation op = {.drain_timeout_ms = options->drain_ns / 1000000};
     struct target target;
     cli_op_start(&op, 0);
+    bool done = false;
     int r = cli_op_open(&op, options->cluster, error);
+    if (r == 0 && back)
+        r = is_rolled_back(&op, &done, error);
+    if (done) {
+        cli_op_done(&op);
+        return r;
+    }
     bool fresh = r == 0 && !back && op.cluster.rollout == STATE_ROLLOUT_IDLE;
     if (r == 0 && back)
         r = begin_rollback(&op, error);

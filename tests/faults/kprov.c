@@ -10,6 +10,8 @@ int __wrap_cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct 
 int __wrap_cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error);
 int __real_state_journal(struct state *state, const char *intent, const char *object, struct kp_error *error);
 int __wrap_state_journal(struct state *state, const char *intent, const char *object, struct kp_error *error);
+int __real_state_journal_end(struct state *state, const char *intent, const char *object, int result, struct kp_error *error);
+int __wrap_state_journal_end(struct state *state, const char *intent, const char *object, int result, struct kp_error *error);
 int __real_kp_write_file(const char *path, const void *data, size_t len, unsigned mode, struct kp_error *error);
 int __wrap_kp_write_file(const char *path, const void *data, size_t len, unsigned mode, struct kp_error *error);
 
@@ -45,6 +47,14 @@ int __wrap_state_journal(struct state *state, const char *intent, const char *ob
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     int r = fake_call_begin("journal", kp_arena_printf(arena, "%s %s", intent, object), &call, error);
     return r < 0 ? r : fake_call_end(&call, __real_state_journal(state, intent, object, error), error);
+}
+
+int __wrap_state_journal_end(struct state *state, const char *intent, const char *object, int result, struct kp_error *error)
+{
+    struct fake_call call;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    int r = fake_call_begin("outcome", kp_arena_printf(arena, "%s %s", intent, object), &call, error);
+    return r < 0 ? r : fake_call_end(&call, __real_state_journal_end(state, intent, object, result, error), error);
 }
 
 /* Files of the state: the disk is full, or the process is killed with half a file written, or right after it is in its place. */

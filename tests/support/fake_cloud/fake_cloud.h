@@ -18,7 +18,7 @@ extern const struct cloud_driver cloud_driver_fake;
 
 /* ---- faults.c
  * $FAKE_CLOUD_FAULT is "<point>:<n>:<what>": the nth time in this process that the point is passed, that happens, once. A point is a
- * call's name ("machine_create"), "journal" (an intent is written down) or "state_file" (a file of the state is).
+ * call's name ("machine_create"), "journal" (an intent is written down), "outcome" (what came of one is) or "state_file" (a file of the state is).
  *   error-before, error-after   the call fails without, or with its work done; the codes take turns by n
  *   hang-before, hang-after     the call never comes back, without, or with its work done
  *   kill-before, kill-after     the process is killed before the call's work, or right after it

@@ -97,7 +97,9 @@ int main(int argc, char **argv)
         fprintf(stderr, "fake-machine: %s\n", error.message);
         return 1;
     }
-    if (machine.api_address)
+    if (machine.api_address) {
         machine_vip_start(&machine);
+        machine_leases_start(&machine);
+    }
     tend(&machine);
 }

@@ -27,6 +27,9 @@ void machine_pods_tend(struct machine *machine); /* starts again what has ended 
 /* A thread that holds the endpoint's address whenever no other machine does, and passes its connections on to the machine's own API server. */
 void machine_vip_start(const struct machine *machine);
 
+/* ---- machine_leases.c: threads that lead as controllers and scheduler of a control plane */
+void machine_leases_start(const struct machine *machine);
+
 /* ---- machine_node.c: what a kubelet does with its Node */
 struct machine_node;
 int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error);
