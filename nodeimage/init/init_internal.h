@@ -90,6 +90,10 @@ int init_log_open(struct init_log *log, const char *dir, const char *name, size_
 void init_log_write(struct init_log *log, const void *data, size_t len);
 void init_log_close(struct init_log *log);
 
+/* ---- button.c */
+int init_button_open(void); /* -1: the machine has none */
+bool init_button_pressed(int fd); /* since the last time; fd may be -1 */
+
 /* ---- supervisor.c: starts services, restarts them with back-off, reaps everything */
 #define INIT_BACKOFF_MS_MIN 50
 #define INIT_BACKOFF_MS_MAX 10000

@@ -33,6 +33,7 @@ struct supervisor {
     struct service services[INIT_SERVICES_MAX];
     size_t n_services;
     int signal_fd;
+    int button_fd; /* -1: there is none */
 };
 
 int64_t init_backoff_ms(unsigned *failures, int64_t ran_ms)
@@ -165,17 +166,18 @@ static void copy_log(struct service *service)
 /* Waits for events at most timeout_ms and handles them; gives a signal that asks for power off, or 0. */
 static int turn(struct supervisor *supervisor, int timeout_ms)
 {
-    struct pollfd polls[INIT_SERVICES_MAX + 1] = {{.fd = supervisor->signal_fd, .events = POLLIN}};
+    struct pollfd polls[INIT_SERVICES_MAX + 2] = {{.fd = supervisor->signal_fd, .events = POLLIN}};
     for (size_t i = 0; i < supervisor->n_services; i++)
         polls[i + 1] = (struct pollfd){.fd = supervisor->services[i].log_fd, .events = POLLIN};
-    if (poll(polls, supervisor->n_services + 1, timeout_ms) <= 0)
+    polls[supervisor->n_services + 1] = (struct pollfd){.fd = supervisor->button_fd, .events = POLLIN};
+    if (poll(polls, supervisor->n_services + 2, timeout_ms) <= 0)
         return 0;
     for (size_t i = 0; i < supervisor->n_services; i++) {
         if (polls[i + 1].revents)
             copy_log(&supervisor->services[i]);
     }
     struct signalfd_siginfo info;
-    int asked = 0;
+    int asked = init_button_pressed(supervisor->button_fd) ? SIGPWR : 0;
     while (read(supervisor->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo != SIGCHLD)
             asked = (int)info.ssi_signo;
@@ -230,7 +232,7 @@ static int open_signals(struct supervisor *supervisor, struct kp_error *error)
 
 int init_supervise(const struct init_config *config, struct kp_error *error)
 {
-    struct supervisor supervisor = {.signal_fd = -1};
+    struct supervisor supervisor = {.signal_fd = -1, .button_fd = init_button_open()};
     for (size_t i = 0; i < config->n_services; i++) {
         struct service *service = &supervisor.services[i];
         *service = (struct service){.spec = &config->services[i], .log_fd = -1, .log = {.fd = -1}};
@@ -254,5 +256,6 @@ int init_supervise(const struct init_config *config, struct kp_error *error)
         init_log_close(&supervisor.services[i].log);
     }
     kp_close_fd(&supervisor.signal_fd);
+    kp_close_fd(&supervisor.button_fd);
     return asked;
 }
