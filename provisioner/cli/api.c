@@ -4,6 +4,8 @@
 #include "client/client.h"
 #include "provisioner/cli/cli.h"
 
+#define UNAVAILABLE_MS_MAX 60000 /* how long an API server that answered before may be away */
+#define RETRY_MS 250
 #define POLL_MS 25
 #define FIELD_MANAGER "kprov"
 
@@ -95,14 +97,24 @@ static int apply_one(struct cli_api *api, const struct kp_value *document, struc
     return r < 0 ? kp_wrap(error, "apply %s %s", kind, name) : 0;
 }
 
+/* While control planes are still coming up, and on machines that are slow, the API's address changes hands and connections end:
+   what is idempotent is asked again. */
+static bool may_come_back(int code, int64_t deadline_ms)
+{
+    struct kp_error ignored = {0};
+    return (code == KP_EUNAVAILABLE || code == KP_ETIMEOUT) && kp_mono_ms() < deadline_ms && cli_interrupted(&ignored) == 0;
+}
+
 int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_value **documents = NULL;
     size_t count = 0;
     int r = kp_yaml_parse(yaml, strlen(yaml), arena, &documents, &count, error);
+    int64_t deadline_ms = kp_mono_ms() + UNAVAILABLE_MS_MAX;
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = apply_one(api, documents[i], arena, error);
+        while ((r = apply_one(api, documents[i], arena, error)) < 0 && may_come_back(r, deadline_ms))
+            kp_sleep_ms(RETRY_MS);
     return r;
 }
 
@@ -114,7 +126,7 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
     for (;;) {
         int r = client_patch(api->client, &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, labels, sizeof(labels) - 1, &options, NULL,
                              NULL, error);
-        if (r != KP_ENOTFOUND || kp_mono_ms() > deadline_ms)
+        if ((r != KP_ENOTFOUND && !may_come_back(r, deadline_ms)) || kp_mono_ms() > deadline_ms)
             return r < 0 ? kp_wrap(error, "label node %s as control plane", node) : 0;
         r = cli_interrupted(error);
         if (r < 0)
