@@ -4,6 +4,9 @@
 #include <libvirt/virterror.h>
 
 /* SSE 4.2, AES and carry-less multiplication, and nothing that emulation pays for without use (AVX, five levels of page tables). */
+/* Emulation has no side channels to guard. Words that the kernel does not know become init's environment: Go's programs collect
+   their garbage less often. */
+#define EMULATED_ARGS " mitigations=off preempt=none audit=0 nokaslr GOGC=400"
 #define EMULATED_CPU "<cpu mode='custom' match='exact' check='none'><model fallback='allow'>Westmere</model></cpu>"
 
 struct size {
@@ -49,7 +52,7 @@ void lv_domain_xml(const struct cloud_machine_spec *spec, const struct lv_paths 
                   "<features><acpi/><apic/></features>%s"
                   "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash><devices>",
                   size->memory_mib, size->vcpus, paths->bootstrap, paths->kernel, paths->initrd,
-                  emulated ? " mitigations=off" : "", emulated ? EMULATED_CPU : "<cpu mode='host-passthrough'/>");
+                  emulated ? EMULATED_ARGS : "", emulated ? EMULATED_CPU : "<cpu mode='host-passthrough'/>");
     kp_buf_printf(out,
                   "<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='%s'/><target dev='vda' bus='virtio'/>"
                   "<readonly/><shareable/></disk>"

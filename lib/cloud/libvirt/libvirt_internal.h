@@ -15,7 +15,7 @@
 #define LV_FIRST_HOST 10
 #define LV_LAST_HOST 200 /* as LOCAL_LAST_HOST */
 #define LV_MACHINES_MAX CLOUD_MACHINES_MAX
-#define LV_STOP_MS 20000
+#define LV_STOP_MS 40000 /* an emulated machine takes its time */
 #define LV_DATA_DISK_BYTES ((uint64_t)16 << 30) /* sparse */
 
 /* A cluster's objects are found by its uid: network and storage pool have it as their UUID, domains in their metadata. */

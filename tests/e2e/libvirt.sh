@@ -1,0 +1,144 @@
+#!/bin/bash
+# Virtual machines by libvirt, emulated where there is no KVM: bad input makes nothing; a cluster of one machine comes up, is turned off
+# by its power button and on again; a machine undefined behind kprov's back is seen by plan and mended by apply; delete leaves nothing.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+KPROV=$PWD/${BUILD:-build}/bin/kprov
+KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
+NAME=e2elv
+READY_S=${LIBVIRT_READY_S:-180} # on a busy machine; a quiet one needs a third of a minute
+for tool in libvirtd qemu-system-x86_64; do command -v $tool >/dev/null || { echo "SKIP: $tool is not installed"; exit 77; }; done
+[ "$(id -u)" = 0 ] || { echo 'SKIP: needs root'; exit 77; }
+for tool in "$KUBECTL" virsh; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps, tests/tools/fetch-clients" >&2; exit 1; }; done
+DIR=$(mktemp -d /tmp/e2e-libvirt-XXXXXX)
+export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
+unset LIBVIRT_DEFAULT_URI
+mkdir -p "$HOME"
+PASSED=0 FAILED=0
+daemon_pid() { cat "/run/$1.pid" 2>/dev/null; }
+daemon_runs() { kill -0 "$(daemon_pid "$1")" 2>/dev/null; }
+OURS=''
+for daemon in libvirtd virtlogd; do daemon_runs $daemon || OURS="$OURS $daemon"; done
+v() { timeout 60 virsh -q -c qemu:///system "$@"; }
+cleanup() {
+  [ $FAILED = 0 ] || "$KPROV" logs $NAME cp-1 2>/dev/null | tail -n 20
+  "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
+  v undefine $NAME-cp-1 >/dev/null 2>&1
+  ip link delete kpve2e 2>/dev/null
+  for daemon in $OURS; do if daemon_runs "$daemon"; then kill "$(daemon_pid "$daemon")"; fi; done
+  rm -rf "$DIR"
+}
+trap cleanup EXIT
+trap 'exit 143' TERM INT
+ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
+not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
+result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+k() { timeout 20 "$KUBECTL" "$@"; }
+eventually() { # SECONDS COMMAND...
+  local deadline=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [ $SECONDS -lt $deadline ] || return 1
+    sleep 0.5
+  done
+}
+config() { # EXTRA-LINES-OF-SPEC
+  cat >"$DIR/cluster.yaml" <<YAML
+apiVersion: kprov.dev/v1alpha1
+kind: Cluster
+metadata: {name: $NAME}
+spec:
+  provider: libvirt
+  controlPlane: {replicas: 1}
+$1
+YAML
+}
+# What libvirt and kprov hold, in an order that does not change: the same before and after a refusal.
+held() { v list --all --name | sort; v net-list --all --name | sort; v pool-list --all --name | sort; ls "$KPROV_STATE_DIR" 2>/dev/null; }
+refused() { # WHAT WANTED-TEXT COMMAND...
+  local what=$1 wanted=$2 before out status
+  shift 2
+  before=$(held)
+  out=$(timeout 60 "$@" 2>&1)
+  status=$?
+  case $out in *"$wanted"*) ;; *) status=0 ;; esac
+  [ $status != 0 ] && [ "$before" = "$(held)" ]
+  result $? "refused before anything is made: $what" "$out"
+}
+
+# ---- bad input ---------------------------------------------------------------------------------------------------------
+config ''
+"$KPROV" image build --vm >/dev/null 2>"$DIR/image.log"
+result $? 'the image for virtual machines is built' "$(tail -n 3 "$DIR/image.log")"
+refused 'a URI that is none' 'such as qemu:///system' env LIBVIRT_DEFAULT_URI=nonsense:///x "$KPROV" create cluster -f "$DIR/cluster.yaml"
+# The first one that reaches libvirt: kprov starts its daemons when nobody runs them.
+"$KPROV" create cluster -f "$DIR/nothing.yaml" >/dev/null 2>&1
+unshare -m sh -c 'mkdir -p /var/lib/libvirt/kprov && mount -t tmpfs -o size=64m tmpfs /var/lib/libvirt/kprov && exec "$@"' sh \
+  "$KPROV" create cluster -f "$DIR/cluster.yaml" >"$DIR/space.log" 2>&1
+grep -q 'are free: make room' "$DIR/space.log" && [ ! -e "$KPROV_STATE_DIR/$NAME" ]
+result $? 'refused before anything is made: no room for the disks' "$(cat "$DIR/space.log")"
+refused 'no permission' 'with sudo' setpriv --reuid 65534 --regid 65534 --clear-groups env HOME=/ "$KPROV" create cluster -f "$DIR/cluster.yaml"
+v define /dev/stdin >/dev/null <<XML
+<domain type='qemu'><name>$NAME-cp-1</name><memory unit='MiB'>64</memory><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>
+XML
+refused "a name that is another's domain's" "$NAME-cp-1 already" "$KPROV" create cluster -f "$DIR/cluster.yaml"
+v undefine $NAME-cp-1 >/dev/null
+ip link add kpve2e type dummy && ip addr add 10.77.9.1/24 dev kpve2e && ip link set kpve2e up
+config '  network: {machineCIDR: 10.77.9.0/24}'
+refused "a range that overlaps the host's" '10.77.9.0/24' "$KPROV" create cluster -f "$DIR/cluster.yaml"
+ip link delete kpve2e
+config '  image: node-0123456789abcdef'
+refused 'an image that is not there' 'node-0123456789abcdef' "$KPROV" create cluster -f "$DIR/cluster.yaml"
+
+# ---- a cluster ---------------------------------------------------------------------------------------------------------
+config ''
+held >"$DIR/before"
+start=$(now_ms)
+"$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait "${READY_S}s" >"$DIR/create.log" 2>&1
+result $? 'a cluster of one virtual machine is Ready' "$(tail -n 5 "$DIR/create.log")"
+sed 's/^/    /' "$DIR/create.log"
+echo "    created in $((($(now_ms) - start) / 1000)) s"
+[ $FAILED = 0 ] || { echo "$PASSED passed, $FAILED failed, 0 skipped"; exit 1; }
+is_ready() { [ "$(k get node $NAME-cp-1 -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+is_ready
+result $? 'kubectl sees it'
+[ "$(k get --raw /readyz)" = ok ]
+result $? 'its API server answers at the shared address'
+"$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan" 2>&1
+result $? 'plan has nothing to do' "$(cat "$DIR/plan")"
+
+# ---- power -------------------------------------------------------------------------------------------------------------
+k create configmap kept --from-literal=a=b >/dev/null
+"$KPROV" node stop $NAME cp-1 >"$DIR/stop.log" 2>&1 && [ "$(v domstate $NAME-cp-1)" = 'shut off' ]
+result $? 'it is turned off' "$(cat "$DIR/stop.log")"
+log=$(ls /var/lib/libvirt/kprov/*/$NAME-cp-1.log)
+grep -q 'machine off' "$log"
+result $? 'by its power button, in an orderly way' "$(tail -n 3 "$log")"
+"$KPROV" node start $NAME cp-1 >"$DIR/start.log" 2>&1
+result $? 'it is turned on' "$(cat "$DIR/start.log")"
+kept() { [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = b ]; }
+eventually "$READY_S" kept
+result $? 'what was written is there after the reboot'
+
+# ---- behind our back ---------------------------------------------------------------------------------------------------
+v destroy $NAME-cp-1 >/dev/null && v undefine $NAME-cp-1 >/dev/null
+"$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan" 2>&1
+[ $? = 2 ] && grep -q "$NAME-cp-1" "$DIR/plan"
+result $? 'plan says which machine was undefined behind its back, and ends with 2' "$(cat "$DIR/plan")"
+"$KPROV" apply -f "$DIR/cluster.yaml" --yes >"$DIR/apply.log" 2>&1
+result $? 'apply mends it' "$(tail -n 5 "$DIR/apply.log")"
+eventually "$READY_S" kept
+result $? 'with its data'
+
+# ---- the end -----------------------------------------------------------------------------------------------------------
+uid=$(basename "$(dirname "$log")")
+"$KPROV" delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
+result $? 'it is deleted' "$(cat "$DIR/delete.log")"
+held >"$DIR/after"
+! diff "$DIR/before" "$DIR/after" | grep -v kprov-images | grep -q '^[<>]'
+result $? 'no domain, network or pool is left' "$(diff "$DIR/before" "$DIR/after")"
+[ ! -e "/var/lib/libvirt/kprov/$uid" ] && ! pgrep -f "kprov-$uid" >/dev/null && ! ip link show "kpv${uid%%-*}" >/dev/null 2>&1
+result $? 'and no file, process or link'
+echo "$PASSED passed, $FAILED failed, 0 skipped"
+[ $FAILED = 0 ]
