@@ -50,6 +50,34 @@ int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct c
     return cloud_open(config->provider, &options, ret_cloud, error);
 }
 
+static bool is_listed(const struct config *config, const char *address)
+{
+    for (size_t i = 0; i < config->external.n_machines; i++)
+        if (kp_streq(config->external.machines[i].address, address))
+            return true;
+    return false;
+}
+
+int cli_cloud_change(const struct config *wanted, const char *uid, struct kp_arena *arena, struct cloud **cloud, struct kp_error *error)
+{
+    struct cloud_machine_list machines;
+    struct cloud *changed = NULL;
+    if (wanted->external.n_machines == 0)
+        return 0;
+    int r = cloud_machine_list(*cloud, uid, arena, &machines, error);
+    for (size_t i = 0; r == 0 && i < machines.len; i++)
+        if (!is_listed(wanted, machines.items[i].address))
+            r = kp_fail(error, KP_EINVALID, "spec.external.machines: %s is node %s still: remove that first, by fewer replicas, then take it off the list",
+                        machines.items[i].address, machines.items[i].name);
+    if (r == 0)
+        r = cli_cloud_open(wanted, arena, &changed, error);
+    if (r < 0)
+        return r;
+    cloud_close(*cloud);
+    *cloud = changed;
+    return 0;
+}
+
 /* Machines that exist already may be unfit in many ways: all are told at once, before anything is made. */
 int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error)
 {

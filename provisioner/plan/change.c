@@ -67,6 +67,13 @@ static void compare_control_plane(struct comparing *c, const struct kp_value *be
     add(c, PLAN_CHANGE_FIXED, "spec.controlPlane.machine", kp_value_get(before, "machine"), kp_value_get(after, "machine"));
 }
 
+/* More machines may be listed, and fewer: whether one is in use is asked when the change is made. */
+static void compare_external(struct comparing *c, const struct kp_value *before, const struct kp_value *after)
+{
+    add(c, PLAN_CHANGE_FIXED, "spec.external.apiAddress", kp_value_get(before, "apiAddress"), kp_value_get(after, "apiAddress"));
+    add(c, PLAN_CHANGE_SETTING, "spec.external.machines", kp_value_get(before, "machines"), kp_value_get(after, "machines"));
+}
+
 static enum plan_change_kind kind_of(const char *key)
 {
     if (kp_streq(key, "kubernetesVersion") || kp_streq(key, "image"))
@@ -85,6 +92,8 @@ void plan_config_changes(const struct config *before, const struct config *after
         const char *key = b->object.members[i].key;
         if (kp_streq(key, "controlPlane"))
             compare_control_plane(&c, kp_value_get(a, key), b->object.members[i].value);
+        else if (kp_streq(key, "external"))
+            compare_external(&c, kp_value_get(a, key), b->object.members[i].value);
         else if (!kp_streq(key, "nodePools"))
             add(&c, kind_of(key), kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
     }

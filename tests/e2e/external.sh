@@ -141,7 +141,7 @@ rc=$?
 result $rc "both machines are Ready nodes after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 3 "$DIR/create.log")"
 cat "$DIR/create.log"
 if [ $rc != 0 ]; then
-  on 1 'tail -n 20 /var/lib/kprov-node/node/console.log /var/lib/kprov-node/node/data/log/kprov/*.log'
+  on 1 'tail -n 20 /var/lib/kprov-node/node/console.log /var/lib/kprov-node/node/data/log/kprov/*.log; tail -n 5 /var/lib/kprov-node/node/data/log/pods/*/*/*.log'
   echo "$PASSED passed, $FAILED failed"
   exit 1
 fi
@@ -172,6 +172,14 @@ sed "s/name: $NAME/name: other/" "$DIR/cluster.yaml" >"$DIR/other.yaml"
 timeout 60 "$KPROV" create cluster -f "$DIR/other.yaml" >"$DIR/out" 2>&1
 grep -q "it is node $NAME-worker-1 of another cluster\|$NET.12 .*in use" "$DIR/out"
 result $? 'another cluster cannot have the machines' "$(cat "$DIR/out")"
+
+timeout 30 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/out" 2>&1
+is 0 $? 'plan has nothing to do'
+sed "s/$NET.12,/$NET.13,/" "$DIR/cluster.yaml" >"$DIR/without.yaml"
+timeout 30 "$KPROV" apply -f "$DIR/without.yaml" --yes >"$DIR/out" 2>&1
+rc=$?
+[ $rc = 1 ] && grep -q "$NET.12 is node $NAME-worker-1 still" "$DIR/out"
+result $? 'a machine that is a node cannot be taken off the list' "$rc: $(tail -n 3 "$DIR/out")"
 
 "$KPROV" node stop $NAME worker-1 >/dev/null 2>&1
 result $? 'a node is stopped'

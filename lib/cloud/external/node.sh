@@ -133,7 +133,7 @@ cgroup_roots() { # v1 hierarchies, or the one of v2 when it has the controllers
 		awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts
 	fi
 }
-enter_cgroups() { # pid
+enter_cgroups() { # this shell; by 0, for its own number is another one in the node
 	for root in $(cgroup_roots); do
 		dir=$root/$(group)
 		if [ -e "$root/cgroup.subtree_control" ]; then
@@ -143,7 +143,7 @@ enter_cgroups() { # pid
 		for file in cpuset.cpus cpuset.mems; do
 			if [ -e "$root/$file" ] && [ -e "$dir/$file" ] && ! [ -e "$root/cgroup.controllers" ]; then cat "$root/$file" >"$dir/$file"; fi
 		done
-		echo "$1" >"$dir/cgroup.procs" || exit 1
+		echo 0 >"$dir/cgroup.procs" || exit 1
 	done
 }
 # Under systemd its unit does this, otherwise a process of our own: starts the node again when it ends by itself.
@@ -163,7 +163,7 @@ inside() { # PID 1 of the node, still with the machine's mounts: /proc tells its
 	read -r line </proc/self/stat
 	pid=${line%% *}
 	echo "$pid $(started "$pid")" >$node/init.tmp
-	enter_cgroups "$pid"
+	enter_cgroups
 	mv $node/init.tmp $node/init
 	exec unshare --cgroup sh $home/node.sh inside-cgroup
 }
@@ -293,8 +293,9 @@ remove() { # uid [route-protocol [api-address]]
 		[ ! -e "$file" ] || echo "$value" >"$file"
 	done
 	if [ -e $unit ]; then rm -f $unit; systemctl daemon-reload; fi
-	rm -rf --one-file-system $home/bundles $node/upper $node/work $node/data || exit 1
-	rm -rf --one-file-system $home || { [ -z "$(ls -A $home)" ] || exit 1; } # a mount point of its own stays, empty
+	# What says whose it is goes last: until then the same call finds the rest.
+	find $home -xdev -mindepth 1 ! -path $meta ! -path $node -delete && rm -f $meta && rmdir $node || exit 1
+	rmdir $home 2>/dev/null || [ -z "$(ls -A $home)" ] # a disk mounted there stays, empty
 }
 
 [ "$(id -u)" = 0 ] || [ "$1" = facts ] || fail 'this needs root'
