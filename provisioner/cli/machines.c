@@ -178,7 +178,6 @@ static int insist(struct cli_operation *op, const char *name, int (*call)(struct
 /* The machine goes before its Node: a kubelet that still ran would register again. */
 int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_error *error)
 {
-    cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
     int r = state_journal(op->state, "delete-machine", name, error);
     if (r == 0)
         r = state_journal_end(op->state, "delete-machine", name, cloud_machine_delete(op->cloud, op->cluster.uid, name, error), error);
@@ -194,8 +193,10 @@ static int remove_machine(struct cli_operation *op, const char *name, struct kp_
     r = cli_api_drain(op->api, name, kp_mono_ms() + op->drain_timeout_ms, &op->progress, error);
     if (r == 0)
         r = cli_op_leave_members(op, name, error);
-    if (r == 0)
+    if (r == 0) {
+        cli_progress_machine(&op->progress, name, CLI_PHASE_DELETE);
         r = cli_op_delete_machine(op, name, error);
+    }
     if (r == 0)
         r = cloud_address_release(op->cloud, op->cluster.uid, name, error);
     if (r == 0)

@@ -213,6 +213,23 @@ static int finish(struct cli_operation *op, struct etcd_client *etcd, uint64_t i
     return state_journal_end(op->state, "etcd-member-promote", name, 0, error);
 }
 
+/* Of one that is gone from the cloud the Node tells that it was there: something of it may still run. */
+static int is_left(struct cli_operation *op, const char *name, struct kp_arena *arena, bool *ret, struct kp_error *error)
+{
+    struct cloud_machine machine;
+    struct kp_string_map readiness = {0};
+    struct kp_error gone = {0};
+    int r = cloud_machine_get(op->cloud, op->cluster.uid, name, arena, &machine, &gone);
+    *ret = r == 0;
+    if (r == 0)
+        return 0;
+    if (r != KP_ENOTFOUND)
+        return kp_fail(error, r, "%s", gone.message);
+    /* Who cannot be asked now is taken to have it: deleting what is gone does no harm. */
+    *ret = cli_api_node_readiness(op->api, arena, &readiness, &gone) < 0 || kp_string_map_get(&readiness, name);
+    return 0;
+}
+
 /* What is left of a machine of that name goes first, with its disk: started on the data of a member that was, it would be none. */
 static int join(struct cli_operation *op, struct etcd_client *etcd, const struct plan_member_action *action, struct kp_arena *arena,
                 struct kp_error *error)
@@ -221,7 +238,10 @@ static int join(struct cli_operation *op, struct etcd_client *etcd, const struct
     struct etcd_member member;
     KP_ASSERT(machine && op->bootstrap.n_nodes);
     const char *url = peer_url(op->bootstrap.nodes[machine - op->plan.machines].address, arena);
-    int r = cli_op_delete_machine(op, action->name, error);
+    bool left = false;
+    int r = is_left(op, action->name, arena, &left, error);
+    if (r == 0 && left)
+        r = cli_op_delete_machine(op, action->name, error);
     if (r == 0)
         r = state_journal(op->state, "etcd-member-add", action->name, error);
     if (r == 0)

@@ -55,24 +55,32 @@ static int find_out(struct repair *repair, struct kp_error *error)
     return 0;
 }
 
-/* Voters that answer, or would if their machines ran, must be a quorum: nothing that is done here brings one back. */
+/* Whether a voter counts for the quorum, or would if its machine ran. */
+static bool is_able(const struct repair *repair, const struct etcd_member *member)
+{
+    const struct repair_view *view = &repair->view;
+    for (size_t i = 0; i < view->n_status; i++)
+        if (view->status[i].code == 0 && !view->status[i].apart && view->status[i].id == member->id)
+            return true;
+    for (size_t i = 0; i < view->machines.len; i++)
+        if (kp_streq(view->machines.items[i].name, member->name))
+            return view->machines.items[i].power == CLOUD_POWER_OFF && !kp_empty(view->machines.items[i].role);
+    return false;
+}
+
+/* Nothing that is done here brings a quorum back. */
 static int check_quorum(const struct repair *repair, struct kp_error *error)
 {
-    const struct repair_input *inputs = cli_repair_inputs(&repair->op, &repair->view, kp_now_s());
+    const struct repair_view *view = &repair->view;
     size_t voters = 0, able = 0;
-    for (size_t i = 0; i < repair->op.plan.n_machines; i++) {
-        const struct repair_input *in = &inputs[i];
-        if (!in->control_plane)
-            continue;
-        voters++; /* where etcd tells nothing: as many as the config wants */
-        able += in->machine == REPAIR_MACHINE_OFF ||
-                (in->machine == REPAIR_MACHINE_ON &&
-                 (!repair->view.members_known || in->member == REPAIR_MEMBER_HEALTHY || in->member == REPAIR_MEMBER_WAITING));
+    for (size_t i = 0; view->members_known && i < view->members.len; i++) {
+        voters += !view->members.items[i].learner;
+        able += !view->members.items[i].learner && is_able(repair, &view->members.items[i]);
     }
-    if (repair->view.members_known) {
-        voters = 0;
-        for (size_t i = 0; i < repair->view.members.len; i++)
-            voters += !repair->view.members.items[i].learner;
+    if (!view->members_known) { /* nobody tells: as many as are wanted, of which those are able that have a machine */
+        voters = (size_t)repair->op.cluster.config.control_plane.replicas;
+        for (size_t i = 0; i < view->machines.len; i++)
+            able += kp_streq(view->machines.items[i].role, "control-plane");
     }
     if (able >= plan_quorum(voters))
         return 0;
@@ -159,8 +167,10 @@ static int remove_sick(struct cli_operation *op, struct kp_error *error)
         if (finding->control_plane || (finding->remedy != REPAIR_CREATE && finding->remedy != REPAIR_REPLACE))
             continue;
         r = cli_interrupted(error);
-        if (r == 0)
-            r = cli_op_delete_machine(op, finding->name, error);
+        if (r < 0)
+            break;
+        cli_progress_machine(&op->progress, finding->name, CLI_PHASE_DELETE);
+        r = cli_op_delete_machine(op, finding->name, error);
     }
     return r;
 }
