@@ -8,6 +8,10 @@
 #define BALANCER_FINALIZER "service.kubernetes.io/load-balancer-cleanup"
 #define BALANCER_ADDRESS_ANNOTATION "kprov.dev/load-balancer-address" /* the address wanted; spec.loadBalancerIP is as good */
 
+/* Services of one namespace with the same value of it share an address: their ports must differ, and both policies be Cluster, so that
+   the nodes agree on a holder. */
+#define BALANCER_SHARE_ANNOTATION "kprov.dev/share-address"
+
 struct balancer_input {
     const struct vip_pool *pool;
     const struct k8s_service *service;

@@ -14,19 +14,63 @@ static bool is_same(const struct k8s_service *a, const struct k8s_service *b)
     return kp_streq(a->metadata->name, b->metadata->name) && kp_streq(a->metadata->namespace, b->metadata->namespace);
 }
 
-/* By whom else: "ns/name", or NULL. */
+static const char *key_of(const struct k8s_service *service, struct kp_arena *arena)
+{
+    return kp_arena_printf(arena, "%s/%s", service->metadata->namespace, service->metadata->name);
+}
+
+static bool ports_differ(const struct k8s_service *a, const struct k8s_service *b)
+{
+    for (size_t i = 0; i < a->spec->ports.len; i++)
+        for (size_t j = 0; j < b->spec->ports.len; j++)
+            if (a->spec->ports.items[i].port == b->spec->ports.items[j].port &&
+                kp_streq(a->spec->ports.items[i].protocol, b->spec->ports.items[j].protocol))
+                return false;
+    return true;
+}
+
+static bool may_share(const struct k8s_service *a, const struct k8s_service *b)
+{
+    const char *key = kp_string_map_get(&a->metadata->annotations, BALANCER_SHARE_ANNOTATION);
+    return !kp_empty(key) && kp_streq(key, kp_string_map_get(&b->metadata->annotations, BALANCER_SHARE_ANNOTATION)) &&
+           kp_streq(a->metadata->namespace, b->metadata->namespace) && vip_wants_address(b) &&
+           !kp_streq(a->spec->external_traffic_policy, "Local") && !kp_streq(b->spec->external_traffic_policy, "Local") && ports_differ(a, b);
+}
+
+static bool is_given_to(const struct balancer_input *in, const char *address, const struct k8s_service *service, struct kp_arena *arena)
+{
+    return in->given && kp_streq(kp_strmap_get(in->given, address), key_of(service, arena));
+}
+
+/* By whom else, who does not share it: "ns/name", or NULL. */
 static const char *taken_by(const struct balancer_input *in, const char *address, struct kp_arena *arena)
 {
-    const char *own = kp_arena_printf(arena, "%s/%s", in->service->metadata->namespace, in->service->metadata->name);
     const char *given = in->given ? kp_strmap_get(in->given, address) : NULL;
-    if (given && !kp_streq(given, own))
-        return given;
+    if (given && kp_streq(given, key_of(in->service, arena)))
+        given = NULL;
     for (size_t i = 0; i < in->n_all; i++) {
         const struct k8s_service *other = in->all[i];
-        if (!is_same(other, in->service) && kp_streq(vip_address_of(other, in->pool), address))
-            return kp_arena_printf(arena, "%s/%s", other->metadata->namespace, other->metadata->name);
+        bool has = kp_streq(vip_address_of(other, in->pool), address) || is_given_to(in, address, other, arena);
+        if (is_same(other, in->service) || !has)
+            continue;
+        if (!may_share(in->service, other))
+            return key_of(other, arena);
+        if (given && kp_streq(given, key_of(other, arena)))
+            given = NULL;
     }
-    return NULL;
+    return given;
+}
+
+/* The address of one with whom it shares, if all who have that do; "" else. */
+static void choose_shared(const struct balancer_input *in, struct kp_arena *arena, struct balancer_decision *d)
+{
+    for (size_t i = 0; i < in->n_all; i++) {
+        const char *address = is_same(in->all[i], in->service) || !may_share(in->service, in->all[i]) ? NULL : vip_address_of(in->all[i], in->pool);
+        if (!address || taken_by(in, address, arena))
+            continue;
+        snprintf(d->address, sizeof d->address, "%s", address);
+        return;
+    }
 }
 
 static const char *wanted_address(const struct k8s_service *service)
@@ -52,6 +96,9 @@ static void choose(const struct balancer_input *in, struct kp_arena *arena, stru
         snprintf(d->address, sizeof d->address, "%s", now);
         return;
     }
+    choose_shared(in, arena, d);
+    if (d->address[0])
+        return;
     size_t size = vip_pool_size(in->pool);
     for (size_t i = 0; i < size; i++) {
         vip_pool_address(in->pool, i, d->address);

@@ -76,6 +76,40 @@ static void what_it_has_stays(void **state)
     assert_string_equal(d.address, "10.0.0.1");
 }
 
+static void port_of(struct k8s_service *s, int32_t number)
+{
+    struct k8s_service_port *port = KP_LIST_ADD(arena, &s->spec->ports);
+    port->port = number;
+    port->protocol = "TCP";
+}
+
+static void services_that_say_so_share_an_address_unless_ports_or_policies_clash(void **state)
+{
+    struct k8s_service *a = service("a", NULL), *b = service("b", "10.0.0.2");
+    port_of(a, 80);
+    port_of(b, 443);
+    kp_string_map_set(arena, &a->metadata->annotations, BALANCER_SHARE_ANNOTATION, "x");
+    assert_string_equal(decide(a, b, NULL).address, "10.0.0.1");
+    kp_string_map_set(arena, &b->metadata->annotations, BALANCER_SHARE_ANNOTATION, "x");
+    assert_string_equal(decide(a, b, NULL).address, "10.0.0.2");
+    struct kp_strmap *given = kp_strmap_new();
+    char owner[] = "default/b";
+    kp_strmap_put(given, "10.0.0.2", owner);
+    assert_string_equal(decide(a, b, given).address, "10.0.0.2");
+    kp_strmap_free(given, NULL);
+    a->spec->load_balancer_ip = "10.0.0.2";
+    assert_null(decide(a, b, NULL).problem);
+    b->spec->external_traffic_policy = "Local";
+    assert_string_equal(decide(a, b, NULL).problem, "address 10.0.0.2 belongs to Service default/b");
+    a->spec->load_balancer_ip = NULL;
+    b->spec->external_traffic_policy = "Cluster";
+    port_of(b, 80);
+    assert_string_equal(decide(a, b, NULL).address, "10.0.0.1");
+    b->spec->ports.len = 1;
+    b->metadata->namespace = "other";
+    assert_string_equal(decide(a, b, NULL).address, "10.0.0.1");
+}
+
 static void an_empty_pool_and_a_taken_wish_are_told(void **state)
 {
     struct k8s_service *s = service("a", NULL);
@@ -122,6 +156,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_new_service_gets_the_finalizer_and_the_first_free_address, setup, teardown),
         cmocka_unit_test_setup_teardown(an_address_just_given_out_is_not_given_again, setup, teardown),
         cmocka_unit_test_setup_teardown(what_it_has_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(services_that_say_so_share_an_address_unless_ports_or_policies_clash, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_pool_and_a_taken_wish_are_told, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_goes_or_changes_gives_back_the_address_then_the_finalizer, setup, teardown),
         cmocka_unit_test_setup_teardown(a_service_of_another_class_is_left_alone, setup, teardown),
