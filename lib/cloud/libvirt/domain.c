@@ -167,6 +167,60 @@ int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, stru
     return r;
 }
 
+static int stop_domain(struct lv *lv, virDomainPtr domain, bool kill, struct kp_error *error)
+{
+    if (!kill && virDomainShutdown(domain) == 0 && lv_wait_off(lv->events, domain, LV_STOP_MS)) /* the power button */
+        return 0;
+    if (virDomainIsActive(domain) == 1 && virDomainDestroy(domain) < 0 && virDomainIsActive(domain) == 1)
+        return lv_fail(error, "power off %s", virDomainGetName(domain));
+    return 0;
+}
+
+/* libvirt changes a stored domain when it is defined again with the same name and identity. */
+static int redefine(struct lv *lv, const char *uuid, const char *document, struct kp_arena *arena, virDomainPtr *ret, struct kp_error *error)
+{
+    const char *after_name = strstr(document, "</name>");
+    KP_ASSERT(after_name);
+    after_name += strlen("</name>");
+    const char *xml = kp_arena_printf(arena, "%.*s<uuid>%s</uuid>%s", (int)(after_name - document), document, uuid, after_name);
+    *ret = virDomainDefineXML(lv->conn, xml);
+    return *ret ? 0 : lv_fail(error, "define the machine again");
+}
+
+/* The data disk stays, and its layer over the image with it (initrd-init.sh makes that anew for another image). */
+int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+                       struct kp_error *error)
+{
+    struct lv_paths paths = {0};
+    struct cloud_machine machine;
+    virDomainPtr domain = NULL, changed = NULL;
+    const char *type = "test";
+    int r = find_domain(lv, spec->cluster_uid, spec->name, arena, &domain, &machine, error);
+    if (r < 0)
+        return r;
+    struct cloud_machine_spec wanted = *spec;
+    wanted.role = machine.role;
+    wanted.pool = machine.pool;
+    wanted.machine_type = machine.machine_type;
+    wanted.address = machine.address;
+    r = stop_domain(lv, domain, false, error);
+    if (r == 0)
+        r = prepare(lv, &wanted, arena, &paths, &type, error);
+    KP_AUTO_BUF struct kp_buf xml = {0};
+    if (r == 0) {
+        lv_domain_xml(&wanted, &paths, type, lv_network_name(spec->cluster_uid, arena), machine.created_s, arena, &xml);
+        r = redefine(lv, machine.id, xml.data, arena, &changed, error);
+    }
+    if (r == 0 && virDomainCreate(changed) < 0)
+        r = lv_fail(error, "start machine %s", spec->name);
+    if (r == 0 && !describe(changed, arena, ret))
+        r = kp_fail(error, KP_ECORRUPT, "machine %s lost its tags", spec->name);
+    virDomainFree(domain);
+    if (changed)
+        virDomainFree(changed);
+    return r;
+}
+
 int lv_machine_get(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
                    struct kp_error *error)
 {
@@ -198,15 +252,6 @@ int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, stru
     free(domains);
     if (ret->len)
         qsort(ret->items, ret->len, sizeof(*ret->items), by_name);
-    return 0;
-}
-
-static int stop_domain(struct lv *lv, virDomainPtr domain, bool kill, struct kp_error *error)
-{
-    if (!kill && virDomainShutdown(domain) == 0 && lv_wait_off(lv->events, domain, LV_STOP_MS)) /* the power button */
-        return 0;
-    if (virDomainIsActive(domain) == 1 && virDomainDestroy(domain) < 0 && virDomainIsActive(domain) == 1)
-        return lv_fail(error, "power off %s", virDomainGetName(domain));
     return 0;
 }
 

@@ -92,6 +92,12 @@ static int machine_create(void *state, const struct cloud_machine_spec *spec, st
     return lv_machine_create(state, spec, arena, ret, error);
 }
 
+static int machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+                           struct kp_error *error)
+{
+    return lv_machine_reimage(state, spec, arena, ret, error);
+}
+
 static int machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
                        struct kp_error *error)
 {
@@ -171,6 +177,7 @@ const struct cloud_driver cloud_driver_libvirt = {
     .address_reserve = address_reserve,
     .address_release = address_release,
     .machine_create = machine_create,
+    .machine_reimage = machine_reimage,
     .machine_get = machine_get,
     .machine_list = machine_list,
     .machine_power = machine_power,

@@ -97,6 +97,8 @@ bool lv_pool_exists(struct lv *lv, const char *uid);
 /* ---- domain.c */
 int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                       struct kp_error *error);
+int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+                       struct kp_error *error);
 int lv_machine_get(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
                    struct kp_error *error);
 int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret,

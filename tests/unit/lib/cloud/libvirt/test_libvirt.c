@@ -69,6 +69,29 @@ static void purge(struct fixture *f, const char *uid)
     kp_strings_done(&left);
 }
 
+static void a_machine_gets_another_image_and_stays_itself(void **state)
+{
+    struct fixture *f = *state;
+    struct kp_error error = {0};
+    struct cloud_machine machine, after;
+    const struct cloud_machine_spec spec = {.cluster_uid = UID_A, .name = "demo-cp-1", .image = "node-other", .user_data = "{}", .user_data_len = 2};
+    ensure_network(f, UID_A, "10.88.9.0/24");
+    assert_int_equal(cloud_machine_reimage(f->cloud, &spec, f->arena, &after, &error), KP_ENOTFOUND);
+    assert_int_equal(make(f, UID_A, "demo-cp-1", &machine, &error), 0);
+    for (int again = 0; again < 2; again++) {
+        if (cloud_machine_reimage(f->cloud, &spec, f->arena, &after, &error) < 0)
+            fail_msg("%s", error.message);
+        assert_string_equal(after.image, "node-other");
+        assert_string_equal(after.id, machine.id);
+        assert_string_equal(after.address, machine.address);
+        assert_string_equal(after.role, "worker");
+        assert_string_equal(after.pool, "pool");
+        assert_int_equal(after.created_s, machine.created_s);
+        assert_int_equal(after.power, CLOUD_POWER_ON);
+    }
+    purge(f, UID_A);
+}
+
 static xmlNodePtr find(xmlNodePtr at, const char *name, const char *attribute, const char *value, struct kp_arena *arena)
 {
     for (xmlNodePtr node = lv_xml_child(at, name); node; node = lv_xml_next(node, name))
@@ -285,6 +308,7 @@ int main(void)
         cmocka_unit_test(a_domain_boots_the_kernel_directly_and_carries_its_tags),
         cmocka_unit_test(an_emulated_domain_has_no_features_that_emulation_pays_for),
         cmocka_unit_test_setup_teardown(addresses_stay_with_their_names_and_the_lowest_free_one_goes_next, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_machine_gets_another_image_and_stays_itself, set_up, tear_down),
         cmocka_unit_test_setup_teardown(networks_that_overlap_or_are_no_networks_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_machine_is_made_once_found_by_its_tag_and_deleted_with_its_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(power_goes_off_and_on_and_off_again, set_up, tear_down),
