@@ -42,6 +42,17 @@ if [ -b /dev/vdb ]; then
 else
 	mount -t tmpfs -o mode=755 tmpfs /data
 fi
+# Another node image than at the last boot: what lay over the old one goes, the machine's own data stays, as lib/cloud/local/reimage.c has it.
+image=$(cat /lower/usr/lib/kprov/image 2>/dev/null)
+if [ "$image" != "$(cat /data/image 2>/dev/null)" ]; then
+	[ ! -d /data/upper ] || [ -d /data/upper.old ] || mv /data/upper /data/upper.old
+	mkdir -p /data/upper/etc
+	for part in etc/machine-id home mnt opt root srv var; do
+		[ ! -e "/data/upper.old/$part" ] || [ -e "/data/upper/$part" ] || mv "/data/upper.old/$part" "/data/upper/$part"
+	done
+	rm -rf /data/upper.old /data/work
+	echo "$image" >/data/image
+fi
 mkdir -p /data/upper /data/work /data/containerd /data/etcd /data/kubelet
 mount -t overlay -o lowerdir=/lower,upperdir=/data/upper,workdir=/data/work overlay /new || fail 'the tree does not mount'
 # Beside the overlay: containerd stacks its own on it, and etcd wants a plain file system.
