@@ -16,7 +16,7 @@
 
 struct network {
     const char *node_name, *cluster_cidr, *balancer_addresses;
-    struct client_informer *nodes, *services, *slices; /* the last two only with addresses to hold */
+    struct client_informer *nodes;
     struct vip_pool pool;
     struct balancer *balancer;
     struct client_queue *queue; /* one key: all there is to do is "make it so" */
@@ -123,12 +123,8 @@ static int start_balancer(struct network *n, struct client *client, struct kp_er
 {
     if (vip_pool_size(&n->pool) == 0)
         return 0;
-    n->services = client_informer_new(client, &k8s_services_resource, NULL, NULL, NULL);
-    n->slices = client_informer_new(client, &k8s_endpointslices_resource, NULL, NULL, NULL);
-    client_informer_start(n->services);
-    client_informer_start(n->slices);
     const struct balancer_config config = {
-        .client = client, .node_name = n->node_name, .nodes = n->nodes, .services = n->services, .slices = n->slices, .pool = &n->pool,
+        .client = client, .node_name = n->node_name, .nodes = n->nodes, .pool = &n->pool,
     };
     return balancer_start(&config, &n->balancer, error);
 }
@@ -162,8 +158,6 @@ static void stop(void *arg)
 {
     struct network *n = arg;
     balancer_stop(n->balancer);
-    client_informer_free(n->services);
-    client_informer_free(n->slices);
     client_queue_shutdown(n->queue);
     pthread_join(n->thread, NULL);
     client_informer_free(n->nodes);

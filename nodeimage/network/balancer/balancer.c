@@ -5,10 +5,12 @@
 #include "lib/nft/nft.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #define TICK_MS 100
 #define IDLE_TICK_MS 500
+#define WORK_MS 1000 /* at least this often all is worked out anew: nodes change without our being told */
 #define ANNOUNCE_MS 1000
 /* At first at every other tick: Linux does not believe a change within a second of the last one it heard (neigh locktime). */
 #define ANNOUNCE_OFTEN_MS 5000
@@ -22,7 +24,7 @@ struct balancer {
     struct balancer_config config;
     struct balancer_lease *lease;
     struct balancer_peers *peers;
-    struct client_informer *leases;
+    struct client_informer *leases, *services, *slices;
     struct netlink_link link;
     bool has_link;
     struct nft *nft;
@@ -31,6 +33,10 @@ struct balancer {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool stop;
+    atomic_bool changes;  /* of Services or endpoints, not looked at yet */
+    uint64_t alive;       /* who was, when all was worked out last, ... */
+    int64_t worked_ms;    /* ... and when; 0: it has to be */
+    bool any;             /* there were addresses to care for */
 };
 
 static const char *internal_ip(const struct k8s_node *node)
@@ -124,16 +130,13 @@ static void announce(struct balancer *b, int64_t now_ms)
     }
 }
 
-/* Everybody's leases into a view for the choice. */
-static void look_around(struct balancer *b, struct client_view *view, const struct balancer_own *own, int64_t now_ms, struct vip_view *ret)
+/* Everybody's leases, at every tick: when one was seen to change counts. Returns a number of who is alive. */
+static uint64_t look_around(struct balancer *b, struct client_view *view, const struct balancer_own *own, int64_t now_ms, struct vip_view *ret)
 {
     const void *const *leases;
-    struct kp_arena *arena = client_view_arena(view);
-    size_t n = client_view_list(view, b->leases, NULL, &leases);
-    ret->n_nodes = client_view_list(view, b->config.nodes, NULL, (const void *const **)&ret->nodes);
-    ret->n_slices = client_view_list(view, b->config.slices, NULL, (const void *const **)&ret->slices);
-    struct vip_node *alive = KP_NEW_ARRAY(arena, struct vip_node, n + 1);
-    size_t len = 0;
+    size_t n = client_view_list(view, b->leases, NULL, &leases), len = 0;
+    struct vip_node *alive = KP_NEW_ARRAY(client_view_arena(view), struct vip_node, n + 1);
+    uint64_t all = 0;
     for (size_t i = 0; i < n; i++) {
         const struct k8s_lease *lease = leases[i];
         if (kp_streq(lease->metadata->name, b->config.node_name))
@@ -142,8 +145,11 @@ static void look_around(struct balancer *b, struct client_view *view, const stru
         balancer_peers_state(b->peers, lease->metadata->name, now_ms, &alive[len++]);
     }
     alive[len++] = (struct vip_node){.name = b->config.node_name, .alive = own->alive, .settled = own->settled};
+    for (size_t i = 0; i < len; i++)
+        all += kp_hash64(alive[i].name, strlen(alive[i].name)) * (1u + alive[i].alive + 2u * alive[i].settled);
     ret->alive = alive;
     ret->n_alive = len;
+    return all;
 }
 
 static int make_so(struct balancer *b, const struct kp_strmap *wanted, int64_t now_ms, struct kp_error *error)
@@ -165,34 +171,51 @@ static int make_so(struct balancer *b, const struct kp_strmap *wanted, int64_t n
     return rc;
 }
 
+static int work_out(struct balancer *b, struct client_view *view, struct vip_view *around, bool may_change, int64_t now_ms, struct kp_error *error)
+{
+    const struct k8s_service *const *services;
+    size_t n = client_view_list(view, b->services, NULL, (const void *const **)&services);
+    struct kp_strmap *wanted = kp_strmap_new();
+    around->n_nodes = client_view_list(view, b->config.nodes, NULL, (const void *const **)&around->nodes);
+    around->n_slices = client_view_list(view, b->slices, NULL, (const void *const **)&around->slices);
+    b->any = false;
+    for (size_t i = 0; i < n; i++) {
+        const char *address = vip_wants_address(services[i]) ? vip_address_of(services[i], b->config.pool) : NULL;
+        b->any |= address != NULL;
+        if (address && kp_streq(vip_holder(around, services[i], address), b->config.node_name))
+            kp_strmap_put(wanted, address, b);
+    }
+    balancer_lease_want(b->lease, b->any);
+    int rc = 0;
+    if (may_change || !b->any) { /* else what is held stays */
+        rc = find_link(b, view, error);
+        if (rc == 0)
+            rc = make_so(b, wanted, now_ms, error);
+    }
+    kp_strmap_free(wanted, NULL);
+    return rc;
+}
+
 /* Returns whether there is any address to care for. */
 static bool tick(struct balancer *b)
 {
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
     struct kp_error error = {0};
-    const struct k8s_service *const *services;
     struct vip_view around = {0};
     int64_t now_ms = kp_mono_ms();
-    size_t n = client_view_list(view, b->config.services, NULL, (const void *const **)&services);
-    bool any = false;
-    for (size_t i = 0; i < n && !any; i++)
-        any = vip_wants_address(services[i]) && vip_address_of(services[i], b->config.pool);
-    balancer_lease_want(b->lease, any);
     struct balancer_own own = balancer_lease_state(b->lease, now_ms);
-    look_around(b, view, &own, now_ms, &around); /* at every tick: when a lease was seen to change counts */
-    if (any && !own.may_change)
-        return true; /* what is held stays, unannounced */
-    struct kp_strmap *wanted = kp_strmap_new();
-    for (size_t i = 0; i < n; i++) {
-        const char *address = vip_wants_address(services[i]) ? vip_address_of(services[i], b->config.pool) : NULL;
-        if (address && kp_streq(vip_holder(&around, services[i], address), b->config.node_name))
-            kp_strmap_put(wanted, address, b);
+    uint64_t alive = look_around(b, view, &own, now_ms, &around) + own.may_change;
+    if (atomic_exchange(&b->changes, false) || alive != b->alive || !b->worked_ms || now_ms - b->worked_ms >= WORK_MS) {
+        b->alive = alive;
+        b->worked_ms = now_ms;
+        if (work_out(b, view, &around, own.may_change, now_ms, &error) < 0) {
+            kp_warn("addresses of Services are not in order yet", "error", error.message, NULL);
+            b->worked_ms = 0;
+        }
     }
-    if (find_link(b, view, &error) < 0 || make_so(b, wanted, now_ms, &error) < 0)
-        kp_warn("addresses of Services are not in order yet", "error", error.message, NULL);
-    kp_strmap_free(wanted, NULL);
-    announce(b, now_ms);
-    return any;
+    if (own.may_change)
+        announce(b, now_ms);
+    return b->any;
 }
 
 static void *run(void *arg)
@@ -210,6 +233,11 @@ static void *run(void *arg)
     return NULL;
 }
 
+static void on_change(struct client_object *old, struct client_object *new, void *arg)
+{
+    atomic_store(&((struct balancer *)arg)->changes, true);
+}
+
 int balancer_start(const struct balancer_config *config, struct balancer **ret_balancer, struct kp_error *error)
 {
     struct balancer *b = kp_calloc(1, sizeof *b);
@@ -220,8 +248,14 @@ int balancer_start(const struct balancer_config *config, struct balancer **ret_b
     pthread_mutex_init(&b->mutex, NULL);
     pthread_cond_init(&b->changed, NULL);
     b->leases = client_informer_new(config->client, &k8s_leases_resource, VIP_NAMESPACE, NULL, NULL);
+    b->services = client_informer_new(config->client, &k8s_services_resource, NULL, NULL, NULL);
+    b->slices = client_informer_new(config->client, &k8s_endpointslices_resource, NULL, NULL, NULL);
+    client_informer_add_handler(b->services, on_change, b);
+    client_informer_add_handler(b->slices, on_change, b);
     client_informer_start(b->leases);
-    b->lease = balancer_lease_new(config->client, config->node_name);
+    client_informer_start(b->services);
+    client_informer_start(b->slices);
+    b->lease = balancer_lease_new(&b->config);
     if (!b->lease || pthread_create(&b->thread, NULL, run, b) != 0) {
         balancer_stop(b);
         return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
@@ -248,6 +282,8 @@ void balancer_stop(struct balancer *b)
     balancer_lease_free(b->lease); /* after the addresses: whoever sees the lease go takes them */
     kp_strmap_free(nothing, NULL);
     client_informer_free(b->leases);
+    client_informer_free(b->services);
+    client_informer_free(b->slices);
     balancer_peers_free(b->peers);
     kp_strmap_free(b->held, free);
     nft_free(b->nft);

@@ -16,7 +16,7 @@ struct balancer;
 struct balancer_config {
     struct client *client;            /* borrowed until balancer_stop, as is all below */
     const char *node_name;
-    struct client_informer *nodes, *services, *slices; /* started by the caller */
+    struct client_informer *nodes; /* started */
     const struct vip_pool *pool;
 };
 int balancer_start(const struct balancer_config *config, struct balancer **ret_balancer, struct kp_error *error) KP_NODISCARD;
@@ -24,7 +24,7 @@ void balancer_stop(struct balancer *balancer); /* gives its addresses up; accept
 
 /* ---- lease.c: one thread that renews */
 struct balancer_lease;
-struct balancer_lease *balancer_lease_new(struct client *client, const char *node_name);
+struct balancer_lease *balancer_lease_new(const struct balancer_config *config); /* borrowed */
 void balancer_lease_free(struct balancer_lease *lease); /* deletes the Lease; accepts NULL */
 void balancer_lease_want(struct balancer_lease *lease, bool wanted);
 struct balancer_own {

@@ -8,6 +8,7 @@
 
 struct balancer_lease {
     struct client *client;
+    struct client_informer *nodes;
     const char *node_name;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards the rest */
@@ -24,6 +25,14 @@ static int create(struct balancer_lease *l, struct kp_time acquired, struct kp_t
     lease->metadata->name = l->node_name;
     lease->metadata->namespace = VIP_NAMESPACE;
     lease->spec->holder_identity = l->node_name;
+    KP_AUTO(client_object_unref) struct client_object *node = client_informer_get(l->nodes, "", l->node_name);
+    if (node) { /* it goes with its node */
+        struct k8s_owner_reference *owner = KP_LIST_ADD(arena, &lease->metadata->owner_references);
+        owner->api_version = "v1";
+        owner->kind = "Node";
+        owner->name = l->node_name;
+        owner->uid = node->uid;
+    }
     lease->spec->acquire_time = acquired;
     lease->spec->renew_time = now;
     return client_create(l->client, &k8s_leases_resource, VIP_NAMESPACE, lease, NULL, NULL, NULL, error);
@@ -102,11 +111,12 @@ static void *run(void *arg)
     return NULL;
 }
 
-struct balancer_lease *balancer_lease_new(struct client *client, const char *node_name)
+struct balancer_lease *balancer_lease_new(const struct balancer_config *config)
 {
     struct balancer_lease *l = kp_calloc(1, sizeof *l);
-    l->client = client;
-    l->node_name = node_name;
+    l->client = config->client;
+    l->nodes = config->nodes;
+    l->node_name = config->node_name;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->changed, NULL);
     if (pthread_create(&l->thread, NULL, run, l) != 0) {
