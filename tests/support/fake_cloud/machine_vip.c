@@ -3,12 +3,19 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client/client.h"
 #include "tests/support/fake_cloud/machine.h"
 
 #define RETRY_MS 20
+#define HEALTH_MS 2000
+#define HEALTH_EVERY_MS 50
+#define MISSES_MAX 5
+
+static atomic_bool healthy; /* this machine's API server */
 
 static struct sockaddr_in make_address(const char *text)
 {
@@ -59,41 +66,75 @@ static void *pass_on(void *arg)
     return NULL;
 }
 
+/* As kprov-vip: who cannot reach the store through its own API server has no business with the address. */
+static void *watch_health(void *arg)
+{
+    const struct machine *machine = arg;
+    struct kp_arena *arena = kp_arena_new(0);
+    struct client_config config = {0};
+    struct client *client = NULL;
+    struct loop *loop = loop_new();
+    struct kp_error error = {0};
+    int r = client_config_from_kubeconfig(kp_arena_printf(arena, "%s/etc/kubernetes/vip.conf", machine->root), NULL, arena, &config, &error);
+    config.timeout_ms = HEALTH_MS;
+    if (r == 0)
+        r = loop_start(loop, "vip", &error);
+    if (r == 0)
+        r = client_new(loop, &config, &client, &error);
+    for (int misses = 0; r == 0; kp_sleep_ms(HEALTH_EVERY_MS)) {
+        misses = client_raw(client, "GET", "/readyz", NULL, NULL, 0, NULL, NULL, &error) == 0 ? 0 : misses + 1;
+        atomic_store(&healthy, misses < MISSES_MAX && (misses == 0 || atomic_load(&healthy)));
+    }
+    fprintf(stderr, "fake-machine %s: address: %s\n", machine->name, error.message);
+    return NULL;
+}
+
+static int claim(const struct machine *machine)
+{
+    struct sockaddr_in vip = make_address(machine->api_address);
+    int yes = 1;
+    for (;; kp_sleep_ms(RETRY_MS)) {
+        int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        KP_ASSERT(listener >= 0 && setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0);
+        if (atomic_load(&healthy) && bind(listener, (struct sockaddr *)&vip, sizeof(vip)) == 0 && listen(listener, 64) == 0)
+            return listener;
+        close(listener);
+    }
+}
+
+static void serve(const struct machine *machine, int client)
+{
+    pthread_t thread;
+    int own = client < 0 ? -1 : connect_own(machine);
+    struct passing *passing = kp_calloc(1, sizeof(*passing));
+    *passing = (struct passing){{client, own}};
+    if (own >= 0 && pthread_create(&thread, NULL, pass_on, passing) == 0) {
+        pthread_detach(thread);
+        return;
+    }
+    kp_close_fd(&client);
+    kp_close_fd(&own);
+    free(passing);
+}
+
 static void *hold(void *arg)
 {
     const struct machine *machine = arg;
-    struct sockaddr_in vip = make_address(machine->api_address);
-    int yes = 1, own, listener;
-    while ((own = connect_own(machine)) < 0) /* not before there is something to pass on to */
-        kp_sleep_ms(RETRY_MS);
-    close(own);
-    for (;; kp_sleep_ms(RETRY_MS)) {
-        listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        KP_ASSERT(listener >= 0 && setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) == 0);
-        if (bind(listener, (struct sockaddr *)&vip, sizeof(vip)) == 0 && listen(listener, 64) == 0)
-            break;
-        close(listener);
-    }
     for (;;) {
-        int client = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        own = client < 0 ? -1 : connect_own(machine);
-        pthread_t thread;
-        struct passing *passing = kp_calloc(1, sizeof(*passing));
-        *passing = (struct passing){{client, own}};
-        if (own >= 0 && pthread_create(&thread, NULL, pass_on, passing) == 0) {
-            pthread_detach(thread);
-            continue;
+        int listener = claim(machine);
+        while (atomic_load(&healthy)) {
+            struct pollfd waiting = {listener, POLLIN, 0};
+            if (poll(&waiting, 1, RETRY_MS) > 0)
+                serve(machine, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
         }
-        kp_close_fd(&client);
-        kp_close_fd(&own);
-        free(passing);
+        close(listener);
     }
     return NULL;
 }
 
 void machine_vip_start(const struct machine *machine)
 {
-    pthread_t thread;
-    int failure = pthread_create(&thread, NULL, hold, (void *)machine);
-    KP_ASSERT(failure == 0);
+    pthread_t threads[2];
+    KP_ASSERT(pthread_create(&threads[0], NULL, watch_health, (void *)machine) == 0);
+    KP_ASSERT(pthread_create(&threads[1], NULL, hold, (void *)machine) == 0);
 }
