@@ -157,7 +157,7 @@ void kubelet_statuses_finish(struct kubelet_statuses *statuses, const char *uid)
 /* The mirror pod of a static pod came or changed. */
 void kubelet_statuses_retry(struct kubelet_statuses *statuses, const char *uid);
 /* What the API shows of the pod: when it says something else than what was written, it is written again. */
-void kubelet_statuses_observe(struct kubelet_statuses *statuses, const struct kubelet_pod *pod);
+void kubelet_statuses_observe(struct kubelet_statuses *statuses, const char *uid, const struct k8s_pod_status *seen);
 /* The differences as a strategic merge patch of status (NULL: none); pure. */
 char *kubelet_status_patch(const struct k8s_pod_status *old, const struct k8s_pod_status *status, const char *uid,
                            struct kp_arena *arena);

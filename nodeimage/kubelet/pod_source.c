@@ -44,6 +44,15 @@ static void on_mirror(struct kubelet *kubelet, const struct k8s_pod *pod, bool d
     kubelet_pod_unref(target);
 }
 
+/* The controllers mark the pods of a node that was not heard of as not ready, mirrors too. */
+static void observe_mirror(struct kubelet *kubelet, const struct k8s_pod *pod)
+{
+    struct kubelet_pod *target = kubelet_workers_find_name(kubelet->workers, pod->metadata->namespace, pod->metadata->name);
+    if (target && target->is_static)
+        kubelet_statuses_observe(kubelet->statuses, target->uid, pod->status);
+    kubelet_pod_unref(target);
+}
+
 static void on_pod(struct client_object *old, struct client_object *new, void *arg)
 {
     struct kubelet *kubelet = arg;
@@ -51,9 +60,10 @@ static void on_pod(struct client_object *old, struct client_object *new, void *a
     const struct k8s_pod *pod = object->data;
     if (mirror_hash(pod)) {
         const struct k8s_pod *before = old ? old->data : NULL;
-        /* Echoes of our own status writes are of no interest. */
         if (!new || !before || pod->metadata->deletion_timestamp.set || !kp_streq(mirror_hash(before), mirror_hash(pod)))
             on_mirror(kubelet, pod, !new);
+        else
+            observe_mirror(kubelet, pod);
         return;
     }
     if (!new) {
@@ -63,7 +73,7 @@ static void on_pod(struct client_object *old, struct client_object *new, void *a
     struct kubelet_pod *version = kubelet_pod_from_object(new);
     if (old && kp_streq(old->uid, new->uid) && !differs(old->data, pod)) {
         kubelet_workers_refresh(kubelet->workers, version);
-        kubelet_statuses_observe(kubelet->statuses, version);
+        kubelet_statuses_observe(kubelet->statuses, version->uid, pod->status);
     } else {
         kubelet_workers_update(kubelet->workers, version);
     }

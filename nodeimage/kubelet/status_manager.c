@@ -3,14 +3,15 @@
 
 #define RETRY_MS 500
 #define PENDING_DELAY_MS 120   /* a pod that starts quickly skips the words before */
-#define OBSERVE_AFTER_MS 2000  /* echoes of our own writes older than the last one are not mistaken for others' */
+#define OBSERVE_AFTER_MS 2000  /* by then the echoes of our own writes older than the last one have been followed by that one's */
 
 struct entry {
     struct kubelet_pod *pod;
     char *now;     /* JSON of the newest status */
     char *written; /* JSON of what the API has; NULL: not known */
+    char *seen;    /* JSON of what somebody else has made of it, written over when it is due; NULL: nobody has */
     bool dirty, finish;
-    int64_t due_ms, written_ms;
+    int64_t due_ms, written_ms, seen_due_ms;
     uint64_t version;
 };
 
@@ -27,6 +28,7 @@ static void entry_free(void *p)
     kubelet_pod_unref(entry->pod);
     free(entry->now);
     free(entry->written);
+    free(entry->seen);
     free(entry);
 }
 
@@ -124,18 +126,17 @@ static const char *ready_of(const struct k8s_pod_status *status)
     return NULL;
 }
 
-void kubelet_statuses_observe(struct kubelet_statuses *statuses, const struct kubelet_pod *pod)
+void kubelet_statuses_observe(struct kubelet_statuses *statuses, const char *uid, const struct k8s_pod_status *seen)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     pthread_mutex_lock(&statuses->lock);
-    struct entry *entry = kp_strmap_get(statuses->by_uid, pod->uid);
-    if (entry && !entry->dirty && entry->written && kp_mono_ms() - entry->written_ms > OBSERVE_AFTER_MS) {
-        const struct k8s_pod_status *ours = decode(entry->now, arena), *seen = pod->data->status;
-        if (ours && seen && (!kp_streq(ours->phase, seen->phase) || !kp_streq(ready_of(ours), ready_of(seen)))) {
-            free(entry->written);
-            entry->written = encode(seen);
-            entry->dirty = true;
-            entry->due_ms = 0;
+    struct entry *entry = kp_strmap_get(statuses->by_uid, uid);
+    const struct k8s_pod_status *ours = entry && entry->written && seen ? decode(entry->now, arena) : NULL;
+    if (ours) {
+        free(KP_TAKE(entry->seen));
+        if (!kp_streq(ours->phase, seen->phase) || !kp_streq(ready_of(ours), ready_of(seen))) {
+            entry->seen = encode(seen);
+            entry->seen_due_ms = KP_MAX(kp_mono_ms(), entry->written_ms + OBSERVE_AFTER_MS);
             pthread_cond_signal(&statuses->changed);
         }
     }
@@ -191,6 +192,14 @@ static bool next_work(struct kubelet_statuses *statuses, struct work *ret, int64
     void *value;
     while (kp_strmap_next(statuses->by_uid, &iter, NULL, &value)) {
         struct entry *entry = value;
+        if (entry->seen && !entry->dirty && entry->seen_due_ms <= now_ms) {
+            free(entry->written);
+            entry->written = KP_TAKE(entry->seen);
+            entry->dirty = true;
+            entry->due_ms = 0;
+        } else if (entry->seen && !entry->dirty) {
+            *ret_next_ms = KP_MIN(*ret_next_ms, entry->seen_due_ms);
+        }
         if (!entry->dirty)
             continue;
         *ret_next_ms = KP_MIN(*ret_next_ms, entry->due_ms);
