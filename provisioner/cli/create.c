@@ -41,7 +41,10 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
 static int resume(struct create *create, const struct config *config, struct kp_error *error)
 {
     const char *name = create->op.cluster.name;
-    if (create->op.cluster.phase == STATE_READY)
+    bool unfinished = false; /* whole but for its last word in the journal */
+    if (create->op.cluster.phase == STATE_READY && cli_change_is_unfinished(name, &unfinished, error) < 0)
+        return error->code;
+    if (create->op.cluster.phase == STATE_READY && !unfinished)
         return kp_fail(error, KP_EEXISTS, "cluster \"%s\" exists already: give the new one another name, or delete that one with kprov delete cluster %s", name, name);
     if (create->op.cluster.phase == STATE_DELETING)
         return kp_fail(error, KP_ECONFLICT, "cluster \"%s\" is being deleted: finish with kprov delete cluster %s", name, name);
@@ -173,7 +176,7 @@ static int create_cluster(const struct create_options *options, enum cli_output 
     cli_op_start(&create.op, options->wait_ns);
     int r = open_state(&create, error);
     if (r == 0)
-        r = cli_op_run(&create.op, create.op.restore ? restore_steps : steps, error);
+        r = cli_op_change(&create.op, create.op.restore ? restore_steps : steps, error);
     if (r == 0)
         print_result(&create, output);
     cli_op_done(&create.op);

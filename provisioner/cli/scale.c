@@ -148,7 +148,7 @@ static int scale_control_planes(struct cli_operation *op, const char *cluster, i
     if (r == 0) /* wanted from now on, as above */
         r = state_write(op->state, &op->cluster, error);
     if (r == 0)
-        r = cli_op_run(op, steps, error);
+        r = cli_op_change(op, steps, error);
     if (r == 0)
         fprintf(stderr, "Cluster %s: %lld -> %lld control planes\n", cluster, (long long)before, (long long)replicas);
     if (r == 0 && op->output != CLI_TABLE)

@@ -51,15 +51,18 @@ int state_dir_of(const char *name, char out[STATE_DIR_MAX], struct kp_error *err
     return 0;
 }
 
-/* Whether it is a file of ours that a killed kprov had not yet put into its place: "cluster.json.Ab12Cd" (kp_write_file). */
+/* Whether it is a file of ours that a killed kprov had not yet put into its place: "cluster.json.Ab12Cd" (kp_write_file). One that
+   is all small letters may be somebody's "cluster.json.backup". */
 static bool is_leftover(const char *name)
 {
-    static const char *const ours[] = {"cluster.json", "pki.json", "admin.conf", "kubeconfig-path"};
-    for (size_t i = 0; i < KP_ARRAY_LEN(ours); i++) {
-        size_t len = strlen(ours[i]);
-        if (strlen(name) == len + 7 && strncmp(name, ours[i], len) == 0 && name[len] == '.')
+    static const char *const ours[] = {".json", "admin.conf", "kubeconfig-path"}; /* ends */
+    const char *dot = strrchr(name, '.');
+    if (!dot || strlen(dot) != 7 || !strpbrk(dot, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+        return false;
+    KP_AUTO_FREE char *stem = kp_strndup(name, (size_t)(dot - name));
+    for (size_t i = 0; i < KP_ARRAY_LEN(ours); i++)
+        if (kp_ends_with(stem, ours[i]))
             return true;
-    }
     return false;
 }
 
