@@ -248,8 +248,10 @@ sim-planted: sim-bins
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
         libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4
+# The daemon and what its networks and machines run on: for --provider libvirt with machines of this host.
+LIBVIRT_DEPS := libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables
 TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
-             busybox-static openssh-server dropbear-bin
+             busybox-static openssh-server dropbear-bin $(LIBVIRT_DEPS)
 
 deps:
 	@tests/install-packages $(DEPS)
@@ -269,8 +271,9 @@ e2e-ha: all
 image: all
 	@$(O)/bin/kprov image build
 demo: deps
+	@$(if $(filter libvirt,$(PROVIDER)),tests/install-packages $(LIBVIRT_DEPS))
 	@$(MAKE) --no-print-directory -j2 all
-	@BUILD=$(O) tests/demo
+	@BUILD=$(O) PROVIDER=$(PROVIDER) tests/demo
 install: all
 	@install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/kprov/bin $(DESTDIR)$(PREFIX)/share/kprov
 	@install -m 0755 $(O)/bin/kprov $(DESTDIR)$(PREFIX)/bin/kprov
