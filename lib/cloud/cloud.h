@@ -59,6 +59,7 @@ struct cloud_machine_spec {
     const char *address;      /* one reserved with cloud_address_reserve */
     const void *user_data;    /* what the machine's init reads as its bootstrap config */
     size_t user_data_len;     /* at most CLOUD_USER_DATA_MAX */
+    bool at_next_boot;        /* of a reimage with the image that the machine has: it goes on, and reads the user data when it boots next */
 };
 struct cloud_machine {
     const char *id, *provider_id; /* "local://<uid>/<name>" */

@@ -75,6 +75,12 @@ void init_remove_stale(void);
 /* What the node needs of a kernel of its own and nothing asks for by name: what is missing shows when it is used. */
 void init_load_modules(void);
 int init_apply(const struct init_config *config, struct kp_error *error);
+/* ---- change.c: another config for a machine that runs */
+/* Writes the files that differ, manifests of static pods last; *ret_changed of them. A config of another host name is refused. */
+int init_change(const struct init_config *config, size_t *ret_changed, struct kp_error *error);
+/* `kprov-init apply`: reads a config from stdin and changes the machine's files to it. SIGHUP has init start the kubelet anew with them:
+   when the static pods are the new ones, for a kubelet that starts takes the old ones for somebody else's. */
+int init_change_from_stdin(struct kp_error *error);
 /* ---- once.c */
 /* Runs what has not succeeded yet, in order; dir remembers (INIT_ONCE_DIR). The first failure ends it. */
 int init_run_once(const struct init_config *config, const char *dir, struct kp_error *error);

@@ -28,11 +28,17 @@ int main(int argc, char **argv)
         return 0;
     }
     kp_log_init("kprov-init", KP_LOG_INFO);
+    struct kp_error error = {0};
+    if (argc > 1 && kp_streq(argv[1], "apply")) {
+        int r = init_change_from_stdin(&error);
+        if (r < 0)
+            fprintf(stderr, "kprov-init: %s\n", error.message);
+        return r < 0 ? kp_code_info(r)->exit_status : 0;
+    }
     if (getpid() != 1) {
-        fprintf(stderr, "kprov-init: this is a node's PID 1 and does nothing else\n");
+        fprintf(stderr, "kprov-init: this is a node's PID 1; beside that: kprov-init apply < CONFIG\n");
         return kp_code_info(KP_EUSAGE)->exit_status;
     }
-    struct kp_error error = {0};
     int64_t start_ms = kp_mono_ms();
     setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
     if (init_mount_all(getenv("container") != NULL, &error) < 0)

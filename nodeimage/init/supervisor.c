@@ -163,6 +163,16 @@ static void copy_log(struct service *service)
         kp_close_fd(&service->log_fd);
 }
 
+/* Their files have changed: all but the first, the container runtime, start anew, at once. */
+static void renew_services(struct supervisor *supervisor)
+{
+    for (size_t i = 1; i < supervisor->n_services; i++) {
+        supervisor->services[i].failures = 0;
+        if (supervisor->services[i].pid > 0)
+            kill(supervisor->services[i].pid, SIGTERM);
+    }
+}
+
 /* Waits for events at most timeout_ms and handles them; gives a signal that asks for power off, or 0. */
 static int turn(struct supervisor *supervisor, int timeout_ms)
 {
@@ -179,7 +189,9 @@ static int turn(struct supervisor *supervisor, int timeout_ms)
     struct signalfd_siginfo info;
     int asked = init_button_pressed(supervisor->button_fd) ? SIGPWR : 0;
     while (read(supervisor->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        if (info.ssi_signo != SIGCHLD)
+        if (info.ssi_signo == SIGHUP)
+            renew_services(supervisor);
+        else if (info.ssi_signo != SIGCHLD)
             asked = (int)info.ssi_signo;
     }
     return asked;
@@ -222,6 +234,7 @@ static int open_signals(struct supervisor *supervisor, struct kp_error *error)
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGPWR);
+    sigaddset(&mask, SIGHUP);
     if (sigprocmask(SIG_BLOCK, &mask, NULL) < 0)
         return kp_fail_errno(error, "block signals");
     supervisor->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -16,13 +16,35 @@
 
 /* ---- pki.c: a cluster's authorities */
 struct pki_ca {
-    struct tls_key *key;
+    struct tls_key *key; /* signs */
     struct tls_cert *cert;
+    /* While the authority is rotated: the one to come until it signs, then the one that was. Trusted beside it. NULL otherwise. */
+    struct tls_key *other_key;
+    struct tls_cert *other_cert;
 };
+enum pki_authority { PKI_CLUSTER, PKI_ETCD, PKI_FRONT_PROXY, PKI_SERVICE_ACCOUNTS, PKI_AUTHORITIES };
+/* steady -> trust (the new one is trusted beside the old) -> reissue (it signs, the old is trusted still) -> drop (the old is not trusted) -> steady */
+enum pki_phase { PKI_STEADY, PKI_TRUST, PKI_REISSUE, PKI_DROP };
 struct pki {
     struct pki_ca ca, etcd_ca, front_proxy_ca;
-    struct tls_key *service_accounts;
+    struct tls_key *service_accounts, *other_service_accounts; /* as with an authority */
+    enum pki_authority rotating; /* of one authority at a time */
+    enum pki_phase phase;
+    struct kp_strings done; /* the machines that have been brought to the phase */
 };
+const char *pki_authority_name(enum pki_authority authority); /* "cluster", "etcd", "front-proxy", "service-accounts" */
+int pki_authority_parse(const char *name, enum pki_authority *ret, struct kp_error *error) KP_NODISCARD;
+const char *pki_phase_name(enum pki_phase phase);
+/* pki_rotate.c: from steady to trust: makes what comes. KP_ECONFLICT while a rotation is under way. */
+int pki_rotate_begin(struct pki *pki, enum pki_authority authority, struct kp_error *error) KP_NODISCARD;
+void pki_rotate_next(struct pki *pki); /* to the phase that follows, with no machine done */
+bool pki_rotate_is_done(const struct pki *pki, const char *machine);
+void pki_rotate_set_done(struct pki *pki, const char *machine);
+/* The certificates of an authority that are trusted, as PEM, the one that signs first. Appends. */
+void pki_trust(const struct pki_ca *ca, struct kp_buf *out);
+/* A self-signed authority of that name. */
+int pki_make_authority(enum pki_authority authority, struct tls_key **ret_key, struct tls_cert **ret_cert, struct kp_error *error) KP_NODISCARD;
+struct pki_ca *pki_authority(const struct pki *pki, enum pki_authority authority); /* not of PKI_SERVICE_ACCOUNTS */
 int pki_create(struct pki **ret_pki, struct kp_error *error) KP_NODISCARD;
 void pki_free(struct pki *pki); /* accepts NULL */
 KP_DEFINE_AUTO(struct pki *, pki_free)
@@ -84,6 +106,9 @@ struct bootstrap_cluster {
        all the control planes of `nodes`. A member that has data looks at neither again, so old machines need no change. */
     const char *etcd_members;
     const struct bootstrap_restore *restore; /* NULL: none */
+    /* Static pod -> what changes with the files that it reads only when it starts: with its manifest the kubelet makes it anew. NULL: none.
+       bootstrap_user_data sets it. */
+    const struct kp_string_map *pod_stamps;
 };
 /* restore.c: the command that a control plane runs once, as the words of its shell, in the arena; ends with NULL. */
 const char *const *bootstrap_restore_command(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,

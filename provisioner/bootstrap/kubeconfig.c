@@ -26,7 +26,7 @@ int kubeconfig_make(const struct pki *pki, const char *cluster, const char *serv
     int r = pki_issue(&pki->ca, &leaf, arena, &cert, &key, error);
     if (r < 0)
         return r;
-    tls_cert_to_pem(pki->ca.cert, &ca);
+    pki_trust(&pki->ca, &ca);
     *ret_text = kp_arena_printf(arena,
                                 "apiVersion: v1\nkind: Config\n"
                                 "clusters:\n- name: %s\n  cluster:\n    server: %s\n    certificate-authority-data: %s\n"

@@ -36,10 +36,10 @@ static void add_ssh(struct node_writer *writer)
     kp_value_set(writer->arena, writer->files->array.items[writer->files->array.len - 1], "encoding", kp_value_string(writer->arena, "base64"));
 }
 
-static void add_cert(struct node_writer *writer, const char *name, const struct tls_cert *cert)
+static void add_trust(struct node_writer *writer, const char *name, const struct pki_ca *ca)
 {
     KP_AUTO_BUF struct kp_buf pem = {0};
-    tls_cert_to_pem(cert, &pem);
+    pki_trust(ca, &pem);
     add_file(writer, kp_arena_printf(writer->arena, PKI_DIR "%s.crt", name), "0644", pem.data);
 }
 
@@ -105,16 +105,25 @@ static int add_control_plane_certs(struct node_writer *writer)
     return r;
 }
 
+static int add_public_key(struct node_writer *writer, const char *file, const struct tls_key *key)
+{
+    KP_AUTO_BUF struct kp_buf pem = {0};
+    int r = tls_key_public_to_pem(key, &pem, writer->error);
+    if (r == 0)
+        add_file(writer, kp_arena_printf(writer->arena, PKI_DIR "%s", file), "0600", pem.data);
+    return r;
+}
+
 static int add_control_plane_keys(struct node_writer *writer)
 {
     const struct pki *pki = writer->cluster->pki;
-    KP_AUTO_BUF struct kp_buf public_key = {0};
-    int r = tls_key_public_to_pem(pki->service_accounts, &public_key, writer->error);
+    int r = add_public_key(writer, "sa.pub", pki->service_accounts);
+    if (r == 0 && pki->other_service_accounts)
+        r = add_public_key(writer, "sa-other.pub", pki->other_service_accounts);
     if (r < 0)
         return r;
-    add_file(writer, PKI_DIR "sa.pub", "0600", public_key.data);
-    add_cert(writer, "etcd/ca", pki->etcd_ca.cert);
-    add_cert(writer, "front-proxy-ca", pki->front_proxy_ca.cert);
+    add_trust(writer, "etcd/ca", &pki->etcd_ca);
+    add_trust(writer, "front-proxy-ca", &pki->front_proxy_ca);
     r = add_key(writer, "ca", pki->ca.key);
     if (r == 0)
         r = add_key(writer, "etcd/ca", pki->etcd_ca.key);
@@ -141,6 +150,41 @@ static const char *own_endpoint(const struct node_writer *writer)
     return kp_arena_printf(writer->arena, "https://%s:%d", writer->node->address, BOOTSTRAP_API_PORT);
 }
 
+/* What a program looks at when it starts and never again; certificates of etcd and the API server are not here, they are read anew. */
+static const struct {
+    const char *pod, *files[7]; /* below /etc/kubernetes */
+} read_once[] = {
+    {"etcd", {"pki/etcd/ca.crt"}},
+    {"kube-apiserver", {"pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/sa.pub", "pki/sa-other.pub", "pki/sa.key"}},
+    {"kube-controller-manager", {"controller-manager.conf", "pki/ca.crt", "pki/ca.key", "pki/sa.key", "pki/front-proxy-ca.crt"}},
+    {"kube-scheduler", {"scheduler.conf"}},
+    {"kprov-vip", {"vip.conf"}},
+};
+
+static const char *written(const struct node_writer *writer, const char *path)
+{
+    for (size_t i = 0; i < writer->files->array.len; i++) {
+        const struct kp_value *file = writer->files->array.items[i];
+        if (kp_streq(kp_value_str(kp_value_get(file, "path")), path))
+            return kp_value_str(kp_value_get(file, "content"));
+    }
+    return "";
+}
+
+static void stamp_pods(const struct node_writer *writer, struct kp_string_map *ret)
+{
+    for (size_t i = 0; i < KP_ARRAY_LEN(read_once); i++) {
+        char hash[TLS_SHA256_HEX_BYTES];
+        KP_AUTO_BUF struct kp_buf all = {0};
+        for (size_t f = 0; f < KP_ARRAY_LEN(read_once[i].files) && read_once[i].files[f]; f++) {
+            kp_buf_puts(&all, written(writer, kp_arena_printf(writer->arena, "/etc/kubernetes/%s", read_once[i].files[f])));
+            kp_buf_putc(&all, 0);
+        }
+        tls_sha256_hex(all.data, all.len, hash);
+        kp_string_map_set(writer->arena, ret, read_once[i].pod, kp_arena_strndup(writer->arena, hash, 16));
+    }
+}
+
 static int add_control_plane(struct node_writer *writer)
 {
     const char *own = own_endpoint(writer);
@@ -158,7 +202,11 @@ static int add_control_plane(struct node_writer *writer)
     if (r < 0)
         return r;
     struct bootstrap_static_pod pods[BOOTSTRAP_STATIC_PODS];
-    bootstrap_static_pods(writer->cluster, writer->node, writer->arena, pods);
+    struct bootstrap_cluster cluster = *writer->cluster;
+    struct kp_string_map stamps = {0};
+    stamp_pods(writer, &stamps);
+    cluster.pod_stamps = &stamps;
+    bootstrap_static_pods(&cluster, writer->node, writer->arena, pods);
     for (size_t i = 0; i < KP_ARRAY_LEN(pods); i++)
         add_file(writer, kp_arena_printf(writer->arena, "/etc/kubernetes/manifests/%s.yaml", pods[i].name), "0600",
                  pods[i].manifest);
@@ -229,7 +277,7 @@ static int add_node_files(struct node_writer *writer)
     add_file(writer, "/etc/hosts", "0644", hosts.data);
     add_file(writer, "/etc/hostname", "0644", kp_arena_printf(writer->arena, "%s\n", node->name));
     add_file(writer, "/etc/resolv.conf", "0644", resolv_conf(writer));
-    add_cert(writer, "ca", writer->cluster->pki->ca.cert);
+    add_trust(writer, "ca", &writer->cluster->pki->ca);
     add_kubelet_config(writer);
     const struct pki_leaf serving = {user, "system:nodes", TLS_USAGE_SERVER, names, addresses};
     int r = add_leaf(writer, "/var/lib/kubelet/pki/kubelet", &writer->cluster->pki->ca, &serving);

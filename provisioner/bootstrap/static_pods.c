@@ -61,7 +61,11 @@ static const char *print_pod(const struct bootstrap_cluster *cluster, const stru
 {
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_printf(&out, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  namespace: kube-system\n", pod->component);
-    kp_buf_printf(&out, "  labels: {component: %s, tier: control-plane}\nspec:\n", pod->component);
+    kp_buf_printf(&out, "  labels: {component: %s, tier: control-plane}\n", pod->component);
+    const char *stamp = cluster->pod_stamps ? kp_string_map_get(cluster->pod_stamps, pod->component) : NULL;
+    if (stamp)
+        kp_buf_printf(&out, "  annotations: {kprov.dev/files: \"%s\"}\n", stamp);
+    kp_buf_puts(&out, "spec:\n");
     kp_buf_puts(&out, "  hostNetwork: true\n  priorityClassName: system-node-critical\n"
                       "  securityContext: {seccompProfile: {type: RuntimeDefault}}\n  containers:\n");
     kp_buf_printf(&out, "  - name: %s\n    image: " BOOTSTRAP_REGISTRY "/%s:%s\n    imagePullPolicy: IfNotPresent\n",
@@ -181,7 +185,9 @@ static const char *apiserver_pod(const struct bootstrap_cluster *cluster, const 
     bootstrap_args_set(args, "secure-port", "6443");
     bootstrap_args_set(args, "service-account-issuer",
                        kp_arena_printf(arena, "https://kubernetes.default.svc.%s", cluster->config->network.dns_domain));
-    bootstrap_args_set(args, "service-account-key-file", "/etc/kubernetes/pki/sa.pub");
+    bootstrap_args_set(args, "service-account-key-file",
+                       cluster->pki->other_service_accounts ? "/etc/kubernetes/pki/sa.pub,/etc/kubernetes/pki/sa-other.pub"
+                                                            : "/etc/kubernetes/pki/sa.pub");
     bootstrap_args_set(args, "service-account-signing-key-file", "/etc/kubernetes/pki/sa.key");
     bootstrap_args_set(args, "service-cluster-ip-range", cluster->config->network.service_cidr);
     bootstrap_args_set(args, "tls-cert-file", "/etc/kubernetes/pki/apiserver.crt");

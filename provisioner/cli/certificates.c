@@ -15,7 +15,10 @@ static void add(struct kp_arena *arena, struct cli_certificate_list *list, const
     }
     const struct tls_cert_info *info = tls_cert_info(cert);
     struct cli_certificate *item = KP_LIST_ADD(arena, list);
-    *item = (struct cli_certificate){kp_arena_strdup(arena, where), kp_arena_strdup(arena, info->common_name), info->not_after_s, info->is_ca};
+    *item = (struct cli_certificate){
+        .where = kp_arena_strdup(arena, where), .subject = kp_arena_strdup(arena, info->common_name), .not_after_s = info->not_after_s,
+        .ca = info->is_ca, .issuer = kp_arena_strdup(arena, info->issuer_common_name), .fingerprint = kp_arena_strdup(arena, info->fingerprint_sha256),
+    };
 }
 
 /* A kubeconfig's "client-certificate-data: BASE64" line. */

@@ -52,6 +52,9 @@ int cli_image_prune(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_save(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_list(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_restore(int argc, char **argv, struct kp_error *error);
+int cli_certs_list(int argc, char **argv, struct kp_error *error);
+int cli_certs_renew(int argc, char **argv, struct kp_error *error);
+int cli_certs_rotate_ca(int argc, char **argv, struct kp_error *error);
 int cli_completion(int argc, char **argv, struct kp_error *error);
 int cli_complete(int argc, char **argv, struct kp_error *error); /* what completion scripts ask: the words that may come next */
 
@@ -215,6 +218,7 @@ struct cli_certificate {
     const char *subject;
     int64_t not_after_s;
     bool ca;
+    const char *issuer, *fingerprint; /* common name; SHA-256 in hex */
 };
 struct cli_certificate_list {
     struct cli_certificate *items; /* the one that ends first, first */

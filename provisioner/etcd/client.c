@@ -13,7 +13,7 @@ static int make_tls(const struct pki *pki, struct tls_context **ret, struct kp_e
     int r = pki_issue(&pki->etcd_ca, &leaf, arena, &config.cert_pem, &config.key_pem, error);
     if (r < 0)
         return r;
-    tls_cert_to_pem(pki->etcd_ca.cert, &ca);
+    pki_trust(&pki->etcd_ca, &ca);
     config.ca_pem = ca.data;
     return tls_context_new(&config, ret, error);
 }

@@ -56,13 +56,16 @@ int local_machine_reimage(const struct local *local, const struct cloud_machine_
     if (!kp_path_exists(path))
         return kp_fail(error, KP_ENOTFOUND, "machine %s does not exist", spec->name);
     int r = local_meta_read(path, arena, &meta, error);
+    const bool later = spec->at_next_boot;
     if (r == 0)
         r = local_image_check(local, spec->image, error);
-    if (r == 0)
+    if (r == 0 && later && !kp_streq(local_meta_get(&meta, "image"), spec->image))
+        r = kp_fail(error, KP_EINVALID, "machine %s runs: it gets another image only when it is turned off", spec->name);
+    if (r == 0 && !later)
         r = local_machine_stop(local, spec->cluster_uid, spec->name, SIGPWR, error);
-    if (r == 0)
+    if (r == 0 && !later)
         r = begin_root(dir, error);
-    if (r == 0)
+    if (r == 0 && !later)
         r = local_root_settle(dir, error);
     if (r < 0)
         return r;
@@ -76,5 +79,5 @@ int local_machine_reimage(const struct local *local, const struct cloud_machine_
     r = kp_write_file(kp_arena_printf(arena, "%s/%s", dir, user_data), spec->user_data, spec->user_data_len, 0600, error);
     if (r == 0)
         r = local_meta_write(path, &after, error);
-    return r < 0 ? r : local_machine_start(local, spec->cluster_uid, spec->name, error);
+    return r < 0 || later ? r : local_machine_start(local, spec->cluster_uid, spec->name, error);
 }
