@@ -81,6 +81,30 @@ static void what_succeeded_once_is_not_run_again(void **state)
     assert_int_equal(kp_remove_tree(dir, &error), 0);
 }
 
+static void only_files_that_differ_are_written(void **state)
+{
+    char dir[] = "/tmp/test-change-XXXXXX", name[65] = "";
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(gethostname(name, sizeof(name) - 1), 0);
+    KP_AUTO_FREE char *same = kp_asprintf("%s/same", dir);
+    KP_AUTO_FREE char *other = kp_asprintf("%s/new/other", dir);
+    struct init_file files[] = {{same, 0644, "x", 1}, {other, 0600, "y", 1}};
+    struct init_config config = {.hostname = name, .files = files, .n_files = 2};
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    size_t changed = 0;
+    assert_int_equal(kp_write_file(same, "x", 1, 0644, &error), 0);
+    assert_int_equal(init_change(&config, &changed, &error), 0);
+    assert_int_equal(changed, 1);
+    assert_int_equal(kp_read_file(other, 100, &text, &error), 0);
+    assert_string_equal(text.data, "y");
+    assert_int_equal(init_change(&config, &changed, &error), 0);
+    assert_int_equal(changed, 0);
+    config.hostname = "another-machine";
+    assert_int_equal(init_change(&config, &changed, &error), KP_EINVALID);
+    assert_int_equal(kp_remove_tree(dir, &error), 0);
+}
+
 static void back_off_doubles_to_a_bound_and_forgets_after_a_long_run(void **state)
 {
     unsigned failures = 0;
@@ -129,6 +153,7 @@ int main(void)
         cmocka_unit_test(a_bootstrap_config_is_read),
         cmocka_unit_test(a_wrong_bootstrap_config_is_refused),
         cmocka_unit_test(what_succeeded_once_is_not_run_again),
+        cmocka_unit_test(only_files_that_differ_are_written),
         cmocka_unit_test(back_off_doubles_to_a_bound_and_forgets_after_a_long_run),
         cmocka_unit_test(cgroup_hierarchies_are_told_from_version_2),
         cmocka_unit_test(a_full_log_becomes_the_older_one),

@@ -251,6 +251,24 @@ static void a_restore_is_for_control_planes_and_done_once(void **state)
         assert_string_equal(kp_value_str(command->array.items[4 + i]), wanted[i]);
 }
 
+static const char *manifest_of(const char *pod)
+{
+    return file_content(user_data(&nodes[0]), kp_arena_printf(arena, "/etc/kubernetes/manifests/%s.yaml", pod), NULL);
+}
+
+/* Leafs are issued anew with every user data; etcd and the API server read those again by themselves. */
+static void a_pod_is_made_anew_when_a_file_changes_that_it_reads_once(void **state)
+{
+    const char *etcd = manifest_of("etcd"), *api = manifest_of("kube-apiserver"), *scheduler = manifest_of("kube-scheduler");
+    assert_string_equal(manifest_of("etcd"), etcd);
+    assert_string_equal(manifest_of("kube-apiserver"), api);
+    assert_string_not_equal(manifest_of("kube-scheduler"), scheduler);
+    assert_int_equal(pki_rotate_begin(pki, PKI_SERVICE_ACCOUNTS, NULL), 0);
+    assert_string_equal(manifest_of("etcd"), etcd);
+    assert_non_null(strstr(manifest_of("kube-apiserver"), "/etc/kubernetes/pki/sa.pub,/etc/kubernetes/pki/sa-other.pub"));
+    assert_non_null(file_content(user_data(&nodes[0]), "/etc/kubernetes/pki/sa-other.pub", "0600"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +279,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_control_plane_gets_what_kubeadm_would_give_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_worker_gets_no_key_but_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restore_is_for_control_planes_and_done_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_pod_is_made_anew_when_a_file_changes_that_it_reads_once, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_survive_being_written_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(a_context_comes_and_goes_and_the_rest_stays, setup, teardown),
     };
