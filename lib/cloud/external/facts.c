@@ -49,7 +49,7 @@ static bool kernel_is_old(const char *release)
 static bool has_word(const char *list, const char *word)
 {
     size_t len = strlen(word);
-    for (const char *at = list; (at = strstr(at, word)); at += len)
+    for (const char *at = len ? list : ""; *at && (at = strstr(at, word)); at += len)
         if ((at == list || at[-1] == ' ') && (at[len] == ' ' || at[len] == 0))
             return true;
     return false;
@@ -104,9 +104,9 @@ void external_check_facts(const char *facts, const struct external_wanted *wante
             DISK_MB_MIN);
     if (memory < MEMORY_MB_MIN)
         add(ret, arena, "it has %lld MB of memory, %d are needed", (long long)memory, MEMORY_MB_MIN);
-    int64_t off = now > wanted->now_s ? now - wanted->now_s : wanted->now_s - now;
-    if (off > CLOCK_S_MAX + wanted->clock_error_s)
-        add(ret, arena, "its clock is %lld s off: set it, and keep it by NTP (timedatectl set-ntp true)", (long long)off);
+    uint64_t a = (uint64_t)now, b = (uint64_t)wanted->now_s, off = now > wanted->now_s ? a - b : b - a; /* any number may come */
+    if (off > (uint64_t)(CLOCK_S_MAX + wanted->clock_error_s))
+        add(ret, arena, "its clock is %llu s off: set it, and keep it by NTP (timedatectl set-ntp true)", (unsigned long long)off);
     const char *left = external_value(facts, "leftovers", arena);
     if (*left)
         add(ret, arena, "another cluster has left %s: remove that (kubeadm reset, ip link delete cni0), or take another machine", left);

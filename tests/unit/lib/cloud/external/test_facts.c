@@ -39,6 +39,7 @@ static void good_machine_has_no_problem(void **state)
     expect("ports=", "ports=16443 102500 22500 ", true, NULL);
     expect("filesystem=", "filesystem=xfs", true, NULL);
     expect("kernel=", "kernel=5.10.0", true, NULL);
+    expect("filesystem=", "filesystem=", true, NULL);
 }
 
 static void every_fault_is_told_with_its_remedy(void **state)
