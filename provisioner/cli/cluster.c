@@ -45,6 +45,7 @@ int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct c
 {
     const struct cloud_options options = {
         .image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR"),
+        .uri = kp_empty(config->libvirt.uri) ? NULL : config->libvirt.uri,
         .external = config->external.n_machines ? external_machines(config, arena) : NULL,
     };
     return cloud_open(config->provider, &options, ret_cloud, error);

@@ -7,6 +7,7 @@ struct create_options {
     const char *name, *file, *provider, *kubeconfig, *output;
     const char *from_snapshot; /* a file, or NULL */
     const char *image;         /* likewise */
+    const char *uri;           /* likewise */
     int64_t control_planes, workers; /* -1: not given */
     int64_t wait_ns;
 };
@@ -18,9 +19,9 @@ struct create {
 static int wanted_config(const struct create_options *options, struct kp_arena *arena, struct config *ret,
                          struct kp_error *error)
 {
-    bool counts = options->control_planes >= 0 || options->workers >= 0 || options->provider || options->image;
+    bool counts = options->control_planes >= 0 || options->workers >= 0 || options->provider || options->image || options->uri;
     if (options->file && counts)
-        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers and --image are in the file already: say it there");
+        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers, --image and --uri are in the file already: say it there");
     if (options->file) {
         int r = config_load(options->file, arena, ret, error);
         if (r == 0 && options->name && !kp_streq(options->name, ret->name))
@@ -34,6 +35,8 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
         ret->provider = options->provider;
     if (options->image)
         ret->image = options->image;
+    if (options->uri)
+        ret->libvirt.uri = options->uri;
     return config_validate(ret, error);
 }
 
@@ -196,7 +199,8 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
     bool help = false;
     const struct kp_flag flags[] = {
         {"file", 'f', KP_FLAG_STRING, &options.file, "cluster file (" CONFIG_API_VERSION ")", NULL},
-        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local, or libvirt, which is unfinished (local)", NULL},
+        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local, libvirt or external (local)", NULL},
+        {"uri", 0, KP_FLAG_STRING, &options.uri, "of libvirt, such as qemu+ssh://root@host/system; else LIBVIRT_DEFAULT_URI, or qemu:///system", NULL},
         {"control-planes", 0, KP_FLAG_I64, &options.control_planes, "control-plane machines (1)", NULL},
         {"workers", 0, KP_FLAG_I64, &options.workers, "worker machines (0)", NULL},
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for all nodes to be Ready (5m); 0: not at all", NULL},

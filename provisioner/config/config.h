@@ -55,6 +55,9 @@ struct config {
         struct config_external_machine *machines;
         size_t n_machines;
     } external;
+    struct {
+        const char *uri; /* of provider "libvirt"; "": $LIBVIRT_DEFAULT_URI, or qemu:///system */
+    } libvirt;
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;

@@ -255,6 +255,16 @@ static int read_load_balancer(struct config_reader *reader, const struct kp_valu
     return read_object(reader, value, path, load_balancer_fields, dest);
 }
 
+static const struct config_field libvirt_fields[] = {
+    {"uri", read_string, offsetof(struct config, libvirt.uri), false},
+    {0},
+};
+
+static int read_libvirt(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, libvirt_fields, dest);
+}
+
 static int read_metadata(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
 {
     return read_object(reader, value, path, metadata_fields, dest);
@@ -329,6 +339,7 @@ static const struct config_field spec_fields[] = {
     {"loadBalancer", read_load_balancer, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
     {"external", read_external, 0, false},
+    {"libvirt", read_libvirt, 0, false},
     {"image", read_string, offsetof(struct config, image), false},
     {"deletionProtection", read_bool, offsetof(struct config, deletion_protection), false},
     {0},

@@ -56,7 +56,7 @@ int lv_connect(const char *uri, virConnectPtr *ret_conn, struct kp_error *error)
     if (r == KP_EFORBIDDEN || strstr(first.message, "Permission denied"))
         return kp_fail(error, KP_EFORBIDDEN, "%s: run kprov with sudo, or as a member of the group libvirt", first.message);
     if (!is_local_system(uri))
-        return kp_fail(error, r, "%s: give a libvirt URI in LIBVIRT_DEFAULT_URI, such as qemu:///system or qemu+ssh://root@host/system",
+        return kp_fail(error, r, "%s: give a libvirt URI by --uri, spec.libvirt.uri or LIBVIRT_DEFAULT_URI, such as qemu:///system or qemu+ssh://root@host/system",
                        first.message);
     if (start_daemons(error) < 0)
         return kp_wrap(error, "%s", first.message);

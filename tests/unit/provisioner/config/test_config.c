@@ -153,6 +153,26 @@ static void networks_that_the_host_routes_elsewhere_are_refused(void **state)
     kp_arena_free(arena);
 }
 
+static void a_libvirt_uri_is_for_libvirt_and_survives_being_written(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    struct config config, again;
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    config_default("demo", 1, 0, arena, &config);
+    config.libvirt.uri = "qemu+ssh://root@host/system";
+    assert_int_equal(config_validate(&config, &error), KP_EINVALID);
+    config.provider = "libvirt";
+    assert_int_equal(config_validate(&config, &error), 0);
+    kp_value_print(config_to_value(&config, arena), &text);
+    assert_int_equal(config_parse(text.data, text.len, "again", arena, &again, &error), 0);
+    assert_string_equal(again.libvirt.uri, config.libvirt.uri);
+    config.libvirt.uri = "qemu";
+    assert_int_equal(config_validate(&config, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "such as qemu:///system"));
+    kp_arena_free(arena);
+}
+
 static void one_minor_version_follows_the_other(void **state)
 {
     static const char *const fine[][2] = {{"v1.36.0", "v1.36.0"}, {"v1.36.0", "v1.36.1"}, {"v1.36.9", "v1.37.0"}, {"v1.36.0", "v1.37.0-rc.1"}};
@@ -204,6 +224,7 @@ int main(void)
         cmocka_unit_test(names_that_make_no_host_name_are_refused),
         cmocka_unit_test(addresses_come_from_the_service_range),
         cmocka_unit_test(networks_that_the_host_routes_elsewhere_are_refused),
+        cmocka_unit_test(a_libvirt_uri_is_for_libvirt_and_survives_being_written),
         cmocka_unit_test(one_minor_version_follows_the_other),
         cmocka_unit_test(a_file_without_a_version_means_the_clusters),
     };
