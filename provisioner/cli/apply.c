@@ -265,8 +265,8 @@ static int confirm_deletions(struct apply *apply, struct kp_error *error)
     if ((!deletions && !restarts) || apply->yes)
         return 0;
     if (!isatty(STDIN_FILENO))
-        return kp_fail(error, KP_EUSAGE, "deleting %zu machines%s asks for a yes: pass --yes", deletions, restarts ? " and restarting all" : "");
-    fprintf(stderr, "Delete %zu machines%s? [y/N] ", deletions, restarts ? ", and restart all one by one" : "");
+        return kp_fail(error, KP_EUSAGE, "deleting %zu machines%s asks for a yes: pass --yes", deletions, restarts ? " and restarting the others" : "");
+    fprintf(stderr, "Delete %zu machines%s? [y/N] ", deletions, restarts ? " and restart the others one by one" : "");
     if (!fgets(line, sizeof(line), stdin) || (line[0] != 'y' && line[0] != 'Y'))
         return kp_fail(error, KP_ECANCELLED, "nothing was changed");
     return 0;

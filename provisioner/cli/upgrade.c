@@ -211,6 +211,8 @@ int cli_op_release(struct cli_operation *op, const char *image, const char *vers
     int r = image || version ? choose_target(&options, op->arena, &target, error) : 0;
     if (r == 0 && (image || version))
         r = begin_upgrade(op, &target, error);
+    if (r == 0 && image) /* the file names it: it is wanted by that name */
+        op->cluster.config.image = image;
     return r < 0 ? r : carry_out(op, &options, fresh, "kprov apply -f the same file", error);
 }
 

@@ -187,6 +187,14 @@ result $? 'a version that this kprov cannot install is refused' "$(cat "$DIR/ref
 "$NEW_KPROV" upgrade cluster $NAME --dry-run -o json >"$DIR/dry.log" 2>&1
 [ "$(grep -c '"action": "reimage"' "$DIR/dry.log")" = 5 ]
 result $? 'a dry run tells of five machines' "$(tail -n 3 "$DIR/dry.log")"
+"$NEW_KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan.log" 2>&1
+result $? 'a file that names no version leaves the cluster at the one it has' "$(cat "$DIR/plan.log")"
+sed "s/^spec:/&\n  kubernetesVersion: $NEXT/" "$DIR/cluster.yaml" >"$DIR/next.yaml"
+"$NEW_KPROV" plan -f "$DIR/next.yaml" -o json >"$DIR/plan.log" 2>&1
+[ $? = 2 ] && [ "$(grep -c '"action": "restart"' "$DIR/plan.log")" = 5 ]
+result $? 'with the next version in the file, plan tells of five machines to restart' "$(cat "$DIR/plan.log")"
+"$OLD_KPROV" plan -f "$DIR/next.yaml" 2>&1 | grep -q "\"$NEXT\" cannot be installed: this kprov installs $FIRST"
+result $? 'but a kprov that cannot install it refuses'
 from=$(now_ms)
 "$NEW_KPROV" upgrade cluster $NAME --yes >"$DIR/upgrade.log" 2>&1
 result $? "upgrade to $NEXT ($((($(now_ms) - from) / 1000)) s)" "$(tail -n 5 "$DIR/upgrade.log")"
