@@ -14,6 +14,7 @@ DIR=$(mktemp -d /tmp/e2e-libvirt-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 unset LIBVIRT_DEFAULT_URI
 mkdir -p "$HOME"
+chmod 755 "$DIR"
 PASSED=0 FAILED=0
 daemon_pid() { cat "/run/$1.pid" 2>/dev/null; }
 daemon_runs() { kill -0 "$(daemon_pid "$1")" 2>/dev/null; }
@@ -84,7 +85,7 @@ v define /dev/stdin >/dev/null <<XML
 XML
 refused "a name that is another's domain's" "$NAME-cp-1 already" "$KPROV" create cluster -f "$DIR/cluster.yaml"
 v undefine $NAME-cp-1 >/dev/null
-ip link add kpve2e type dummy && ip addr add 10.77.9.1/24 dev kpve2e && ip link set kpve2e up
+ip link add kpve2e type bridge && ip addr add 10.77.9.1/24 dev kpve2e && ip link set kpve2e up
 config '  network: {machineCIDR: 10.77.9.0/24}'
 refused "a range that overlaps the host's" '10.77.9.0/24' "$KPROV" create cluster -f "$DIR/cluster.yaml"
 ip link delete kpve2e

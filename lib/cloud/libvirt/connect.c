@@ -30,7 +30,9 @@ static void open_kvm_to_its_group(void)
 static int start_daemons(struct kp_error *error)
 {
     static const char *const daemons[][3] = {{"virtlogd", "-d", NULL}, {"libvirtd", "-d", NULL}};
-    if (kp_path_exists("/run/systemd/system") || geteuid() != 0)
+    if (geteuid() != 0)
+        return kp_fail(error, KP_EFORBIDDEN, "run kprov with sudo, or as a member of the group libvirt where libvirtd runs");
+    if (kp_path_exists("/run/systemd/system"))
         return kp_fail(error, KP_EUNAVAILABLE, "libvirtd does not run: start it, as with systemctl start libvirtd");
     open_kvm_to_its_group();
     for (size_t i = 0; i < KP_ARRAY_LEN(daemons); i++) {
