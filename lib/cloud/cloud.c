@@ -210,6 +210,8 @@ int cloud_machine_reimage(struct cloud *cloud, const struct cloud_machine_spec *
         return r;
     if (!cloud->driver->machine_reimage)
         return kp_fail(error, KP_ENOTSUPPORTED, "cloud %s cannot change the image of a machine that exists", cloud->driver->name);
+    if (spec->at_next_boot && !cloud_can(cloud, CLOUD_CAN_CHANGE_LATER))
+        return kp_fail(error, KP_ENOTSUPPORTED, "cloud %s cannot change the user data of a machine that runs", cloud->driver->name);
     if (spec->user_data_len > CLOUD_USER_DATA_MAX)
         return kp_fail(error, KP_ETOOLARGE, "machine %s: %zu bytes of user data, at most %zu go", spec->name,
                        spec->user_data_len, CLOUD_USER_DATA_MAX);

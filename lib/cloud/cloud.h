@@ -25,6 +25,7 @@ enum cloud_capability {
     CLOUD_CAN_LOAD_BALANCE = 1 << 2,
     CLOUD_CAN_ROUTE = 1 << 3,
     CLOUD_CAN_LOCAL_IMAGES = 1 << 4,   /* machines run straight from a folder of /var/lib/kprov/images */
+    CLOUD_CAN_CHANGE_LATER = 1 << 5,   /* cloud_machine_reimage with at_next_boot */
 };
 
 enum cloud_power { CLOUD_POWER_OFF, CLOUD_POWER_ON };

@@ -163,6 +163,14 @@ static int change_now(struct cli_operation *op, const struct cloud_machine *mach
     return r < 0 ? r : wait_until_well(op, machine, wanted, true, error);
 }
 
+int certs_check_cloud(const struct cli_operation *op, struct kp_error *error)
+{
+    return cloud_can(op->cloud, CLOUD_CAN_CHANGE_LATER)
+               ? 0
+               : kp_fail(error, KP_ENOTSUPPORTED, "provider %s cannot give new certificates to machines that are there: machines made anew have new ones",
+                         cloud_name(op->cloud));
+}
+
 int certs_change_machine(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf user_data = {0};

@@ -20,6 +20,8 @@ int certs_served(const char *address, int port, const char *ca_pem, char ret_fin
 void certs_all_trust(const struct pki *pki, struct kp_buf *out);
 
 /* ---- certs_change.c */
+/* KP_ENOTSUPPORTED where machines keep the certificates that they were made with. */
+int certs_check_cloud(const struct cli_operation *op, struct kp_error *error) KP_NODISCARD;
 /* Gives one machine new certificates from op->pki and what goes with them, and waits until it works with them. It goes on as it is:
    files are replaced, and what reads them only once is started anew. A machine that is off has them when it boots. */
 int certs_change_machine(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error) KP_NODISCARD;

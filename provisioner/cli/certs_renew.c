@@ -44,6 +44,8 @@ static int renew(struct renewing *renewing, struct kp_error *error)
     struct cli_operation *op = &renewing->op;
     struct cloud_machine machine;
     int r = cli_op_open(op, renewing->cluster, error);
+    if (r == 0)
+        r = certs_check_cloud(op, error);
     if (r == 0 && renewing->node) {
         r = cli_find_machine(op->cloud, &op->cluster, renewing->node, op->arena, &machine, error);
         renewing->node = machine.name;

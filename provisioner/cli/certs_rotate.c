@@ -130,6 +130,8 @@ static int rotate(struct rotating *rotating, struct kp_error *error)
     struct cli_operation *op = &rotating->op;
     int r = cli_op_open(op, rotating->cluster, error);
     if (r == 0)
+        r = certs_check_cloud(op, error);
+    if (r == 0)
         r = begin(rotating, error);
     if (r == 0)
         r = cli_op_run(op, open_steps, error);

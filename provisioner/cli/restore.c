@@ -295,11 +295,35 @@ int cli_restore_reconcile(struct cli_operation *op, struct kp_error *error)
     return r < 0 ? kp_wrap(error, "remove what the snapshot has of machines that are not there") : 0;
 }
 
+/* Or each boot would write the snapshot to the machine's disk again, to no end but that it lies there. */
+static int forget_on(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf user_data = {0};
+    struct cloud_machine machine;
+    int r = cloud_machine_get(op->cloud, op->cluster.uid, node->name, op->arena, &machine, error);
+    if (r == 0)
+        r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
+    if (r == 0)
+        r = state_journal(op->state, "configure-machine", node->name, error);
+    if (r < 0)
+        return r;
+    const struct cloud_machine_spec spec = {
+        .cluster_uid = op->cluster.uid, .name = node->name, .role = machine.role, .pool = machine.pool, .machine_type = machine.machine_type,
+        .image = machine.image, .address = machine.address, .user_data = user_data.data, .user_data_len = user_data.len, .at_next_boot = true,
+    };
+    return cloud_machine_reimage(op->cloud, &spec, op->arena, &machine, error);
+}
+
 /* The note first: without it the copy is only a file. */
 int cli_restore_end(struct cli_operation *op, struct kp_error *error)
 {
     static const char *const files[] = {RESTORE_JSON, RESTORE_DB};
     int r = 0;
+    op->bootstrap.restore = NULL;
+    for (size_t i = 0; r == 0 && i < op->bootstrap.n_nodes && cloud_can(op->cloud, CLOUD_CAN_CHANGE_LATER); i++) {
+        if (op->bootstrap.nodes[i].control_plane)
+            r = forget_on(op, &op->bootstrap.nodes[i], error);
+    }
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(files); i++) {
         const char *path = NULL;
         r = restore_path(op, files[i], &path, error);

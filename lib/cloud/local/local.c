@@ -356,7 +356,7 @@ static int purge(void *state, const char *uid, struct kp_error *error)
 
 const struct cloud_driver cloud_driver_local = {
     .name = "local",
-    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES,
+    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES | CLOUD_CAN_CHANGE_LATER,
     .open = driver_open,
     .close = driver_close,
     .network_ensure = network_ensure,
