@@ -47,7 +47,9 @@ spec:
   controlPlane: {replicas: $1}
   nodePools:
   - {name: worker, replicas: 1}
-  ${2:-}
+  componentArgs:
+    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: 5s}
+    kubelet: {nodeLeaseDurationSeconds: 4, nodeStatusUpdateFrequency: 1s}
 YAML
 }
 
@@ -128,7 +130,11 @@ cluster_yaml 3
 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/step.log" 2>&1
 [ $? = 2 ] && grep -q "etcd member $NAME-cp-3" "$DIR/step.log"
 result $? 'plan names the machines and the members to come' "$(cat "$DIR/step.log")"
-change '1 -> 3 by apply' 3 "$KPROV" apply -f "$DIR/cluster.yaml" --yes --wait 60s
+# Killed while the second member joins: the same command goes on from there.
+timeout -s KILL 1.5 "$KPROV" apply -f "$DIR/cluster.yaml" --yes >"$DIR/step.log" 2>&1
+[ $? = 137 ]
+result $? 'an apply is killed on its way' "$(tail -n 3 "$DIR/step.log"; "$KPROV" get nodes --cluster $NAME)"
+change '1 -> 3 by the same apply' 3 "$KPROV" apply -f "$DIR/cluster.yaml" --yes --wait 60s
 if [ "${MEMBERS_MAX:-5}" -ge 5 ]; then
   change '3 -> 5 by scale' 5 "$KPROV" scale controlplane $NAME --replicas 5 --wait 60s
   change '5 -> 3 by apply' 3 "$KPROV" apply -f "$DIR/cluster.yaml" --yes --wait 60s
@@ -176,6 +182,19 @@ result $? 'etcd refuses to start with an empty disk under its old id' "$(etcdctl
 change 'repair replaces it' 3 "$KPROV" repair $NAME --yes --settle 2s --wait 60s
 "$KPROV" repair $NAME --dry-run --settle 2s >"$DIR/step.log" 2>&1
 result $? 'then nothing is to be repaired' "$(cat "$DIR/step.log")"
+
+# ---- a worker whose kubelet says nothing any more -----------------------------------------------------------------------------
+"$KPROV" exec $NAME worker-1 -- sh -c 'for p in /proc/[0-9]*; do [ "$(cat "$p/comm" 2>/dev/null)" != kubelet ] || kill -STOP "${p#/proc/}"; done'
+created=$(k get node $NAME-worker-1 -o 'jsonpath={.metadata.uid}')
+worker_is_silent() { [ "$(k get node $NAME-worker-1 -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = Unknown ]; }
+eventually 20 worker_is_silent
+sleep 2
+from=$(now_ms)
+"$KPROV" repair $NAME --node worker-1 --not-ready-after 1s --yes --settle 2s --wait 60s >"$DIR/step.log" 2>&1
+result $? 'repair replaces a worker that is not Ready' "$(cat "$DIR/step.log")"
+healthy_cluster 'a sick worker, and repair' 3 "$from"
+[ "$created" != "$(k get node $NAME-worker-1 -o 'jsonpath={.metadata.uid}')" ]
+result $? 'it is another Node'
 
 # ---- a pool with protected pods --------------------------------------------------------------------------------------------
 k apply -f - >/dev/null <<'YAML'
