@@ -1,6 +1,6 @@
 #!/bin/bash
-# Virtual machines by libvirt, emulated where there is no KVM: bad input makes nothing; a cluster of one machine comes up, is turned off
-# by its power button and on again; a machine undefined behind kprov's back is seen by plan and mended by apply; delete leaves nothing.
+# Virtual machines by libvirt, emulated where there is no KVM: bad input makes nothing; a cluster of two machines comes up, one is turned off
+# by its power button and on again; one undefined behind kprov's back is seen by plan and mended by apply; delete leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 KPROV=$PWD/${BUILD:-build}/bin/kprov
@@ -52,6 +52,7 @@ metadata: {name: $NAME}
 spec:
   provider: libvirt
   controlPlane: {replicas: 1}
+  nodePools: [{name: worker, replicas: 1}]
 $1
 YAML
 }
@@ -97,13 +98,13 @@ config ''
 held >"$DIR/before"
 start=$(now_ms)
 "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait "${READY_S}s" >"$DIR/create.log" 2>&1
-result $? 'a cluster of one virtual machine is Ready' "$(tail -n 5 "$DIR/create.log")"
+result $? 'a control plane and a worker, virtual machines, are Ready' "$(tail -n 5 "$DIR/create.log")"
 sed 's/^/    /' "$DIR/create.log"
 echo "    created in $((($(now_ms) - start) / 1000)) s"
 [ $FAILED = 0 ] || { echo "$PASSED passed, $FAILED failed, 0 skipped"; exit 1; }
-is_ready() { [ "$(k get node $NAME-cp-1 -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
-is_ready
-result $? 'kubectl sees it'
+is_ready() { [ "$(k get node "$NAME-$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+is_ready cp-1 && is_ready worker-1
+result $? 'kubectl sees both'
 [ "$(k get --raw /readyz)" = ok ]
 result $? 'its API server answers at the shared address'
 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan" 2>&1
@@ -112,7 +113,7 @@ result $? 'plan has nothing to do' "$(cat "$DIR/plan")"
 # ---- power -------------------------------------------------------------------------------------------------------------
 k create configmap kept --from-literal=a=b >/dev/null
 "$KPROV" node stop $NAME cp-1 >"$DIR/stop.log" 2>&1 && [ "$(v domstate $NAME-cp-1)" = 'shut off' ]
-result $? 'it is turned off' "$(cat "$DIR/stop.log")"
+result $? 'the control plane is turned off' "$(cat "$DIR/stop.log")"
 log=$(ls /var/lib/libvirt/kprov/*/$NAME-cp-1.log)
 grep -q 'machine off' "$log"
 result $? 'by its power button, in an orderly way' "$(tail -n 3 "$log")"
@@ -122,15 +123,15 @@ kept() { [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = b ]; }
 eventually "$READY_S" kept
 result $? 'what was written is there after the reboot'
 
-# ---- behind our back ---------------------------------------------------------------------------------------------------
-v destroy $NAME-cp-1 >/dev/null && v undefine $NAME-cp-1 >/dev/null
+# ---- behind our back: a worker, for what etcd held goes with the only control plane ----------------------------------------
+v destroy $NAME-worker-1 >/dev/null && v undefine $NAME-worker-1 >/dev/null
 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan" 2>&1
-[ $? = 2 ] && grep -q "$NAME-cp-1" "$DIR/plan"
+[ $? = 2 ] && grep -q "$NAME-worker-1" "$DIR/plan"
 result $? 'plan says which machine was undefined behind its back, and ends with 2' "$(cat "$DIR/plan")"
 "$KPROV" apply -f "$DIR/cluster.yaml" --yes >"$DIR/apply.log" 2>&1
 result $? 'apply mends it' "$(tail -n 5 "$DIR/apply.log")"
-eventually "$READY_S" kept
-result $? 'with its data'
+[ "$(v domstate $NAME-worker-1)" = running ] && is_ready worker-1
+result $? 'it runs and is Ready' "$(k get nodes 2>&1)"
 
 # ---- the end -----------------------------------------------------------------------------------------------------------
 uid=$(basename "$(dirname "$log")")

@@ -1,5 +1,6 @@
 /* Reaching libvirt: starting its daemons where nobody else does. */
 #include <grp.h>
+#include <linux/close_range.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ static int start_daemons(struct kp_error *error)
     if (kp_path_exists("/run/systemd/system"))
         return kp_fail(error, KP_EUNAVAILABLE, "libvirtd does not run: start it, as with systemctl start libvirtd");
     open_kvm_to_its_group();
+    /* What whoever called kprov left open, a lock perhaps, is not for daemons that outlive it. */
+    (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
     for (size_t i = 0; i < KP_ARRAY_LEN(daemons); i++) {
         KP_AUTO_BUF struct kp_buf complaint = {0};
         int status = 0;
