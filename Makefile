@@ -291,6 +291,7 @@ help:
 	@echo "make lint       house rules: includes, calls, sizes, the map"
 	@echo "make sim        seeds of etcd's simulator, SEEDS=500 FIRST=1, or SEED=n; sim-planted: the planted bugs"
 	@echo "make sim-real   three etcd members as processes under faults, SIM_REAL_SECONDS=600 (root); test-checkers: what judges them"
+	@echo "make faults     kprov against a cloud that fails, FAULTS_EVERY=5 for a slice; test-contract: what drivers promise"
 	@echo "make bench-etcd our etcd beside a stock one; BENCH_QUICK=1, BENCH_TLS=1"
 	@echo "make bench      memory, create to Ready, pod start; table and build/bench.json (root)"
 	@echo "make e2e-ha     the API's availability through the loss of machines; PROVIDER=local, libvirt, or both (root)"
