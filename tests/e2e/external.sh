@@ -198,6 +198,7 @@ result $? 'a node whose init is killed is started again by its supervisor'
 start=$(date +%s%N)
 timeout 120 "$KPROV" delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
 result $? "deleted after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 5 "$DIR/delete.log")"
+cat "$DIR/delete.log"
 for m in 1 2; do look $m >"$DIR/now" && diff "$DIR/before-$m" "$DIR/now" >"$DIR/diff"; result $? "nothing is left on machine $m" "$(head -n 10 "$DIR/diff")"; done
 echo "$PASSED passed, $FAILED failed"
 [ $FAILED = 0 ]

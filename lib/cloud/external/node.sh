@@ -169,17 +169,17 @@ inside() { # PID 1 of the node, still with the machine's mounts: /proc tells its
 }
 inside_cgroup() {
 	set -e
-	mount --make-rprivate /
-	mount -t overlay kprov-node -o "lowerdir=$home/bundles/$(get image):$home/bundles/$(get base),upperdir=$node/upper,workdir=$node/work" $node/root
+	mount -n --make-rprivate /
+	mount -n -t overlay kprov-node -o "lowerdir=$home/bundles/$(get image):$home/bundles/$(get base),upperdir=$node/upper,workdir=$node/work" $node/root
 	cd $node/root
 	for part in etcd:var/lib/etcd kubelet:var/lib/kubelet containerd:var/lib/containerd log:var/log; do
 		mkdir -p "${part#*:}"
-		mount --bind "$node/data/${part%%:*}" "${part#*:}"
+		mount -n --bind "$node/data/${part%%:*}" "${part#*:}"
 	done
-	mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
+	mount -n -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
 	mkdir -m 700 run/kprov
 	cp $node/user-data run/kprov/bootstrap.json
-	mount -t proc -o nosuid,nodev,noexec proc proc
+	mount -n -t proc -o nosuid,nodev,noexec proc proc
 	pivot_root . .
 	umount -l .
 	cd /
@@ -281,7 +281,7 @@ remove() { # uid [route-protocol [api-address]]
 	for root in $(cgroup_roots); do
 		tries=0
 		while [ -d "$root/$(group)" ]; do
-			find "$root/$(group)" -depth -type d -exec rmdir {} \; 2>/dev/null
+			find "$root/$(group)" -depth -type d -delete 2>/dev/null
 			tries=$((tries + 1))
 			[ $tries -lt 100 ] || fail "the cgroup $root/$(group) cannot be removed"
 			[ ! -d "$root/$(group)" ] || sleep 0.05
