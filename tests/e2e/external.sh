@@ -26,6 +26,7 @@ cleanup() {
   rm -rf --one-file-system "$DIR"
 }
 trap cleanup EXIT
+trap 'exit 143' TERM INT
 ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
 not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
 result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
