@@ -3,12 +3,14 @@
 
 #define DEFAULT_NAME "kprov"
 
+#define NOT_GIVEN INT64_MIN
+
 struct create_options {
     const char *name, *file, *provider, *kubeconfig, *output;
     const char *from_snapshot; /* a file, or NULL */
     const char *image;         /* likewise */
     const char *uri;           /* likewise */
-    int64_t control_planes, workers; /* -1: not given */
+    int64_t control_planes, workers; /* NOT_GIVEN: not given; any other is checked */
     int64_t wait_ns;
 };
 struct create {
@@ -19,7 +21,7 @@ struct create {
 static int wanted_config(const struct create_options *options, struct kp_arena *arena, struct config *ret,
                          struct kp_error *error)
 {
-    bool counts = options->control_planes >= 0 || options->workers >= 0 || options->provider || options->image || options->uri;
+    bool counts = options->control_planes != NOT_GIVEN || options->workers != NOT_GIVEN || options->provider || options->image || options->uri;
     if (options->file && counts)
         return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers, --image and --uri are in the file already: say it there");
     if (options->file) {
@@ -29,7 +31,7 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
         return r < 0 ? r : config_settle_version(ret, NULL, error);
     }
     config_default(options->name ? options->name : DEFAULT_NAME,
-                   options->control_planes >= 0 ? options->control_planes : 1, options->workers >= 0 ? options->workers : 0,
+                   options->control_planes != NOT_GIVEN ? options->control_planes : 1, options->workers != NOT_GIVEN ? options->workers : 0,
                    arena, ret);
     if (options->provider)
         ret->provider = options->provider;
@@ -188,13 +190,13 @@ static int create_cluster(const struct create_options *options, enum cli_output 
 
 int cli_create_from_file(const char *file, int64_t wait_ns, enum cli_output output, struct kp_error *error)
 {
-    const struct create_options options = {.file = file, .control_planes = -1, .workers = -1, .wait_ns = wait_ns};
+    const struct create_options options = {.file = file, .control_planes = NOT_GIVEN, .workers = NOT_GIVEN, .wait_ns = wait_ns};
     return create_cluster(&options, output, error);
 }
 
 int cli_create_cluster(int argc, char **argv, struct kp_error *error)
 {
-    struct create_options options = {.output = "table", .control_planes = -1, .workers = -1, .wait_ns = 300000000000};
+    struct create_options options = {.output = "table", .control_planes = NOT_GIVEN, .workers = NOT_GIVEN, .wait_ns = 300000000000};
     enum cli_output output;
     bool help = false;
     const struct kp_flag flags[] = {

@@ -191,6 +191,8 @@ int config_validate(const struct config *config, struct kp_error *error)
     if (*config->kubernetes_version && config_parse_version(config->kubernetes_version, &version) < 0)
         return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" must be a version such as %s", config->kubernetes_version, kp_version);
     /* etcd needs a majority: of an even number no more may fail than of one less. */
+    if (config->control_plane.replicas < 1)
+        return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld", (long long)config->control_plane.replicas);
     if (config->control_plane.replicas % 2 == 0 || config->control_plane.replicas > CONFIG_CONTROL_PLANES_MAX)
         return kp_fail(error, KP_EINVALID, "spec.controlPlane.replicas: must be 1, 3, 5 or 7, not %lld: etcd needs a majority of an odd number; take %lld",
                        (long long)config->control_plane.replicas,
