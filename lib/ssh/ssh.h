@@ -26,7 +26,7 @@ struct sshc_target {
     const char *identity_file; /* a private key's file, or NULL */
     bool agent;                /* also ask the agent behind SSH_AUTH_SOCK, after the keys above */
     int64_t connect_timeout_ms; /* until logged in; 0: SSHC_CONNECT_MS */
-    int64_t keepalive_ms;       /* how long the server may say nothing before it is asked to; 0: SSHC_KEEPALIVE_MS */
+    int64_t keepalive_ms;       /* how long the server may say nothing before it is asked to, from 2000 on; 0: SSHC_KEEPALIVE_MS */
 };
 struct sshc; /* one connection; used by one thread at a time */
 /* KP_EUNAUTHORIZED when the server's host key is not one that is known, or no key logs in; KP_EUNAVAILABLE when nobody

@@ -256,9 +256,9 @@ static void quiet_server_that_lives_is_kept(void **state)
     struct sshc_target target = good_target();
     struct kp_error error = {0};
     KP_AUTO(sshc_close) struct sshc *ssh = NULL;
-    target.keepalive_ms = 700; /* without answers it would be given up after 2.1 s */
+    target.keepalive_ms = 2200; /* libssh2 asks every 2 s at most; without answers the server would be given up after 6.6 s */
     assert_int_equal(sshc_connect(&target, &ssh, &error), 0);
-    assert_int_equal(sshc_shell(ssh, "sleep 3.5", 0, NULL, &error), 0);
+    assert_int_equal(sshc_shell(ssh, "sleep 7.5", 0, NULL, &error), 0);
 }
 
 static void server_that_falls_silent_is_given_up(void **state)
