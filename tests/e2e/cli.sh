@@ -3,6 +3,7 @@
 # description, events, support bundle and deletion are looked at, also under Ctrl-C.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
@@ -10,7 +11,6 @@ for tool in "$KUBECTL" perl script; do command -v "$tool" >/dev/null || { echo "
 DIR=$(mktemp -d /tmp/e2e-cli-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 NAME=e2ecli
-PASSED=0 FAILED=0
 cleanup() {
   mountpoint -q "$DIR/small" && umount "$DIR/small"
   mountpoint -q "$DIR/readonly" && umount "$DIR/readonly"
@@ -18,10 +18,6 @@ cleanup() {
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
 json() { perl -MJSON::PP -0777 -e 'my $d = decode_json(<STDIN>); print eval $ARGV[0]; die $@ if $@' "$1"; } # expression over $d
 
 # ---- refused, and nothing made ----------------------------------------------------------------------------------------------

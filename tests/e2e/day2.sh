@@ -4,6 +4,7 @@
 # takes minutes.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-/var/cache/kprov-tests/kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
@@ -15,7 +16,6 @@ CPS=${DAY2_CONTROL_PLANES:-1}
 AUTHORITIES=${DAY2_AUTHORITIES:-service-accounts}
 BUSYBOX=registry.kprov.dev/busybox:1.35
 GAP_MS=${DAY2_GAP_MS:-5000}
-PASSED=0 FAILED=0
 cleanup() {
   rm -f "$DIR/asking"
   if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
@@ -26,19 +26,6 @@ cleanup() {
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.2
-  done
-}
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 split() { # kubeconfig, folder: its certificates as files; sets SERVER
   local part
   mkdir -p "$2"

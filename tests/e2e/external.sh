@@ -3,6 +3,7 @@
 # namespaces over this machine's own Debian, each with a network, processes and an sshd of its own.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-/var/cache/kprov-tests/kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: making machines needs root'; exit 77; }
@@ -12,7 +13,6 @@ export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 mkdir -p "$HOME"
 unset SSH_AUTH_SOCK
 NAME=e2eext NET=10.98.77
-PASSED=0 FAILED=0
 pids=()
 cleanup() {
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
@@ -27,19 +27,6 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-is() { if [ "$1" = "$2" ]; then ok "$3"; else not_ok "$3" "expected \"$1\", got \"$2\""; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.2
-  done
-}
 
 # ---- the machines
 ssh-keygen -q -t ed25519 -N '' -f "$DIR/id"

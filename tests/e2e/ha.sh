@@ -4,6 +4,7 @@
 # PROVIDER=libvirt does it to virtual machines; local is the default.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
@@ -18,7 +19,6 @@ case $PROVIDER in
   *) echo "PROVIDER=$PROVIDER: local or libvirt" >&2; exit 2 ;;
 esac
 GAP_MS=${HA_GAP_MS:-5000}
-PASSED=0 FAILED=0
 cleanup() {
   rm -f "$DIR/writing"
   if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
@@ -29,19 +29,6 @@ cleanup() {
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.2
-  done
-}
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 cat >"$DIR/cluster.yaml" <<YAML
 apiVersion: kprov.dev/v1alpha1

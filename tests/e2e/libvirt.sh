@@ -3,6 +3,7 @@
 # by its power button and on again; one undefined behind kprov's back is seen by plan and mended by apply; delete leaves nothing.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 NAME=e2elv
@@ -15,7 +16,6 @@ export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 unset LIBVIRT_DEFAULT_URI
 mkdir -p "$HOME"
 chmod 755 "$DIR"
-PASSED=0 FAILED=0
 daemon_pid() { cat "/run/$1.pid" 2>/dev/null; }
 daemon_runs() { kill -0 "$(daemon_pid "$1")" 2>/dev/null; }
 OURS=''
@@ -31,19 +31,6 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.5
-  done
-}
 config() { # EXTRA-LINES-OF-SPEC
   cat >"$DIR/cluster.yaml" <<YAML
 apiVersion: kprov.dev/v1alpha1

@@ -3,6 +3,7 @@
 # moved when that node dies; the client's address, source ranges, UDP, and the address free again when the Service goes.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
@@ -10,7 +11,6 @@ for tool in "$KUBECTL" curl nsenter python3; do command -v "$tool" >/dev/null ||
 DIR=$(mktemp -d /tmp/e2e-lb-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 NAME=e2elb
-PASSED=0 FAILED=0
 cleanup() {
   rm -f "$DIR/asking"
   wait
@@ -20,19 +20,6 @@ cleanup() {
   fi
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.1
-  done
-}
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 cat >"$DIR/cluster.yaml" <<YAML
 apiVersion: kprov.dev/v1alpha1

@@ -3,6 +3,7 @@
 # is powered off and on, and a lost machine's pods move. Monitor timings are set short in the cluster file.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
@@ -12,7 +13,6 @@ DIR=$(mktemp -d /tmp/e2e-cluster-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home
 export KUBECONFIG=$DIR/kubeconfig
 NAME=e2ecluster
-PASSED=0 FAILED=0
 cleanup() {
     if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
         for node in cp-1 worker-1 worker-2; do "$KPROV" logs $NAME $node kubelet >"$KEEP_LOGS-$node.log" 2>&1; done
@@ -21,19 +21,6 @@ cleanup() {
     rm -rf "$DIR"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-# eventually SECONDS COMMAND: until it succeeds
-eventually() {
-    local deadline=$(($(date +%s) + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$(date +%s)" -lt $deadline ] || return 1
-        sleep 0.2
-    done
-}
 answers() { curl -s -m 1 "http://$1:30080/" | grep -q '^web-'; }
 ready_nodes() { [ "$("$KPROV" get nodes --cluster $NAME 2>/dev/null | grep -c ' True ')" = "$1" ]; }
 

@@ -3,6 +3,7 @@
 # kprov's back and mended, and nothing that was acknowledged is lost. Without memory for five: MEMBERS_MAX=3.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-kubectl}
 CACHE=${KPROV_TEST_CACHE:-/var/cache/kprov-tests}
@@ -13,7 +14,6 @@ for tool in "$KUBECTL" curl "$ETCDCTL"; do command -v "$tool" >/dev/null || { ec
 DIR=$(mktemp -d /tmp/e2e-members-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 NAME=e2emem
-PASSED=0 FAILED=0
 cleanup() {
   rm -f "$DIR/writing"
   if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
@@ -25,19 +25,6 @@ cleanup() {
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.2
-  done
-}
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 cluster_yaml() { # control planes
   cat >"$DIR/cluster.yaml" <<YAML
 apiVersion: kprov.dev/v1alpha1

@@ -2,23 +2,19 @@
 # Logging in to a cluster's machines: kprov ssh by the user's ssh and without one, host keys that are pinned, no other way in.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
 for tool in ssh ssh-keyscan ssh-keygen; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps" >&2; exit 1; }; done
 DIR=$(mktemp -d /tmp/e2e-ssh-XXXXXX)
 export KPROV_STATE_DIR="$DIR/state of 100%" KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 NAME=e2essh
-PASSED=0 FAILED=0
 cleanup() {
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
   rm -rf "$DIR"
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-is() { if [ "$1" = "$2" ]; then ok "$3"; else not_ok "$3" "expected \"$1\", got \"$2\""; fi; }
 S=$KPROV_STATE_DIR/$NAME
 kssh() { timeout 30 "$KPROV" ssh $NAME "$@"; }
 # Another key and no pinned host key: what a stranger would try.

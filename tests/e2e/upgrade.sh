@@ -6,6 +6,7 @@
 # fails on a node that is cordoned by the time it failed may be made once more on another one, which has to answer. Nothing else may fail.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
 BUILD=${BUILD:-build}
 NEXT=v1.36.99
 OLD_KPROV=$PWD/$BUILD/bin/kprov NEW_KPROV=$PWD/$BUILD/bin-next/kprov
@@ -18,7 +19,6 @@ export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBE
 NAME=e2eup
 BROKEN=node-0000000000bad000
 GAP_MS=${UPGRADE_GAP_MS:-5000}
-PASSED=0 FAILED=0
 cleanup() {
   rm -f "$DIR/running"
   if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
@@ -30,19 +30,6 @@ cleanup() {
   rm -rf "$DIR" "${IMAGES:?}/$BROKEN"
 }
 trap cleanup EXIT
-ok() { echo "ok - $1"; PASSED=$((PASSED + 1)); }
-not_ok() { echo "not ok - $1${2:+: $2}"; FAILED=$((FAILED + 1)); }
-result() { if [ "$1" = 0 ]; then ok "$2"; else not_ok "$2" "${3:-}"; fi; }
-k() { timeout 20 "$KUBECTL" "$@"; }
-eventually() { # SECONDS COMMAND...
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $deadline ] || return 1
-    sleep 0.2
-  done
-}
-now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
 # ---- two builds of different versions ------------------------------------------------------------------------------------
 if [ -z "${UPGRADE_BUILT:-}" ]; then
