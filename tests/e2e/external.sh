@@ -81,7 +81,9 @@ look() { # of its root only what differs from this machine's, which others chang
     for p in /proc/[0-9]*; do tr "\0" " " <$p/cmdline 2>/dev/null; echo; done | grep -v "sshd: \|^sh -c\|^bash -c\|^tr \|^sort\|^grep" | sort -u;
     cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/bridge/bridge-nf-call-ip*tables; find /sys/fs/cgroup -name "kprov-node*-e2eext-*"; find /run /tmp | grep -v sshd'
 }
-for m in 1 2; do look $m >"$DIR/before-$m"; done
+# An address is "tentative" until nobody has objected, and not routed: not yet what the machine is.
+settled() { ! on "$1" 'ip -o -6 address show tentative' | grep -q .; }
+for m in 1 2; do eventually 10 settled $m; look $m >"$DIR/before-$m"; done
 
 config() { # file, host key of machine 2
   cat >"$1" <<YAML
