@@ -77,10 +77,11 @@ static void on_lost(void *arg)
     atomic_store(&vip.lost, true);
 }
 
+/* With the address: a predecessor of the same name that ends late takes its own away, which is ours as well. */
 static void announce(void)
 {
     struct kp_error error = {0};
-    if (netlink_announce(&vip.link, vip.address, &error) < 0)
+    if (netlink_address_add(&vip.link, vip.address, &error) < 0 || netlink_announce(&vip.link, vip.address, &error) < 0)
         kp_warn("address not announced", "error", error.message, NULL);
 }
 
