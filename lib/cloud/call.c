@@ -46,6 +46,7 @@ static int dispatch(const struct cloud_driver *driver, void *state, struct cloud
     case CLOUD_CALL_OWNED: return driver->owned(state, in->uid, call->arena, &call->out.strings, error);
     case CLOUD_CALL_CLUSTERS: return driver->clusters(state, &call->out.strings, error);
     case CLOUD_CALL_PURGE: return driver->purge(state, in->uid, error);
+    case CLOUD_CALL_IMAGES_PRUNE: return driver->images_prune(state, in->images, &call->out.strings, error);
     case CLOUD_CALL_KINDS: break;
     }
     KP_ASSERT(!"a kind of call");
@@ -73,11 +74,24 @@ static const char *copy(struct kp_arena *arena, const char *s)
     return s ? kp_arena_strdup(arena, s) : NULL;
 }
 
+static const char *const *copy_list(const char *const *list, struct kp_arena *arena)
+{
+    size_t n = 0;
+    while (list && list[n])
+        n++;
+    const char **own = KP_NEW_ARRAY(arena, const char *, n + 1);
+    for (size_t i = 0; i < n; i++)
+        own[i] = kp_arena_strdup(arena, list[i]);
+    own[n] = NULL;
+    return own;
+}
+
 static struct cloud_call_in copy_in(const struct cloud_call_in *in, struct kp_arena *arena)
 {
     struct cloud_call_in own = *in;
     own.uid = copy(arena, in->uid);
     own.name = copy(arena, in->name);
+    own.images = copy_list(in->images, arena);
     own.network.cluster_uid = copy(arena, in->network.cluster_uid);
     own.network.cidr = copy(arena, in->network.cidr);
     own.machine.cluster_uid = copy(arena, in->machine.cluster_uid);
@@ -158,6 +172,7 @@ static const struct {
     [CLOUD_CALL_OWNED] = {"list what is left", 120000},
     [CLOUD_CALL_CLUSTERS] = {"list the clusters", 60000},
     [CLOUD_CALL_PURGE] = {"delete everything of the cluster", 600000},
+    [CLOUD_CALL_IMAGES_PRUNE] = {"remove images that no machine uses", 120000},
 };
 
 static int fail_late(const struct cloud *cloud, const struct cloud_call *call, int64_t timeout_ms, struct kp_error *error)

@@ -316,3 +316,9 @@ int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *e
     int r = check_label("cluster uid", cluster_uid, error);
     return r < 0 ? r : call_plain(cloud, CLOUD_CALL_PURGE, &in, error);
 }
+
+int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+{
+    const struct cloud_call_in in = {.images = keep};
+    return cloud->driver->images_prune ? call_strings(cloud, CLOUD_CALL_IMAGES_PRUNE, &in, NULL, ret_removed, error) : 0;
+}

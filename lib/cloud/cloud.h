@@ -140,6 +140,8 @@ struct cloud_driver {
                  struct kp_error *error);
     int (*clusters)(void *state, struct kp_strings *ret_uids, struct kp_error *error);
     int (*purge)(void *state, const char *cluster_uid, struct kp_error *error);
+    /* NULL: the cloud keeps no copies of node images */
+    int (*images_prune)(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 };
 
 /* name: "local", "libvirt" or "external". KP_EINVALID with the list of drivers when there is none of that name. */
@@ -201,5 +203,9 @@ int cloud_owned(struct cloud *cloud, const char *cluster_uid, struct kp_arena *a
 int cloud_clusters(struct cloud *cloud, struct kp_strings *ret_uids, struct kp_error *error) KP_NODISCARD;
 /* Deletes everything that carries the tag, machines first, and fails naming what would not go. */
 int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *error) KP_NODISCARD;
+/* Removes the cloud's own copies of node images that no machine of anybody's has and that are not in `keep` (ids, NULL-terminated);
+   adds what went to *ret_removed. They come again by themselves when a machine is made of them. */
+int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+    KP_NODISCARD;
 
 #endif

@@ -292,9 +292,71 @@ static int prune_bases(struct kp_error *error)
     return r;
 }
 
+static void add_once(struct kp_strings *list, const char *text)
+{
+    for (size_t i = 0; i < list->len; i++)
+        if (kp_streq(list->items[i], text))
+            return;
+    kp_strings_add(list, text);
+}
+
+/* The images that clusters go by. One whose state cannot be read may go by any. */
+static int wanted_images(const struct kp_strings *names, struct kp_strings *ret_images, struct kp_strings *ret_uris, struct kp_arena *arena,
+                         struct kp_error *error)
+{
+    for (size_t i = 0; i < names->len; i++) {
+        struct state_cluster cluster;
+        if (state_read(names->items[i], arena, &cluster, error) < 0)
+            return kp_wrap(error, "cluster %s may use any image of libvirt's: none was removed there", names->items[i]);
+        kp_strings_add(ret_images, cluster.image);
+        for (size_t n = 0; n < cluster.n_history; n++)
+            kp_strings_add(ret_images, cluster.history[n].image);
+        if (kp_streq(cluster.config.provider, "libvirt"))
+            add_once(ret_uris, cluster.config.libvirt.uri);
+    }
+    return 0;
+}
+
+static int prune_cloud(const char *uri, const struct kp_strings *images, struct kp_arena *arena, struct kp_error *error)
+{
+    const struct cloud_options options = {.image_dir = cli_image_dir(), .uri = kp_empty(uri) ? NULL : uri};
+    KP_AUTO(cloud_close) struct cloud *cloud = NULL;
+    struct kp_strings removed = {0};
+    const char **keep = KP_NEW_ARRAY(arena, const char *, images->len + 1);
+    for (size_t i = 0; i < images->len; i++)
+        keep[i] = images->items[i];
+    keep[images->len] = NULL;
+    int r = cloud_open("libvirt", &options, &cloud, error);
+    if (r == 0)
+        r = cloud_images_prune(cloud, keep, &removed, error);
+    for (size_t i = 0; i < removed.len; i++)
+        printf("removed %s of libvirt's\n", removed.items[i]);
+    kp_strings_done(&removed);
+    return r;
+}
+
+/* What was uploaded: to the libvirts of clusters, and to the one asked for. */
+static int prune_clouds(const char *uri, struct kp_arena *arena, struct kp_error *error)
+{
+    struct kp_strings names = {0}, images = {0}, uris = {0};
+    int r = state_list(&names, error);
+    if (r == 0)
+        r = wanted_images(&names, &images, &uris, arena, error);
+    if (!kp_empty(uri))
+        add_once(&uris, uri);
+    for (size_t i = 0; r == 0 && i < uris.len; i++)
+        r = prune_cloud(uris.items[i], &images, arena, error);
+    kp_strings_done(&names);
+    kp_strings_done(&images);
+    kp_strings_done(&uris);
+    return r;
+}
+
 int cli_image_prune(int argc, char **argv, struct kp_error *error)
 {
-    const struct kp_flag flags[] = {{0}};
+    const char *uri = NULL;
+    const struct kp_flag flags[] = {
+        {"uri", 0, KP_FLAG_STRING, &uri, "a libvirt to prune, such as qemu:///system, besides those of known clusters", NULL}, {0}};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_strings rest = {0};
     bool help = false;
@@ -318,5 +380,7 @@ int cli_image_prune(int argc, char **argv, struct kp_error *error)
         if (r == 0)
             printf("removed %s\n", id);
     }
-    return r < 0 ? r : prune_bases(error);
+    if (r == 0)
+        r = prune_bases(error);
+    return r < 0 ? r : prune_clouds(uri, arena, error);
 }

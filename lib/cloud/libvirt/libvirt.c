@@ -37,6 +37,7 @@ static void driver_close(void *state)
     struct lv *lv = state;
     lv_events_free(lv->events, lv->conn);
     virConnectClose(lv->conn);
+    kp_strings_done(&lv->whole);
     pthread_mutex_destroy(&lv->shared);
     free(lv);
 }
@@ -165,6 +166,15 @@ static int purge(void *state, const char *uid, struct kp_error *error)
     return r < 0 ? r : lv_network_delete(state, uid, error);
 }
 
+static int images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+{
+    struct lv *lv = state;
+    pthread_mutex_lock(&lv->shared);
+    int r = lv_images_prune(lv, keep, ret_removed, error);
+    pthread_mutex_unlock(&lv->shared);
+    return r;
+}
+
 const struct cloud_driver cloud_driver_libvirt = {
     .name = "libvirt",
     .capabilities = CLOUD_CAN_CONSOLE,
@@ -187,4 +197,5 @@ const struct cloud_driver cloud_driver_libvirt = {
     .owned = owned,
     .clusters = clusters,
     .purge = purge,
+    .images_prune = images_prune,
 };

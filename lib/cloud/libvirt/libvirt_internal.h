@@ -25,6 +25,7 @@ struct lv {
     bool test; /* test:///: no storage to upload to, no files */
     bool here; /* libvirt's machine is this one, and its files are ours to write */
     int kvm;   /* -1: not tried yet */
+    struct kp_strings whole; /* volumes of images that were found whole over this connection */
     struct lv_events *events;
     pthread_mutex_t shared; /* of images, pools, addresses and the trial: machines are made by several threads */
 };
@@ -80,12 +81,28 @@ int lv_network_check(struct lv *lv, const char *cidr, struct kp_error *error);
 /* ---- check.c */
 int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *error);
 
-/* ---- storage.c */
+/* ---- images.c */
 struct lv_paths {
     const char *kernel, *initrd, *root, *data, *bootstrap, *console; /* on libvirt's machine */
 };
-/* Uploads kernel, initrd and root of a node image unless they are there, by the digest of their content. */
+/* Uploads kernel, initrd and root of a node image unless they are there whole. */
 int lv_image_ensure(struct lv *lv, const char *image, struct kp_arena *arena, struct lv_paths *ret, struct kp_error *error);
+/* The file `path` as volume `name`. What is there already counts when it is what its marker says; else it is made anew. */
+int lv_image_put(struct lv *lv, virStoragePoolPtr pool, const char *name, const char *path, struct kp_error *error);
+/* Deletes the volumes that no domain has and that are of no image in `keep`; adds their names to *ret_removed. */
+int lv_images_prune(struct lv *lv, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+
+/* ---- storage.c */
+int lv_pool_ensure(struct lv *lv, const char *uid, virStoragePoolPtr *ret, struct kp_error *error); /* uid NULL: of images */
+bool lv_volume_exists(virStoragePoolPtr pool, const char *name);
+int lv_volume_delete(virStoragePoolPtr pool, const char *name, struct kp_error *error); /* absent is fine */
+int lv_volume_create(virStoragePoolPtr pool, const char *name, const char *format, uint64_t bytes, const char *mode,
+                     virStorageVolPtr *ret, struct kp_error *error);
+int lv_volume_upload(struct lv *lv, virStorageVolPtr volume, int fd, uint64_t bytes, struct kp_error *error);
+/* Made anew, of bytes in memory. */
+int lv_volume_put(struct lv *lv, virStoragePoolPtr pool, const char *name, const char *data, size_t len, const char *mode,
+                  struct kp_error *error);
+const char *lv_volume_path(const char *pool, const char *name, struct kp_arena *arena);
 /* The machine's own files: data disk (kept when there), bootstrap config (written anew, 0600), console log. */
 int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
                     struct kp_error *error);

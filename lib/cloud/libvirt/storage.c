@@ -1,8 +1,4 @@
-/* Files on libvirt's machine: node images in one pool that clusters share, each cluster's disks in a pool of its own. */
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sys/stat.h>
+/* Files on libvirt's machine: pools and volumes, and each cluster's disks in a pool of its own. */
 #include <unistd.h>
 
 #include "cloud/libvirt/libvirt_internal.h"
@@ -28,7 +24,7 @@ static int define_pool(struct lv *lv, const char *name, const char *uuid, const 
     return 0;
 }
 
-static int ensure_pool(struct lv *lv, const char *uid, virStoragePoolPtr *ret, struct kp_error *error)
+int lv_pool_ensure(struct lv *lv, const char *uid, virStoragePoolPtr *ret, struct kp_error *error)
 {
     KP_AUTO_FREE char *name = uid ? kp_asprintf("kprov-%s", uid) : kp_strdup(LV_IMAGES_POOL);
     KP_AUTO_FREE char *path = kp_asprintf("%s/%s", LV_POOLS_DIR, uid ? uid : "images");
@@ -53,7 +49,7 @@ bool lv_pool_exists(struct lv *lv, const char *uid)
     return pool != NULL;
 }
 
-static bool has_volume(virStoragePoolPtr pool, const char *name)
+bool lv_volume_exists(virStoragePoolPtr pool, const char *name)
 {
     virStorageVolPtr volume = virStorageVolLookupByName(pool, name);
     if (volume)
@@ -61,7 +57,7 @@ static bool has_volume(virStoragePoolPtr pool, const char *name)
     return volume != NULL;
 }
 
-static int delete_volume(virStoragePoolPtr pool, const char *name, struct kp_error *error)
+int lv_volume_delete(virStoragePoolPtr pool, const char *name, struct kp_error *error)
 {
     virStorageVolPtr volume = virStorageVolLookupByName(pool, name);
     if (!volume)
@@ -71,7 +67,7 @@ static int delete_volume(virStoragePoolPtr pool, const char *name, struct kp_err
     return r;
 }
 
-static int create_volume(virStoragePoolPtr pool, const char *name, const char *format, uint64_t bytes, const char *mode,
+int lv_volume_create(virStoragePoolPtr pool, const char *name, const char *format, uint64_t bytes, const char *mode,
                          virStorageVolPtr *ret, struct kp_error *error)
 {
     KP_AUTO_FREE char *xml = kp_asprintf(
@@ -114,14 +110,20 @@ static int upload(struct lv *lv, virStorageVolPtr volume, struct source *source,
     return r;
 }
 
-static int put_memory(struct lv *lv, virStoragePoolPtr pool, const char *name, const char *data, size_t len, const char *mode,
+int lv_volume_upload(struct lv *lv, virStorageVolPtr volume, int fd, uint64_t bytes, struct kp_error *error)
+{
+    struct source source = {.fd = fd};
+    return upload(lv, volume, &source, bytes, error);
+}
+
+int lv_volume_put(struct lv *lv, virStoragePoolPtr pool, const char *name, const char *data, size_t len, const char *mode,
                       struct kp_error *error)
 {
     virStorageVolPtr volume = NULL;
     struct source source = {.fd = -1, .data = data, .len = len};
-    int r = delete_volume(pool, name, error);
+    int r = lv_volume_delete(pool, name, error);
     if (r == 0)
-        r = create_volume(pool, name, "raw", len, mode, &volume, error);
+        r = lv_volume_create(pool, name, "raw", len, mode, &volume, error);
     if (r < 0)
         return r;
     if (len)
@@ -130,83 +132,9 @@ static int put_memory(struct lv *lv, virStoragePoolPtr pool, const char *name, c
     return r;
 }
 
-/* On this machine a copy in the kernel is a second's work where libvirt's streams take minutes. */
-static int copy_here(int from, off_t len, const char *to, struct kp_error *error)
-{
-    KP_AUTO_CLOSE int fd = open(to, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return kp_fail_errno(error, "open %s", to);
-    for (off_t done = 0; done < len;) {
-        ssize_t n = copy_file_range(from, NULL, fd, NULL, (size_t)(len - done), 0);
-        if (n <= 0)
-            return kp_fail_errno(error, "copy to %s", to);
-        done += n;
-    }
-    return 0;
-}
-
-/* A file that is there whole has a marker beside it: an upload may have been cut short. */
-static int put_file(struct lv *lv, virStoragePoolPtr pool, const char *name, const char *path, struct kp_error *error)
-{
-    KP_AUTO_FREE char *marker = kp_asprintf("%s.whole", name);
-    struct stat st;
-    virStorageVolPtr volume = NULL;
-    if (has_volume(pool, marker) && has_volume(pool, name))
-        return 0;
-    KP_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return kp_fail_errno(error, "open %s", path);
-    struct source source = {.fd = fd};
-    int r = delete_volume(pool, name, error);
-    if (r == 0)
-        r = create_volume(pool, name, "raw", (uint64_t)st.st_size, "0644", &volume, error);
-    if (r < 0)
-        return r;
-    if (lv->here) {
-        char *to = virStorageVolGetPath(volume);
-        r = to ? copy_here(fd, st.st_size, to, error) : lv_fail(error, "path of volume %s", name);
-        free(to);
-    } else {
-        r = upload(lv, volume, &source, (uint64_t)st.st_size, error);
-    }
-    virStorageVolFree(volume);
-    return r < 0 ? r : put_memory(lv, pool, marker, "", 0, "0644", error);
-}
-
-static const char *volume_path(const char *pool, const char *name, struct kp_arena *arena)
+const char *lv_volume_path(const char *pool, const char *name, struct kp_arena *arena)
 {
     return kp_arena_printf(arena, "%s/%s/%s", LV_POOLS_DIR, pool, name);
-}
-
-int lv_image_ensure(struct lv *lv, const char *image, struct kp_arena *arena, struct lv_paths *ret, struct kp_error *error)
-{
-    const char *folder = kp_arena_printf(arena, "%s/%s/vm", lv->image_dir, image);
-    char target[PATH_MAX];
-    ssize_t len = readlink(kp_arena_printf(arena, "%s/vmlinux", folder), target, sizeof(target) - 1);
-    if (len < 0 && !lv->test)
-        return kp_fail(error, KP_ENOTFOUND, "node image %s has no part for virtual machines in %s: kprov image build --vm", image, lv->image_dir);
-    target[KP_MAX(len, 0)] = 0;
-    /* "../../kernel-<key>/vmlinux" */
-    const char *kernel = len > 0 && strstr(target, "kernel-") ? kp_arena_strdup(arena, strstr(target, "kernel-")) : "kernel-test/vmlinux";
-    const char *key = kp_arena_strndup(arena, kernel, strcspn(kernel, "/"));
-    const struct {
-        const char *name, *file;
-        const char **path;
-    } parts[] = {
-        {kp_arena_printf(arena, "%s.vmlinux", key), "vmlinux", &ret->kernel},
-        {kp_arena_printf(arena, "%s.initrd", key), "initrd", &ret->initrd},
-        {kp_arena_printf(arena, "%s-%s.erofs", image, key), "root.erofs", &ret->root},
-    };
-    virStoragePoolPtr pool = NULL;
-    int r = lv->test ? 0 : ensure_pool(lv, NULL, &pool, error);
-    for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(parts); i++) {
-        *parts[i].path = volume_path("images", parts[i].name, arena);
-        if (!lv->test)
-            r = put_file(lv, pool, parts[i].name, kp_arena_printf(arena, "%s/%s", folder, parts[i].file), error);
-    }
-    if (pool)
-        virStoragePoolFree(pool);
-    return r < 0 ? kp_wrap(error, "node image %s", image) : 0;
 }
 
 int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
@@ -215,16 +143,16 @@ int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct
     const char *data = kp_arena_printf(arena, "%s.data", spec->name), *config = kp_arena_printf(arena, "%s.json", spec->name);
     virStoragePoolPtr pool = NULL;
     virStorageVolPtr volume = NULL;
-    ret->data = volume_path(spec->cluster_uid, data, arena);
-    ret->bootstrap = volume_path(spec->cluster_uid, config, arena);
-    ret->console = volume_path(spec->cluster_uid, kp_arena_printf(arena, "%s.log", spec->name), arena);
-    int r = ensure_pool(lv, spec->cluster_uid, &pool, error);
-    if (r == 0 && !has_volume(pool, data))
-        r = create_volume(pool, data, "raw", LV_DATA_DISK_BYTES, "0600", &volume, error);
+    ret->data = lv_volume_path(spec->cluster_uid, data, arena);
+    ret->bootstrap = lv_volume_path(spec->cluster_uid, config, arena);
+    ret->console = lv_volume_path(spec->cluster_uid, kp_arena_printf(arena, "%s.log", spec->name), arena);
+    int r = lv_pool_ensure(lv, spec->cluster_uid, &pool, error);
+    if (r == 0 && !lv_volume_exists(pool, data))
+        r = lv_volume_create(pool, data, "raw", LV_DATA_DISK_BYTES, "0600", &volume, error);
     if (volume)
         virStorageVolFree(volume);
     if (r == 0 && !lv->test)
-        r = put_memory(lv, pool, config, spec->user_data, spec->user_data_len, "0600", error);
+        r = lv_volume_put(lv, pool, config, spec->user_data, spec->user_data_len, "0600", error);
     if (pool)
         virStoragePoolFree(pool);
     return r;
@@ -240,7 +168,7 @@ int lv_disks_delete(struct lv *lv, const char *uid, const char *name, struct kp_
     (void)virStoragePoolRefresh(pool, 0); /* the console log came without libvirt's storage driver knowing */
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(endings); i++) {
         KP_AUTO_FREE char *volume = kp_asprintf("%s.%s", name, endings[i]);
-        r = delete_volume(pool, volume, error);
+        r = lv_volume_delete(pool, volume, error);
     }
     virStoragePoolFree(pool);
     return r;
