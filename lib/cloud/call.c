@@ -94,6 +94,10 @@ static struct cloud_call_in copy_in(const struct cloud_call_in *in, struct kp_ar
     own.images = copy_list(in->images, arena);
     own.network.cluster_uid = copy(arena, in->network.cluster_uid);
     own.network.cidr = copy(arena, in->network.cidr);
+    own.network.bridge.name = copy(arena, in->network.bridge.name);
+    own.network.bridge.addresses = copy(arena, in->network.bridge.addresses);
+    own.network.bridge.gateway = copy(arena, in->network.bridge.gateway);
+    own.network.bridge.nameservers = copy(arena, in->network.bridge.nameservers);
     own.machine.cluster_uid = copy(arena, in->machine.cluster_uid);
     own.machine.name = copy(arena, in->machine.name);
     own.machine.role = copy(arena, in->machine.role);

@@ -31,9 +31,17 @@ enum cloud_capability {
 enum cloud_power { CLOUD_POWER_OFF, CLOUD_POWER_ON };
 enum cloud_power_action { CLOUD_POWER_START, CLOUD_POWER_STOP /* orderly */, CLOUD_POWER_KILL /* pull the plug */ };
 
+/* A network that exists already, for machines to be in: libvirt's alone. */
+struct cloud_bridge {
+    const char *name;        /* of a bridge on the machine that makes machines; NULL: none */
+    const char *addresses;   /* "10.0.0.100-10.0.0.150": nobody else gives these */
+    const char *gateway;     /* "10.0.0.1" */
+    const char *nameservers; /* separated by spaces; "" when there is none */
+};
 struct cloud_network_spec {
     const char *cluster_uid;
     const char *cidr; /* wanted, or NULL: the driver chooses a free one */
+    struct cloud_bridge bridge; /* cidr is that network's then */
 };
 struct cloud_network {
     const char *id, *cluster_uid;
@@ -46,6 +54,7 @@ struct cloud_network {
 /* What a cluster that does not exist yet is going to ask for. */
 struct cloud_wish {
     const char *cidr; /* or NULL */
+    struct cloud_bridge bridge;
     const char *const *machines; /* their names */
     size_t n_machines;
 };

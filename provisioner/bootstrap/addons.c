@@ -85,6 +85,8 @@ const char *bootstrap_balancer_addresses(const struct bootstrap_cluster *cluster
     int prefix;
     if (*cluster->config->load_balancer.addresses)
         return cluster->config->load_balancer.addresses;
+    if (*cluster->config->libvirt.bridge) /* somebody else's network: nobody can know which of it is free */
+        return "";
     if (kp_empty(cluster->machine_cidr) || config_parse_cidr(cluster->machine_cidr, &base, &prefix) < 0 || prefix > 24)
         return "";
     return kp_arena_printf(arena, "%s-%s", config_cidr_address(cluster->machine_cidr, 201, arena),

@@ -183,6 +183,7 @@ int cli_cloud_change(const struct config *wanted, const char *uid, struct kp_are
 /* What can be known to be in the way of a new cluster before anything is made: prints a table of it and fails. */
 int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* What the cloud says to the machines and the network that the config asks for. */
+struct cloud_bridge cli_bridge(const struct config *config); /* name NULL: none; borrows config */
 int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* The machine that the user means: its name with or without "<cluster>-" in front. */
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,

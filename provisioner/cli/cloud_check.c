@@ -2,6 +2,17 @@
 #include "provisioner/cli/cli.h"
 #include "provisioner/plan/plan.h"
 
+struct cloud_bridge cli_bridge(const struct config *config)
+{
+    struct cloud_bridge bridge = {.name = kp_empty(config->libvirt.bridge) ? NULL : config->libvirt.bridge};
+    if (bridge.name) {
+        bridge.addresses = config->libvirt.addresses;
+        bridge.gateway = config->libvirt.gateway;
+        bridge.nameservers = config->libvirt.nameservers;
+    }
+    return bridge;
+}
+
 int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_error *error)
 {
     const struct cloud_machine_list none = {0};
@@ -13,7 +24,8 @@ int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struc
     for (size_t i = 0; i < plan.n_machines; i++)
         names[i] = plan.machines[i].name;
     const struct cloud_wish wish = {
-        .cidr = kp_empty(config->network.machine_cidr) ? NULL : config->network.machine_cidr, .machines = names, .n_machines = plan.n_machines,
+        .cidr = kp_empty(config->network.machine_cidr) ? NULL : config->network.machine_cidr, .bridge = cli_bridge(config), .machines = names,
+        .n_machines = plan.n_machines,
     };
     return cloud_check(cloud, &wish, error);
 }

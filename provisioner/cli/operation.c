@@ -90,6 +90,7 @@ int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
     const struct cloud_network_spec spec = {
         .cluster_uid = op->cluster.uid,
         .cidr = kp_empty(op->cluster.config.network.machine_cidr) ? NULL : op->cluster.config.network.machine_cidr,
+        .bridge = cli_bridge(&op->cluster.config),
     };
     int r = state_journal(op->state, "network", op->cluster.uid, error);
     return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);

@@ -57,6 +57,10 @@ struct config {
     } external;
     struct {
         const char *uri; /* of provider "libvirt"; "": $LIBVIRT_DEFAULT_URI, or qemu:///system */
+        const char *bridge; /* "": a network of the cluster's own, behind NAT; the others are "" too then */
+        const char *addresses; /* "10.0.0.100-10.0.0.150" */
+        const char *gateway;
+        const char *nameservers; /* separated by spaces */
     } libvirt;
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */

@@ -20,4 +20,8 @@ struct config_field {
 int config_check_external(const struct config *config, struct kp_error *error);
 struct kp_value *config_external_value(const struct config *config, struct kp_arena *arena);
 
+/* ---- libvirt.c */
+int config_check_libvirt(const struct config *config, struct kp_error *error);
+struct kp_value *config_libvirt_value(const struct config *config, struct kp_arena *arena);
+
 #endif

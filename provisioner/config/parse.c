@@ -255,8 +255,28 @@ static int read_load_balancer(struct config_reader *reader, const struct kp_valu
     return read_object(reader, value, path, load_balancer_fields, dest);
 }
 
+/* A list of addresses, kept as one text with spaces. */
+static int read_nameservers(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    if (value->kind != KP_VALUE_ARRAY)
+        return fail_at(reader, value, path, "must be a list of addresses");
+    for (size_t i = 0; i < value->array.len; i++) {
+        const char *text = kp_value_str(value->array.items[i]);
+        if (kp_empty(text) || strchr(text, ' '))
+            return fail_at(reader, value->array.items[i], kp_arena_printf(reader->arena, "%s[%zu]", path, i), "must be an address");
+        kp_buf_printf(&out, "%s%s", out.len ? " " : "", text);
+    }
+    *(const char **)dest = kp_arena_strndup(reader->arena, out.len ? out.data : "", out.len);
+    return 0;
+}
+
 static const struct config_field libvirt_fields[] = {
     {"uri", read_string, offsetof(struct config, libvirt.uri), false},
+    {"bridge", read_string, offsetof(struct config, libvirt.bridge), false},
+    {"addresses", read_string, offsetof(struct config, libvirt.addresses), false},
+    {"gateway", read_string, offsetof(struct config, libvirt.gateway), false},
+    {"nameservers", read_nameservers, offsetof(struct config, libvirt.nameservers), false},
     {0},
 };
 

@@ -32,6 +32,8 @@ int config_check_ranges(const struct config *config, const struct config_range *
         const char *cidr = networks[i / count].cidr;
         uint32_t base = 0;
         int prefix = 0;
+        if (cidr == config->network.machine_cidr && *config->libvirt.bridge)
+            continue; /* the host is in that network itself */
         if (kp_empty(cidr) || config_parse_cidr(cidr, &base, &prefix) < 0)
             continue;
         uint32_t common = 0xffffffffu << (32 - KP_MIN(prefix, range->prefix));

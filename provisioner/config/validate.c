@@ -27,6 +27,10 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->load_balancer.addresses = "";
     ret->external.api_address = "";
     ret->libvirt.uri = "";
+    ret->libvirt.bridge = "";
+    ret->libvirt.addresses = "";
+    ret->libvirt.gateway = "";
+    ret->libvirt.nameservers = "";
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
@@ -123,18 +127,6 @@ static int check_balancer(const struct config *config, struct kp_error *error)
     return 0;
 }
 
-static int check_libvirt(const struct config *config, struct kp_error *error)
-{
-    if (kp_empty(config->libvirt.uri))
-        return 0;
-    if (!kp_streq(config->provider, "libvirt"))
-        return kp_fail(error, KP_EINVALID, "spec.libvirt.uri is for provider libvirt, and this one is %s", config->provider);
-    if (!strstr(config->libvirt.uri, "://"))
-        return kp_fail(error, KP_EINVALID, "spec.libvirt.uri \"%s\" must be a URI such as qemu:///system or qemu+ssh://root@host/system",
-                       config->libvirt.uri);
-    return 0;
-}
-
 static int check_network(const struct config *config, struct kp_error *error)
 {
     uint32_t pods = 0, services = 0;
@@ -204,7 +196,7 @@ int config_validate(const struct config *config, struct kp_error *error)
     }
     int r = config_check_external(config, error);
     if (r == 0)
-        r = check_libvirt(config, error);
+        r = config_check_libvirt(config, error);
     return r < 0 ? r : check_network(config, error);
 }
 
@@ -284,11 +276,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, spec, "componentArgs", components);
     if (config->external.n_machines)
         kp_value_set(arena, spec, "external", config_external_value(config, arena));
-    if (*config->libvirt.uri) {
-        struct kp_value *libvirt = kp_value_object(arena);
-        kp_value_set(arena, libvirt, "uri", kp_value_string(arena, config->libvirt.uri));
-        kp_value_set(arena, spec, "libvirt", libvirt);
-    }
+    if (*config->libvirt.uri || *config->libvirt.bridge)
+        kp_value_set(arena, spec, "libvirt", config_libvirt_value(config, arena));
     kp_value_set(arena, spec, "image", kp_value_string(arena, config->image));
     kp_value_set(arena, spec, "deletionProtection", kp_value_bool(arena, config->deletion_protection));
     kp_value_set(arena, root, "spec", spec);

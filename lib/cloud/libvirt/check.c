@@ -54,5 +54,7 @@ int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *erro
     int r = check_names(lv, wish, error);
     if (r == 0)
         r = check_space(lv, wish, error);
+    if (r == 0 && wish->bridge.name)
+        return lv_bridged_check(lv, wish->cidr, &wish->bridge, error);
     return r < 0 ? r : lv_network_check(lv, wish->cidr, error);
 }

@@ -78,6 +78,30 @@ const char *lv_mac_of(const char *address, struct kp_arena *arena);
 /* Whether a network could be made there: `cidr` is well-formed and no other network of libvirt's has it. NULL is fine. */
 int lv_network_check(struct lv *lv, const char *cidr, struct kp_error *error);
 
+int lv_network_read(const struct lv *lv, virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_error *error); /* as stored */
+const char *lv_format_address(uint32_t address, struct kp_arena *arena);
+bool lv_parse_address(const char *text, uint32_t *ret);
+
+/* ---- bridge.c */
+struct lv_host {
+    const char *name;
+    uint32_t address;
+};
+struct lv_bridged {
+    const char *bridge, *cidr, *addresses, *gateway, *nameservers;
+    uint32_t first, last; /* of addresses */
+    int bits;
+    struct lv_host *hosts; /* room for all of the range */
+    size_t n_hosts;
+};
+/* False when the network is none on somebody else's bridge. */
+bool lv_bridged_read(xmlDocPtr doc, struct kp_arena *arena, struct lv_bridged *ret);
+int lv_bridged_check(struct lv *lv, const char *cidr, const struct cloud_bridge *wanted, struct kp_error *error);
+int lv_bridged_define(struct lv *lv, const char *uid, const char *cidr, const struct cloud_bridge *wanted, struct kp_arena *arena, struct kp_error *error);
+int lv_bridged_reserve(struct lv *lv, const char *uid, struct lv_bridged *bridged, const char *name, struct kp_arena *arena, const char **ret_address,
+                       struct kp_error *error);
+int lv_bridged_release(struct lv *lv, const char *uid, struct lv_bridged *bridged, const char *name, struct kp_arena *arena, struct kp_error *error);
+
 /* ---- check.c */
 int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *error);
 

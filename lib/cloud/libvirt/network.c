@@ -13,12 +13,12 @@ const char *lv_network_name(const char *uid, struct kp_arena *arena)
     return kp_arena_printf(arena, "kprov-%s", uid);
 }
 
-static const char *format_address(uint32_t address, struct kp_arena *arena)
+const char *lv_format_address(uint32_t address, struct kp_arena *arena)
 {
     return kp_arena_printf(arena, "%u.%u.%u.%u", address >> 24, (address >> 16) & 255, (address >> 8) & 255, address & 255);
 }
 
-static bool parse_address(const char *text, uint32_t *ret)
+bool lv_parse_address(const char *text, uint32_t *ret)
 {
     struct in_addr address;
     if (!text || inet_pton(AF_INET, text, &address) != 1)
@@ -30,7 +30,7 @@ static bool parse_address(const char *text, uint32_t *ret)
 const char *lv_mac_of(const char *address, struct kp_arena *arena)
 {
     uint32_t a = 0;
-    (void)parse_address(address, &a);
+    (void)lv_parse_address(address, &a);
     return kp_arena_printf(arena, "52:54:%02x:%02x:%02x:%02x", a >> 24, (a >> 16) & 255, (a >> 8) & 255, a & 255);
 }
 
@@ -46,7 +46,7 @@ static unsigned definition_flags(const struct lv *lv)
     return lv->test ? 0 : VIR_NETWORK_XML_INACTIVE;
 }
 
-static int read_document(const struct lv *lv, virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_error *error)
+int lv_network_read(const struct lv *lv, virNetworkPtr network, xmlDocPtr *ret_doc, struct kp_error *error)
 {
     char *text = virNetworkGetXMLDesc(network, definition_flags(lv));
     if (!text)
@@ -59,19 +59,27 @@ static int read_document(const struct lv *lv, virNetworkPtr network, xmlDocPtr *
 static int describe(const struct lv *lv, virNetworkPtr network, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
     KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
-    int r = read_document(lv, network, &doc, error);
+    struct lv_bridged bridged;
+    int r = lv_network_read(lv, network, &doc, error);
     if (r < 0)
         return r;
+    if (lv_bridged_read(doc, arena, &bridged)) {
+        *ret = (struct cloud_network){
+            .id = kp_arena_strdup(arena, virNetworkGetName(network)), .cluster_uid = kp_arena_strdup(arena, uid), .cidr = bridged.cidr,
+            .gateway = bridged.gateway, .prefix_len = bridged.bits, .nameservers = bridged.nameservers,
+        };
+        return 0;
+    }
     xmlNodePtr ip = lv_xml_child(xmlDocGetRootElement(doc), "ip");
     const char *gateway = lv_xml_attr(ip, "address", arena), *prefix = lv_xml_attr(ip, "prefix", arena);
     uint32_t address;
     int64_t bits = 24;
-    if (!parse_address(gateway, &address) || (prefix && kp_parse_i64(prefix, &bits) < 0) || bits < 16 || bits > 28)
+    if (!lv_parse_address(gateway, &address) || (prefix && kp_parse_i64(prefix, &bits) < 0) || bits < 16 || bits > 28)
         return kp_fail(error, KP_ECORRUPT, "network %s has no usable address", virNetworkGetName(network));
     uint32_t base = address & ~((1u << (32 - bits)) - 1);
     *ret = (struct cloud_network){
         .id = kp_arena_strdup(arena, virNetworkGetName(network)), .cluster_uid = kp_arena_strdup(arena, uid),
-        .cidr = kp_arena_printf(arena, "%s/%d", format_address(base, arena), (int)bits), .gateway = gateway,
+        .cidr = kp_arena_printf(arena, "%s/%d", lv_format_address(base, arena), (int)bits), .gateway = gateway,
         .prefix_len = (int)bits, .nameservers = gateway, /* libvirt's dnsmasq listens there */
     };
     return 0;
@@ -106,7 +114,7 @@ static bool is_taken(struct lv *lv, uint32_t base, struct kp_arena *arena)
         struct cloud_network found;
         struct kp_error ignored = {0};
         uint32_t gateway = 0;
-        if (describe(lv, networks[i], "", arena, &found, &ignored) == 0 && parse_address(found.gateway, &gateway))
+        if (describe(lv, networks[i], "", arena, &found, &ignored) == 0 && lv_parse_address(found.gateway, &gateway))
             taken |= (gateway & 0xffffff00u) == base;
         virNetworkFree(networks[i]);
     }
@@ -120,9 +128,9 @@ static int define_network(struct lv *lv, const char *uid, uint32_t base, struct 
     /* The name of a link has 15 characters at most. */
     kp_buf_printf(&xml,
                   "<network><name>%s</name><uuid>%s</uuid><forward mode='nat'/><bridge name='kpv%.8s' stp='off' delay='0'/>"
-                  "<ip address='%s' prefix='24'><dhcp>", lv_network_name(uid, arena), uid, uid, format_address(base + 1, arena));
+                  "<ip address='%s' prefix='24'><dhcp>", lv_network_name(uid, arena), uid, uid, lv_format_address(base + 1, arena));
     for (uint32_t n = LV_FIRST_HOST; n <= LV_LAST_HOST; n++) {
-        const char *address = format_address(base + n, arena);
+        const char *address = lv_format_address(base + n, arena);
         kp_buf_printf(&xml, "<host mac='%s' ip='%s'/>", lv_mac_of(address, arena), address);
     }
     kp_buf_puts(&xml, "</dhcp></ip></network>");
@@ -146,6 +154,8 @@ static int start_network(struct lv *lv, const char *uid, struct kp_error *error)
         return r;
     if (virNetworkIsActive(network) != 1 && virNetworkCreate(network) < 0)
         r = lv_fail(error, "start the network of cluster %s", uid);
+    if (r == 0)
+        (void)virNetworkSetAutostart(network, 1);
     virNetworkFree(network);
     return r;
 }
@@ -156,7 +166,7 @@ static int parse_cidr(const char *cidr, uint32_t *ret_base, struct kp_error *err
     size_t len = strcspn(address, "/");
     bool wide = kp_streq(address + len, "/24");
     address[len] = 0;
-    if (!wide || !parse_address(address, ret_base) || (*ret_base & 255))
+    if (!wide || !lv_parse_address(address, ret_base) || (*ret_base & 255))
         return kp_fail(error, KP_EINVALID, "machineCIDR %s: libvirt's networks are IPv4 networks of 24 bits, such as 10.90.0.0/24", cidr);
     return 0;
 }
@@ -192,11 +202,17 @@ int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, stru
     struct kp_error why = {0};
     uint32_t wanted = 0;
     int r = lv_network_get(lv, spec->cluster_uid, arena, ret, &why);
+    /* libvirt's test driver shows of a network that runs what it was when it started: a bridged one changes with every address. */
+    bool start = !(lv->test && spec->bridge.name);
     if (r == 0)
-        return start_network(lv, spec->cluster_uid, error);
+        return start ? start_network(lv, spec->cluster_uid, error) : 0;
     if (r != KP_ENOTFOUND)
         return kp_fail(error, r, "%s", why.message);
-    if (!spec->cidr)
+    if (spec->bridge.name) {
+        r = lv_bridged_define(lv, spec->cluster_uid, spec->cidr, &spec->bridge, arena, error);
+        if (r == 0 && start)
+            r = start_network(lv, spec->cluster_uid, error);
+    } else if (!spec->cidr)
         r = choose_network(lv, spec->cluster_uid, arena, error);
     else if ((r = lv_network_check(lv, spec->cidr, error)) == 0 && (r = parse_cidr(spec->cidr, &wanted, error)) == 0)
         r = define_network(lv, spec->cluster_uid, wanted, arena, error);
@@ -247,7 +263,7 @@ static int read_hosts(const struct lv *lv, virNetworkPtr network, const char *na
     KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
     bool taken[256] = {0};
     uint32_t base = 0;
-    int r = read_document(lv, network, &doc, error);
+    int r = lv_network_read(lv, network, &doc, error);
     if (r < 0)
         return r;
     xmlNodePtr ip = lv_xml_child(xmlDocGetRootElement(doc), "ip"), host = lv_xml_child(lv_xml_child(ip, "dhcp"), "host");
@@ -255,7 +271,7 @@ static int read_hosts(const struct lv *lv, virNetworkPtr network, const char *na
     for (; host; host = lv_xml_next(host, "host")) {
         uint32_t address;
         const char *text = lv_xml_attr(host, "ip", arena);
-        if (!parse_address(text, &address))
+        if (!lv_parse_address(text, &address))
             continue;
         const char *owner = lv_xml_attr(host, "name", arena);
         taken[address & 255] = owner != NULL;
@@ -263,7 +279,7 @@ static int read_hosts(const struct lv *lv, virNetworkPtr network, const char *na
             *ret_own = text;
     }
     *ret_free = 0;
-    if (!parse_address(lv_xml_attr(ip, "address", arena), &base))
+    if (!lv_parse_address(lv_xml_attr(ip, "address", arena), &base))
         return kp_fail(error, KP_ECORRUPT, "network %s has no address", virNetworkGetName(network));
     for (uint32_t n = LV_FIRST_HOST; n <= LV_LAST_HOST && !*ret_free; n++)
         if (!taken[n])
@@ -271,20 +287,37 @@ static int read_hosts(const struct lv *lv, virNetworkPtr network, const char *na
     return 0;
 }
 
+/* ret->bridge is NULL when the network is one of our own. */
+static int find_bridged(const struct lv *lv, virNetworkPtr network, struct kp_arena *arena, struct lv_bridged *ret, struct kp_error *error)
+{
+    KP_AUTO(lv_xml_free) xmlDocPtr doc = NULL;
+    int r = lv_network_read(lv, network, &doc, error);
+    if (r == 0 && !lv_bridged_read(doc, arena, ret))
+        *ret = (struct lv_bridged){0};
+    return r;
+}
+
 int lv_address_reserve(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address,
                        struct kp_error *error)
 {
     virNetworkPtr network = NULL;
     const char *own = NULL;
+    struct lv_bridged bridged;
     uint32_t free_address = 0;
     int r = find_network(lv, uid, &network, error);
     if (r < 0)
         return r;
-    r = read_hosts(lv, network, name, arena, &own, &free_address, error);
+    r = find_bridged(lv, network, arena, &bridged, error);
+    if (r == 0 && bridged.bridge) {
+        virNetworkFree(network);
+        return lv_bridged_reserve(lv, uid, &bridged, name, arena, ret_address, error);
+    }
+    if (r == 0)
+        r = read_hosts(lv, network, name, arena, &own, &free_address, error);
     if (r == 0 && !own && !free_address)
         r = kp_fail(error, KP_EQUOTA, "no address is free in network %s", virNetworkGetName(network));
     if (r == 0 && !own) {
-        own = format_address(free_address, arena);
+        own = lv_format_address(free_address, arena);
         r = name_host(lv, network, name, own, arena, error);
     }
     virNetworkFree(network);
@@ -298,6 +331,7 @@ int lv_address_release(struct lv *lv, const char *uid, const char *name, struct 
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     virNetworkPtr network = NULL;
     const char *own = NULL;
+    struct lv_bridged bridged;
     uint32_t free_address = 0;
     struct kp_error why = {0};
     int r = find_network(lv, uid, &network, &why);
@@ -305,7 +339,13 @@ int lv_address_release(struct lv *lv, const char *uid, const char *name, struct 
         return 0;
     if (r < 0)
         return kp_fail(error, r, "%s", why.message);
-    r = read_hosts(lv, network, name, arena, &own, &free_address, error);
+    r = find_bridged(lv, network, arena, &bridged, error);
+    if (r == 0 && bridged.bridge) {
+        virNetworkFree(network);
+        return lv_bridged_release(lv, uid, &bridged, name, arena, error);
+    }
+    if (r == 0)
+        r = read_hosts(lv, network, name, arena, &own, &free_address, error);
     if (r == 0 && own)
         r = name_host(lv, network, NULL, own, arena, error);
     virNetworkFree(network);

@@ -153,6 +153,75 @@ static void networks_that_the_host_routes_elsewhere_are_refused(void **state)
     kp_arena_free(arena);
 }
 
+static void set_bridge(struct config *config, struct kp_arena *arena)
+{
+    config_default("demo", 1, 0, arena, config);
+    config->provider = "libvirt";
+    config->network.machine_cidr = "10.0.0.0/24";
+    config->libvirt.bridge = "br0";
+    config->libvirt.addresses = "10.0.0.100-10.0.0.150";
+    config->libvirt.gateway = "10.0.0.1";
+    config->libvirt.nameservers = "10.0.0.2 1.1.1.1";
+}
+
+static void a_bridge_of_libvirts_survives_being_written(void **state)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    struct config config, again;
+    struct kp_error error = {0};
+    KP_AUTO_BUF struct kp_buf text = {0};
+    const struct config_range host = {0x0a000000, 24, "br0"};
+    set_bridge(&config, arena);
+    if (config_validate(&config, &error) < 0)
+        fail_msg("%s", error.message);
+    assert_int_equal(config_check_ranges(&config, &host, 1, &error), 0); /* the host is in that network itself */
+    kp_value_print(config_to_value(&config, arena), &text);
+    assert_int_equal(config_parse(text.data, text.len, "again", arena, &again, &error), 0);
+    assert_string_equal(again.libvirt.uri, "");
+    assert_string_equal(again.libvirt.bridge, "br0");
+    assert_string_equal(again.libvirt.addresses, config.libvirt.addresses);
+    assert_string_equal(again.libvirt.gateway, "10.0.0.1");
+    assert_string_equal(again.libvirt.nameservers, "10.0.0.2 1.1.1.1");
+    kp_arena_free(arena);
+}
+
+static void a_bridge_of_libvirts_that_cannot_be_is_refused(void **state)
+{
+    static const struct {
+        size_t field; /* of struct config, a text */
+        const char *value, *told;
+    } rows[] = {
+        {offsetof(struct config, provider), "local", "is for provider libvirt"},
+        {offsetof(struct config, network.machine_cidr), "", "spec.network.machineCIDR must be"},
+        {offsetof(struct config, network.machine_cidr), "10.0.1.0/24", "spec.libvirt.gateway"},
+        {offsetof(struct config, libvirt.bridge), "", "name it in spec.libvirt.bridge"},
+        {offsetof(struct config, libvirt.bridge), "br0;reboot", "spec.libvirt.bridge"},
+        {offsetof(struct config, libvirt.bridge), "a-name-of-sixteen", "spec.libvirt.bridge"},
+        {offsetof(struct config, libvirt.gateway), "", "spec.libvirt.gateway"},
+        {offsetof(struct config, libvirt.gateway), "10.0.0.255", "spec.libvirt.gateway"},
+        {offsetof(struct config, libvirt.gateway), "10.0.0.120", "has the gateway"},
+        {offsetof(struct config, libvirt.nameservers), "10.0.0.2 dns", "\"dns\" must be an IPv4 address"},
+        {offsetof(struct config, libvirt.addresses), "", "must be a range"},
+        {offsetof(struct config, libvirt.addresses), "10.0.0.150-10.0.0.100", "must be a range"},
+        {offsetof(struct config, libvirt.addresses), "10.0.0.100-10.0.0.110,10.0.0.120-10.0.0.130", "must be a range"},
+        {offsetof(struct config, libvirt.addresses), "10.0.0.100", "must be a range"},
+        {offsetof(struct config, libvirt.addresses), "10.0.0.250-10.0.1.3", "is not within"},
+        {offsetof(struct config, libvirt.addresses), "10.0.0.0-10.0.0.20", "is not within"},
+        {offsetof(struct config, load_balancer.addresses), "10.0.0.150-10.0.0.160", "overlap"},
+    };
+    for (size_t i = 0; i < KP_ARRAY_LEN(rows); i++) {
+        struct kp_arena *arena = kp_arena_new(0);
+        struct config config;
+        struct kp_error error = {0};
+        set_bridge(&config, arena);
+        *(const char **)((char *)&config + rows[i].field) = rows[i].value;
+        assert_int_equal(config_validate(&config, &error), KP_EINVALID);
+        if (!strstr(error.message, rows[i].told))
+            fail_msg("row %zu: %s", i, error.message);
+        kp_arena_free(arena);
+    }
+}
+
 static void a_libvirt_uri_is_for_libvirt_and_survives_being_written(void **state)
 {
     struct kp_arena *arena = kp_arena_new(0);
@@ -225,6 +294,8 @@ int main(void)
         cmocka_unit_test(addresses_come_from_the_service_range),
         cmocka_unit_test(networks_that_the_host_routes_elsewhere_are_refused),
         cmocka_unit_test(a_libvirt_uri_is_for_libvirt_and_survives_being_written),
+        cmocka_unit_test(a_bridge_of_libvirts_survives_being_written),
+        cmocka_unit_test(a_bridge_of_libvirts_that_cannot_be_is_refused),
         cmocka_unit_test(one_minor_version_follows_the_other),
         cmocka_unit_test(a_file_without_a_version_means_the_clusters),
     };

@@ -291,6 +291,67 @@ static void two_clusters_do_not_see_each_other(void **state)
     purge(f, UID_B);
 }
 
+static int ensure_bridged(struct fixture *f, const char *uid, const char *bridge, const char *addresses, struct cloud_network *ret, struct kp_error *error)
+{
+    const struct cloud_network_spec spec = {
+        .cluster_uid = uid, .cidr = "10.66.0.0/23",
+        .bridge = {.name = bridge, .addresses = addresses, .gateway = "10.66.0.1", .nameservers = "10.66.0.2 1.1.1.1"}};
+    return cloud_network_ensure(f->cloud, &spec, f->arena, ret, error);
+}
+
+static void addresses_on_a_bridge_are_kept_in_the_networks_definition(void **state)
+{
+    struct fixture *f = *state;
+    struct kp_error error = {0};
+    struct cloud_network network;
+    struct cloud_machine machine;
+    const char *a = NULL, *b = NULL, *c = NULL;
+    for (int again = 0; again < 2; again++) {
+        if (ensure_bridged(f, UID_A, "br0", "10.66.0.254-10.66.1.0", &network, &error) < 0)
+            fail_msg("%s", error.message);
+        assert_string_equal(network.cidr, "10.66.0.0/23");
+        assert_int_equal(network.prefix_len, 23);
+        assert_string_equal(network.gateway, "10.66.0.1");
+        assert_string_equal(network.nameservers, "10.66.0.2 1.1.1.1");
+    }
+    assert_int_equal(make(f, UID_A, "m-1", &machine, &error), 0);
+    assert_string_equal(machine.address, "10.66.0.254");
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "b<&'", f->arena, &b, &error), KP_EINVALID); /* no name of a machine */
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "b", f->arena, &b, &error), 0);
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "c", f->arena, &c, &error), 0);
+    assert_string_equal(b, "10.66.0.255");
+    assert_string_equal(c, "10.66.1.0");
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "d", f->arena, &a, &error), KP_EQUOTA);
+    assert_non_null(strstr(error.message, "10.66.0.254-10.66.1.0"));
+    assert_int_equal(ensure_bridged(f, UID_A, "br0", "10.66.0.254-10.66.1.0", &network, &error), 0); /* forgets nothing */
+    assert_int_equal(cloud_address_release(f->cloud, UID_A, "b", &error), 0);
+    assert_int_equal(cloud_address_release(f->cloud, UID_A, "b", &error), 0);
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "c", f->arena, &c, &error), 0);
+    assert_string_equal(c, "10.66.1.0");
+    assert_int_equal(cloud_address_reserve(f->cloud, UID_A, "d", f->arena, &a, &error), 0);
+    assert_string_equal(a, "10.66.0.255");
+    purge(f, UID_A);
+}
+
+static void a_range_on_a_bridge_that_another_cluster_has_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct kp_error error = {0};
+    struct cloud_network network;
+    const struct cloud_wish wish = {.cidr = "10.66.0.0/23", .bridge = {.name = "br0", .addresses = "10.66.0.15-10.66.0.30", .gateway = "10.66.0.1", .nameservers = ""}};
+    assert_int_equal(cloud_check(f->cloud, &wish, &error), 0);
+    assert_int_equal(ensure_bridged(f, UID_A, "br0", "10.66.0.10-10.66.0.20", &network, &error), 0);
+    assert_int_equal(cloud_check(f->cloud, &wish, &error), KP_ECONFLICT);
+    assert_int_equal(ensure_bridged(f, UID_B, "br0", "10.66.0.20-10.66.0.30", &network, &error), KP_ECONFLICT);
+    assert_non_null(strstr(error.message, "does not overlap"));
+    assert_int_equal(ensure_bridged(f, UID_B, "br0;x", "10.66.0.21-10.66.0.30", &network, &error), KP_EINVALID);
+    assert_int_equal(ensure_bridged(f, UID_B, "br0", "10.66.0.30-10.66.0.21", &network, &error), KP_EINVALID);
+    assert_int_equal(cloud_network_get(f->cloud, UID_B, f->arena, &network, &error), KP_ENOTFOUND);
+    assert_int_equal(ensure_bridged(f, UID_B, "br1", "10.66.0.20-10.66.0.30", &network, &error), 0); /* another link */
+    purge(f, UID_A);
+    purge(f, UID_B);
+}
+
 static void a_wrong_uri_is_told_with_what_one_looks_like(void **state)
 {
     const struct cloud_options options = {.uri = "nonsense:///system"};
@@ -315,6 +376,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_name_of_anothers_domain_is_refused_before_and_when_a_machine_is_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_a_killed_run_left_is_found_and_purged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(two_clusters_do_not_see_each_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(addresses_on_a_bridge_are_kept_in_the_networks_definition, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_range_on_a_bridge_that_another_cluster_has_is_refused, set_up, tear_down),
         cmocka_unit_test(a_wrong_uri_is_told_with_what_one_looks_like),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
