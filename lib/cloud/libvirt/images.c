@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <sys/stat.h>
+#include <sys/sendfile.h>
 #include <unistd.h>
 
 #include "cloud/libvirt/libvirt_internal.h"
@@ -135,6 +135,8 @@ static int copy_here(int from, off_t len, const char *to, struct kp_error *error
         return kp_fail_errno(error, "open %s", to);
     for (off_t done = 0; done < len;) {
         ssize_t n = copy_file_range(from, NULL, fd, NULL, (size_t)(len - done), 0);
+        if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP || errno == ENOSYS)) /* to another file system */
+            n = sendfile(fd, from, NULL, (size_t)(len - done));
         if (n == 0)
             return kp_fail(error, KP_EIO, "copy to %s: the file became shorter meanwhile", to);
         if (n < 0)
