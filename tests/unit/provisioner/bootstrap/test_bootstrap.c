@@ -129,6 +129,19 @@ static void flags_of_the_cluster_file_replace_ours(void **state)
     assert_non_null(strstr(pods[3].manifest, "--leader-elect=true"));
 }
 
+static void services_get_addresses_of_a_network_that_is_ours_alone(void **state)
+{
+    struct config bridged = config;
+    struct bootstrap_cluster own = cluster;
+    own.machine_cidr = "10.89.3.0/24";
+    assert_string_equal(bootstrap_balancer_addresses(&own, arena), "10.89.3.201-10.89.3.250");
+    own.config = &bridged;
+    bridged.libvirt.bridge = "br0"; /* somebody else's network */
+    assert_string_equal(bootstrap_balancer_addresses(&own, arena), "");
+    bridged.load_balancer.addresses = "10.89.3.7";
+    assert_string_equal(bootstrap_balancer_addresses(&own, arena), "10.89.3.7");
+}
+
 static void add_ons_are_objects_of_the_schema(void **state)
 {
     assert_int_equal(decode_all_strictly(bootstrap_addons(&cluster, arena)), 25);
@@ -276,6 +289,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_control_plane_joins_the_members_that_are_there, setup, teardown),
         cmocka_unit_test_setup_teardown(flags_of_the_cluster_file_replace_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(add_ons_are_objects_of_the_schema, setup, teardown),
+        cmocka_unit_test_setup_teardown(services_get_addresses_of_a_network_that_is_ours_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_control_plane_gets_what_kubeadm_would_give_it, setup, teardown),
         cmocka_unit_test_setup_teardown(a_worker_gets_no_key_but_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(a_restore_is_for_control_planes_and_done_once, setup, teardown),
