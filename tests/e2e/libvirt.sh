@@ -62,7 +62,10 @@ config ''
 result $? 'the image for virtual machines is built' "$(tail -n 3 "$DIR/image.log")"
 refused 'a URI that is none' 'such as qemu:///system' env LIBVIRT_DEFAULT_URI=nonsense:///x "$KPROV" create cluster -f "$DIR/cluster.yaml"
 # The first one that reaches libvirt: kprov starts its daemons when nobody runs them.
-"$KPROV" create cluster -f "$DIR/nothing.yaml" >/dev/null 2>&1
+# Not one in mounts of its own: they would have those for good.
+"$KPROV" create cluster $NAME --provider libvirt --image node-0123456789abcdef >"$DIR/first.log" 2>&1
+daemon_runs libvirtd && daemon_runs virtlogd
+result $? 'the daemons run, whoever started them' "$(cat "$DIR/first.log")"
 unshare -m sh -c 'mkdir -p /var/lib/libvirt/kprov && mount -t tmpfs -o size=64m tmpfs /var/lib/libvirt/kprov && exec "$@"' sh \
   "$KPROV" create cluster -f "$DIR/cluster.yaml" >"$DIR/space.log" 2>&1
 grep -q 'are free: make room' "$DIR/space.log" && [ ! -e "$KPROV_STATE_DIR/$NAME" ]
