@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 NAME=e2elv
-READY_S=${LIBVIRT_READY_S:-180} # on a busy machine; a quiet one needs a third of a minute
+READY_S=${LIBVIRT_READY_S:-240} # on a busy machine; a quiet one needs a third of a minute
 for tool in libvirtd qemu-system-x86_64; do command -v $tool >/dev/null || { echo "SKIP: $tool is not installed"; exit 77; }; done
 [ "$(id -u)" = 0 ] || { echo 'SKIP: needs root'; exit 77; }
 for tool in "$KUBECTL" virsh; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps, tests/tools/fetch-clients" >&2; exit 1; }; done
