@@ -129,6 +129,23 @@ static void propose_change(struct etcd_server *server)
         node_finish_op(server, op, refusal(rc));
 }
 
+static bool leads_in(struct node *node, uint64_t term)
+{
+    struct raft_status status;
+    raft_status(node->raft, &status);
+    return status.role == RAFT_LEADER && status.term == term;
+}
+
+static void refuse_first(struct etcd_server *server)
+{
+    struct node *node = &server->node;
+    struct op *op = node->blocked;
+    node->blocked = op->next;
+    if (!node->blocked)
+        node->blocked_tail = &node->blocked;
+    node_finish_op(server, op, ETCD_NOT_LEADER);
+}
+
 /* Proposes all that wait in one batch; without a leader they go on waiting. */
 static void propose(struct etcd_server *server)
 {
@@ -140,8 +157,12 @@ static void propose(struct etcd_server *server)
     while (node->blocked) {
         size_t len = 0;
         struct op *first = node->blocked, *end = first;
-        for (; end && len < KP_ARRAY_LEN(entries); end = end->next)
+        for (; end && len < KP_ARRAY_LEN(entries) && (!end->only_term || leads_in(node, end->only_term)); end = end->next)
             entries[len++] = end->entry;
+        if (len == 0) {
+            refuse_first(server);
+            continue;
+        }
         struct kp_error error = {0};
         int rc = raft_propose_batch(node->raft, entries, len, &error);
         if (rc == KP_EUNAVAILABLE)
@@ -234,8 +255,10 @@ static void note_leadership(struct etcd_server *server, const struct raft_ready 
 {
     struct node *node = &server->node;
     bool leads = ready->role == RAFT_LEADER;
-    if (atomic_load(&node->term) != ready->term)
+    if (atomic_load(&node->term) != ready->term) {
         node->term_applied = false;
+        atomic_store(&node->is_leader, false); /* until its leases have been given their time: expire_leases reads the term first */
+    }
     atomic_store(&node->term, ready->term);
     if (atomic_exchange(&node->leader, ready->leader) != ready->leader && ready->leader) {
         atomic_fetch_add(&node->leader_changes, 1);

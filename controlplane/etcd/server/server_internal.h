@@ -63,6 +63,7 @@ struct op {
     uint64_t change_id;
     struct kp_blob *entry;           /* owned: what is proposed */
     int64_t deadline_ms;
+    uint64_t only_term; /* not 0: ETCD_NOT_LEADER unless this member leads in that term; never passed on to another leader */
     enum etcd_err err;
     struct kp_blob *response; /* owned: a framed message, NULL on an error */
     /* Once; on the raft thread, or inside op_propose when refused at once. Must not block; the op is the callee's again. */

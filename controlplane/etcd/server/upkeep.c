@@ -56,8 +56,11 @@ static void revoke_done(struct op *op)
     free(op);
 }
 
+/* Only as the leader whose clock it was. One that was paused finds all leases run out before it learns that there is a newer leader,
+   which has renewed them: passed on to that one, its word would count. */
 static void expire_leases(struct etcd_server *server)
 {
+    uint64_t term = atomic_load(&server->node.term);
     if (!atomic_load(&server->node.is_leader) || atomic_load(&server->upkeep.revokes) > 0)
         return;
     int64_t ids[ETCD_LEASE_REVOKES_MAX];
@@ -69,6 +72,7 @@ static void expire_leases(struct etcd_server *server)
         struct op *op = kp_malloc(sizeof *op);
         op_init(server, op, OP_LEASE_REVOKE, &request.base);
         op->request = NULL;
+        op->only_term = term;
         op->done = revoke_done;
         op->ctx = server;
         op_propose(server, op);
