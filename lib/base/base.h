@@ -80,6 +80,7 @@ enum kp_code {
 #define KP_ERROR_MESSAGE_MAX 1024 /* bytes, with the NUL; longer messages are cut */
 struct kp_error {
     int code;                           /* enum kp_code; 0 when nothing went wrong */
+    int64_t retry_after_ms;             /* of KP_ETOOMANY and KP_EUNAVAILABLE: what the other side asked to wait; 0: it did not say */
     char message[KP_ERROR_MESSAGE_MAX]; /* outermost context first: "control plane cp-0: read ca.crt: No such file" */
 };
 struct kp_code_info {

@@ -5,6 +5,9 @@
  * refused fails with another code, so that a caller may act on NOT_FOUND. Everything that ensures or deletes is
  * idempotent: making what exists gives what exists, deleting what is gone succeeds.
  *
+ * Besides KP_ENOTFOUND, callers act on KP_EAGAIN (the cloud is at work, ask again), KP_ECONFLICT, KP_EINVALID, KP_EUNAUTHORIZED and
+ * KP_EFORBIDDEN, KP_EQUOTA, KP_ETOOMANY (kp_error's retry_after_ms tells how long to wait), KP_EUNAVAILABLE and KP_ETIMEOUT (try again later).
+ *
  * No call waits for ever: one that has not come back within its time (30 s to 10 min by kind; $KPROV_CLOUD_TIMEOUT, "90s",
  * for all) fails with KP_ETIMEOUT and is left behind on its thread. It may still do its work: that is what being idempotent
  * is for. cloud_machine_exec alone takes as long as the command does. */
@@ -17,15 +20,20 @@
 #define CLOUD_MACHINES_MAX 1000      /* of one cluster */
 #define CLOUD_USER_DATA_MAX ((size_t)4 << 20)
 #define CLOUD_CONSOLE_MAX ((size_t)4 << 20) /* bytes of console log handed out, the newest */
+#define CLOUD_LISTENERS_MAX 64       /* of one load balancer */
+#define CLOUD_SOURCE_RANGES_MAX 64
 
 /* What a driver can do beyond machines and networks. */
 enum cloud_capability {
     CLOUD_CAN_EXEC = 1 << 0,           /* cloud_machine_exec */
     CLOUD_CAN_CONSOLE = 1 << 1,        /* cloud_machine_console */
-    CLOUD_CAN_LOAD_BALANCE = 1 << 2,
-    CLOUD_CAN_ROUTE = 1 << 3,
+    CLOUD_CAN_LOAD_BALANCE = 1 << 2,   /* cloud_balancer_* */
+    CLOUD_CAN_ROUTE = 1 << 3,          /* cloud_route_*: the cloud's network knows the way to pods */
     CLOUD_CAN_LOCAL_IMAGES = 1 << 4,   /* machines run straight from a folder of /var/lib/kprov/images */
     CLOUD_CAN_CHANGE_LATER = 1 << 5,   /* cloud_machine_reimage with at_next_boot */
+    CLOUD_HAS_METADATA = 1 << 6,       /* machines ask the cloud for their user data: it is handed over gzip-compressed */
+    CLOUD_HAS_PUBLIC_ADDRESSES = 1 << 7, /* cloud_address_publish gives another address than the reserved one */
+    CLOUD_HAS_NODE_FACTS = 1 << 8,     /* can be asked from inside the cluster: the cloud-controller-manager labels nodes by it */
 };
 
 enum cloud_power { CLOUD_POWER_OFF, CLOUD_POWER_ON };
@@ -42,6 +50,10 @@ struct cloud_network_spec {
     const char *cluster_uid;
     const char *cidr; /* wanted, or NULL: the driver chooses a free one */
     struct cloud_bridge bridge; /* cidr is that network's then */
+    const char *existing;  /* name or id of a network of the cloud that is there, with a subnet; NULL or "": one of the cluster's own */
+    const char *external;  /* name or id of the network that public addresses come from; NULL or "": the only one there is */
+    const char *zones;     /* that machines are spread over, separated by spaces; NULL or "": the cloud's choice */
+    const char *pod_cidr;  /* machines forward packets of these networks, see cloud_machine_forward; NULL or "": none */
 };
 struct cloud_network {
     const char *id, *cluster_uid;
@@ -56,7 +68,21 @@ struct cloud_wish {
     const char *cidr; /* or NULL */
     struct cloud_bridge bridge;
     const char *const *machines; /* their names */
+    const char *const *machine_types; /* of each of them, "" the driver's default; NULL: all of the default */
     size_t n_machines;
+    const char *existing, *external, *zones; /* as in cloud_network_spec */
+    size_t n_balancers; /* load balancers that kprov itself will ask for */
+};
+
+/* A size of machine that the cloud sells. */
+struct cloud_machine_type {
+    const char *name;
+    int vcpus;
+    int64_t memory_mib, disk_gib; /* disk_gib 0: not said */
+};
+struct cloud_machine_type_list {
+    struct cloud_machine_type *items;
+    size_t len;
 };
 
 struct cloud_machine_spec {
@@ -74,11 +100,80 @@ struct cloud_machine_spec {
 struct cloud_machine {
     const char *id, *provider_id; /* "local://<uid>/<name>" */
     const char *name, *cluster_uid, *role, *pool, *machine_type, *image, *address, *region, *zone;
+    const char *public_address; /* NULL or "": none */
     enum cloud_power power;
     int64_t created_s; /* since 1970 */
 };
 struct cloud_machine_list {
     struct cloud_machine *items;
+    size_t len;
+};
+
+/* ---- load balancers: one answers at one address, with a listener a port */
+enum cloud_protocol { CLOUD_TCP, CLOUD_UDP };
+enum cloud_algorithm { CLOUD_ROUND_ROBIN, CLOUD_LEAST_CONNECTIONS, CLOUD_SOURCE_IP };
+enum cloud_health_kind { CLOUD_HEALTH_CONNECT /* TCP; of a UDP listener the cloud's own way */, CLOUD_HEALTH_HTTP };
+struct cloud_listener {
+    enum cloud_protocol protocol;
+    int port;        /* 1 to 65535, unique for its protocol */
+    int target_port; /* on every target: a node port */
+};
+struct cloud_health_check {
+    enum cloud_health_kind kind;
+    int port;         /* 0: the listener's target port */
+    const char *path; /* of HTTP: "/healthz", 200 is healthy */
+    int interval_s, timeout_s, healthy, unhealthy; /* 0: the driver's default; the last two are counts */
+};
+struct cloud_target {
+    const char *machine; /* its name */
+    const char *address;
+};
+struct cloud_balancer_spec {
+    const char *cluster_uid;
+    const char *name;        /* a DNS label, unique in the cluster: "api", "svc-<uid>" */
+    const char *description; /* for people: "default/web" */
+    const struct cloud_listener *listeners;
+    size_t n_listeners;      /* 1 to CLOUD_LISTENERS_MAX */
+    const struct cloud_target *targets;
+    size_t n_targets;        /* at most CLOUD_MACHINES_MAX */
+    enum cloud_algorithm algorithm;
+    struct cloud_health_check health;
+    const char *const *source_ranges; /* IPv4 CIDRs that may connect */
+    size_t n_source_ranges;  /* 0: everybody may */
+    bool internal;           /* not reachable from outside the cluster's network */
+    bool proxy_protocol;     /* PROXY protocol towards the targets */
+    bool sticky;             /* a client's address goes to the same target */
+    const char *address;     /* wanted; NULL or "": any */
+};
+enum cloud_balancer_state { CLOUD_BALANCER_PENDING, CLOUD_BALANCER_ACTIVE, CLOUD_BALANCER_FAILED };
+struct cloud_balancer {
+    const char *id, *name, *cluster_uid;
+    const char *address;   /* that clients use, or "" while there is none or it is a name */
+    const char *host_name; /* "lb-1.eu-west-1.elb.example.com", or "" */
+    enum cloud_balancer_state state;
+    const char *problem;   /* of CLOUD_BALANCER_FAILED, "" else */
+};
+struct cloud_balancer_list {
+    struct cloud_balancer *items;
+    size_t len;
+};
+struct cloud_target_health {
+    const char *machine, *address;
+    int port;
+    bool known, healthy; /* known false: the cloud has not looked yet or does not tell */
+};
+struct cloud_target_health_list {
+    struct cloud_target_health *items;
+    size_t len;
+};
+
+/* ---- routes: packets to destination go to the machine */
+struct cloud_route {
+    const char *destination; /* "10.244.1.0/24" */
+    const char *machine;     /* its name; "" when the cloud's entry leads to no machine of the cluster (any more) */
+};
+struct cloud_route_list {
+    struct cloud_route *items;
     size_t len;
 };
 
@@ -103,7 +198,17 @@ struct cloud_external {
     size_t n_machines;
 };
 
+/* Who asks a cloud with an API, and where. Secrets are never part of it: they come from the environment and the files that the cloud's
+   own tools read, or from the file given here. */
+struct cloud_account {
+    const char *profile;     /* clouds.yaml's cloud, AWS's profile; NULL or "": what the environment says */
+    const char *region;      /* NULL or "": what the environment or the profile says */
+    const char *endpoint;    /* of the API, instead of the cloud's own: for tests and private clouds; NULL or "": none */
+    const char *credentials; /* a file in the form of the cloud's own tools (clouds.yaml, AWS credentials, a token); NULL or "": its usual places */
+};
+
 struct cloud_options {
+    struct cloud_account account;
     const char *state_dir; /* of drivers that keep their machines on this host; NULL: /var/lib/kprov/clouds/<name> */
     const char *image_dir; /* NULL: /var/lib/kprov/images */
     int64_t timeout_ms;    /* of every call; 0: $KPROV_CLOUD_TIMEOUT, or what its kind takes */
@@ -149,11 +254,29 @@ struct cloud_driver {
                  struct kp_error *error);
     int (*clusters)(void *state, struct kp_strings *ret_uids, struct kp_error *error);
     int (*purge)(void *state, const char *cluster_uid, struct kp_error *error);
-    /* NULL: the cloud keeps no copies of node images */
+    /* ---- from here on NULL means that the cloud has no such thing, and what cloud.h says then */
+    int (*machine_types)(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
+    int (*image_ensure)(void *state, const char *image, struct kp_error *error);
+    int (*address_publish)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena, const char **ret_address,
+                           struct kp_error *error);
+    int (*machine_forward)(void *state, const char *cluster_uid, const char *name, const char *const *cidrs, struct kp_error *error);
+    int (*balancer_ensure)(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret,
+                           struct kp_error *error);
+    int (*balancer_get)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret,
+                        struct kp_error *error);
+    int (*balancer_health)(void *state, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                           struct cloud_target_health_list *ret, struct kp_error *error);
+    int (*balancer_list)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_balancer_list *ret,
+                         struct kp_error *error);
+    int (*balancer_delete)(void *state, const char *cluster_uid, const char *name, struct kp_error *error);
+    int (*route_list)(void *state, const char *cluster_uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
+    int (*route_ensure)(void *state, const char *cluster_uid, const struct cloud_route *route, struct kp_error *error);
+    int (*route_delete)(void *state, const char *cluster_uid, const struct cloud_route *route, struct kp_error *error);
+    /* the cloud keeps no copies of node images */
     int (*images_prune)(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 };
 
-/* name: "local", "libvirt" or "external". KP_EINVALID with the list of drivers when there is none of that name. */
+/* name: one of cloud_driver_names(). KP_EINVALID with the list of drivers when there is none of that name. */
 int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
     KP_NODISCARD;
 /* As cloud_open, of a driver that is not built in: tests bring theirs. Borrows driver for good. */
@@ -216,5 +339,45 @@ int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *e
    adds what went to *ret_removed. They come again by themselves when a machine is made of them. */
 int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
     KP_NODISCARD;
+
+/* In order of vCPUs, memory, name. KP_ENOTSUPPORTED where machines have any size. */
+int cloud_machine_types(struct cloud *cloud, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
+    KP_NODISCARD;
+/* Makes sure that the cloud has the node image (an id of cloud_options' image_dir), uploading it when it has not: found by its digest, shared by
+   all clusters of the account. Nothing where machines run straight from the image. */
+int cloud_image_ensure(struct cloud *cloud, const char *image, struct kp_error *error) KP_NODISCARD;
+/* The address at which the machine or balancer behind the reserved address of that name is reached from outside the cluster's network: made
+   (a floating or elastic address) when there is none. Without CLOUD_HAS_PUBLIC_ADDRESSES the reserved one itself. Released with it. */
+int cloud_address_publish(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena, const char **ret_address,
+                          struct kp_error *error) KP_NODISCARD;
+/* Lets the machine send and receive packets whose address is not its own but of one of these networks (IPv4 CIDRs, NULL-terminated): no check of
+   source and destination, allowed address pairs. The whole list replaces what was allowed. Nothing where the cloud does not look. */
+int cloud_machine_forward(struct cloud *cloud, const char *cluster_uid, const char *name, const char *const *cidrs, struct kp_error *error)
+    KP_NODISCARD;
+
+/* Makes the balancer, or what is different about it, as spec says: listeners, targets, health check, ranges and all else are compared with what
+   the cloud has, in full and each time, so that damage done by others is mended too. KP_EAGAIN: the cloud is still at work and *ret tells how far
+   it is; call again. KP_EINVALID: the cloud cannot do it so (UDP, PROXY protocol, a wanted address that is taken). KP_ENOTSUPPORTED without
+   CLOUD_CAN_LOAD_BALANCE, as all below. */
+int cloud_balancer_ensure(struct cloud *cloud, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret,
+                          struct kp_error *error) KP_NODISCARD;
+int cloud_balancer_get(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret,
+                       struct kp_error *error) KP_NODISCARD;
+/* What the cloud's health checks say of each target and listener. */
+int cloud_balancer_health(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
+                          struct cloud_target_health_list *ret, struct kp_error *error) KP_NODISCARD;
+/* In order of name. */
+int cloud_balancer_list(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct cloud_balancer_list *ret,
+                        struct kp_error *error) KP_NODISCARD;
+/* With everything that hangs on it (listeners, pools, groups, public address). KP_EAGAIN: it is going; call again until 0. */
+int cloud_balancer_delete(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error) KP_NODISCARD;
+
+/* All routes of the cluster's network that kprov made. KP_ENOTSUPPORTED without CLOUD_CAN_ROUTE, as the next two. */
+int cloud_route_list(struct cloud *cloud, const char *cluster_uid, struct kp_arena *arena, struct cloud_route_list *ret,
+                     struct kp_error *error) KP_NODISCARD;
+/* One to the same destination that leads elsewhere is replaced. KP_ENOTFOUND: no such machine. */
+int cloud_route_ensure(struct cloud *cloud, const char *cluster_uid, const struct cloud_route *route, struct kp_error *error) KP_NODISCARD;
+/* By destination. */
+int cloud_route_delete(struct cloud *cloud, const char *cluster_uid, const struct cloud_route *route, struct kp_error *error) KP_NODISCARD;
 
 #endif
