@@ -46,7 +46,20 @@ static int dispatch(const struct cloud_driver *driver, void *state, struct cloud
     case CLOUD_CALL_OWNED: return driver->owned(state, in->uid, call->arena, &call->out.strings, error);
     case CLOUD_CALL_CLUSTERS: return driver->clusters(state, &call->out.strings, error);
     case CLOUD_CALL_PURGE: return driver->purge(state, in->uid, error);
-    case CLOUD_CALL_IMAGES_PRUNE: return driver->images_prune(state, in->images, &call->out.strings, error);
+    case CLOUD_CALL_IMAGES_PRUNE: return driver->images_prune(state, in->list, &call->out.strings, error);
+    case CLOUD_CALL_MACHINE_TYPES: return driver->machine_types(state, call->arena, &call->out.types, error);
+    case CLOUD_CALL_IMAGE_ENSURE: return driver->image_ensure(state, in->name, error);
+    case CLOUD_CALL_ADDRESS_PUBLISH:
+        return driver->address_publish(state, in->uid, in->name, call->arena, &call->out.address, error);
+    case CLOUD_CALL_MACHINE_FORWARD: return driver->machine_forward(state, in->uid, in->name, in->list, error);
+    case CLOUD_CALL_BALANCER_ENSURE: return driver->balancer_ensure(state, &in->balancer, call->arena, &call->out.balancer, error);
+    case CLOUD_CALL_BALANCER_GET: return driver->balancer_get(state, in->uid, in->name, call->arena, &call->out.balancer, error);
+    case CLOUD_CALL_BALANCER_HEALTH: return driver->balancer_health(state, in->uid, in->name, call->arena, &call->out.health, error);
+    case CLOUD_CALL_BALANCER_LIST: return driver->balancer_list(state, in->uid, call->arena, &call->out.balancers, error);
+    case CLOUD_CALL_BALANCER_DELETE: return driver->balancer_delete(state, in->uid, in->name, error);
+    case CLOUD_CALL_ROUTE_LIST: return driver->route_list(state, in->uid, call->arena, &call->out.routes, error);
+    case CLOUD_CALL_ROUTE_ENSURE: return driver->route_ensure(state, in->uid, &in->route, error);
+    case CLOUD_CALL_ROUTE_DELETE: return driver->route_delete(state, in->uid, &in->route, error);
     case CLOUD_CALL_KINDS: break;
     }
     KP_ASSERT(!"a kind of call");
@@ -69,94 +82,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-static const char *copy(struct kp_arena *arena, const char *s)
-{
-    return s ? kp_arena_strdup(arena, s) : NULL;
-}
-
-static const char *const *copy_list(const char *const *list, struct kp_arena *arena)
-{
-    size_t n = 0;
-    while (list && list[n])
-        n++;
-    const char **own = KP_NEW_ARRAY(arena, const char *, n + 1);
-    for (size_t i = 0; i < n; i++)
-        own[i] = kp_arena_strdup(arena, list[i]);
-    own[n] = NULL;
-    return own;
-}
-
-static struct cloud_call_in copy_in(const struct cloud_call_in *in, struct kp_arena *arena)
-{
-    struct cloud_call_in own = *in;
-    own.uid = copy(arena, in->uid);
-    own.name = copy(arena, in->name);
-    own.images = copy_list(in->images, arena);
-    own.network.cluster_uid = copy(arena, in->network.cluster_uid);
-    own.network.cidr = copy(arena, in->network.cidr);
-    own.network.bridge.name = copy(arena, in->network.bridge.name);
-    own.network.bridge.addresses = copy(arena, in->network.bridge.addresses);
-    own.network.bridge.gateway = copy(arena, in->network.bridge.gateway);
-    own.network.bridge.nameservers = copy(arena, in->network.bridge.nameservers);
-    own.machine.cluster_uid = copy(arena, in->machine.cluster_uid);
-    own.machine.name = copy(arena, in->machine.name);
-    own.machine.role = copy(arena, in->machine.role);
-    own.machine.pool = copy(arena, in->machine.pool);
-    own.machine.machine_type = copy(arena, in->machine.machine_type);
-    own.machine.image = copy(arena, in->machine.image);
-    own.machine.address = copy(arena, in->machine.address);
-    if (in->machine.user_data_len)
-        own.machine.user_data = kp_arena_memdup(arena, in->machine.user_data, in->machine.user_data_len);
-    return own;
-}
-
-static struct cloud_network copy_network(const struct cloud_network *network, struct kp_arena *arena)
-{
-    struct cloud_network own = *network;
-    own.id = copy(arena, network->id);
-    own.cluster_uid = copy(arena, network->cluster_uid);
-    own.cidr = copy(arena, network->cidr);
-    own.gateway = copy(arena, network->gateway);
-    own.nameservers = copy(arena, network->nameservers);
-    return own;
-}
-
-static struct cloud_machine copy_machine(const struct cloud_machine *machine, struct kp_arena *arena)
-{
-    struct cloud_machine own = *machine;
-    own.id = copy(arena, machine->id);
-    own.provider_id = copy(arena, machine->provider_id);
-    own.name = copy(arena, machine->name);
-    own.cluster_uid = copy(arena, machine->cluster_uid);
-    own.role = copy(arena, machine->role);
-    own.pool = copy(arena, machine->pool);
-    own.machine_type = copy(arena, machine->machine_type);
-    own.image = copy(arena, machine->image);
-    own.address = copy(arena, machine->address);
-    own.region = copy(arena, machine->region);
-    own.zone = copy(arena, machine->zone);
-    return own;
-}
-
-static void copy_out(const struct cloud_call *call, struct kp_arena *arena, struct cloud_call_out *ret)
-{
-    switch (call->kind) {
-    case CLOUD_CALL_NETWORK_ENSURE:
-    case CLOUD_CALL_NETWORK_GET: ret->network = copy_network(&call->out.network, arena); break;
-    case CLOUD_CALL_ADDRESS_RESERVE: ret->address = copy(arena, call->out.address); break;
-    case CLOUD_CALL_MACHINE_CREATE:
-    case CLOUD_CALL_MACHINE_REIMAGE:
-    case CLOUD_CALL_MACHINE_GET: ret->machine = copy_machine(&call->out.machine, arena); break;
-    case CLOUD_CALL_MACHINE_LIST:
-        ret->machines.len = call->out.machines.len;
-        ret->machines.items = KP_NEW_ARRAY(arena, struct cloud_machine, ret->machines.len + 1);
-        for (size_t i = 0; i < ret->machines.len; i++)
-            ret->machines.items[i] = copy_machine(&call->out.machines.items[i], arena);
-        break;
-    default: break; /* strings and console are handed over whole */
-    }
-}
-
 static const struct {
     const char *what;
     int64_t timeout_ms; /* several times what the slowest driver, an emulated machine's, was seen to need */
@@ -177,11 +102,35 @@ static const struct {
     [CLOUD_CALL_CLUSTERS] = {"list the clusters", 60000},
     [CLOUD_CALL_PURGE] = {"delete everything of the cluster", 600000},
     [CLOUD_CALL_IMAGES_PRUNE] = {"remove images that no machine uses", 120000},
+    [CLOUD_CALL_MACHINE_TYPES] = {"list the machine types", 60000},
+    [CLOUD_CALL_IMAGE_ENSURE] = {"upload image", 1800000},
+    [CLOUD_CALL_ADDRESS_PUBLISH] = {"make a public address for", 120000},
+    [CLOUD_CALL_MACHINE_FORWARD] = {"allow forwarding by machine", 60000},
+    [CLOUD_CALL_BALANCER_ENSURE] = {"ensure load balancer", 120000},
+    [CLOUD_CALL_BALANCER_GET] = {"get load balancer", 60000},
+    [CLOUD_CALL_BALANCER_HEALTH] = {"get the health of the targets of load balancer", 60000},
+    [CLOUD_CALL_BALANCER_LIST] = {"list the load balancers", 60000},
+    [CLOUD_CALL_BALANCER_DELETE] = {"delete load balancer", 120000},
+    [CLOUD_CALL_ROUTE_LIST] = {"list the routes", 60000},
+    [CLOUD_CALL_ROUTE_ENSURE] = {"ensure the route to", 60000},
+    [CLOUD_CALL_ROUTE_DELETE] = {"delete the route to", 60000},
 };
+
+static const char *name_of(const struct cloud_call *call)
+{
+    switch (call->kind) {
+    case CLOUD_CALL_MACHINE_CREATE:
+    case CLOUD_CALL_MACHINE_REIMAGE: return call->in.machine.name;
+    case CLOUD_CALL_BALANCER_ENSURE: return call->in.balancer.name;
+    case CLOUD_CALL_ROUTE_ENSURE:
+    case CLOUD_CALL_ROUTE_DELETE: return call->in.route.destination;
+    default: return call->in.name;
+    }
+}
 
 static int fail_late(const struct cloud *cloud, const struct cloud_call *call, int64_t timeout_ms, struct kp_error *error)
 {
-    const char *name = call->kind == CLOUD_CALL_MACHINE_CREATE || call->kind == CLOUD_CALL_MACHINE_REIMAGE ? call->in.machine.name : call->in.name;
+    const char *name = name_of(call);
     return kp_fail(error, KP_ETIMEOUT,
                    "%s%s%s: cloud %s has not answered for %.1f s and may be at it still: run the same command again, it goes on from "
                    "what it finds (KPROV_CLOUD_TIMEOUT sets how long to wait)",
@@ -221,7 +170,7 @@ static struct pending *pending_new(struct cloud *cloud, enum cloud_call_kind kin
     pending->call.cloud = cloud;
     pending->call.kind = kind;
     pending->call.arena = kp_arena_new(0);
-    pending->call.in = copy_in(in, pending->call.arena);
+    pending->call.in = cloud_copy_in(in, pending->call.arena);
     return pending;
 }
 
@@ -249,8 +198,10 @@ int cloud_call(struct cloud *cloud, enum cloud_call_kind kind, const struct clou
     }
     pthread_join(thread, NULL);
     r = pending->call.result;
+    if (r == KP_EAGAIN)
+        cloud_copy_out(&pending->call, arena, ret);
     if (r == 0) {
-        copy_out(&pending->call, arena, ret);
+        cloud_copy_out(&pending->call, arena, ret);
         ret->strings = pending->call.out.strings;
         ret->console = pending->call.out.console;
         pending->call.out = (struct cloud_call_out){0};

@@ -100,14 +100,19 @@ static int check_label(const char *what, const char *value, struct kp_error *err
     return 0;
 }
 
-static int check_names(const char *cluster_uid, const char *name, struct kp_error *error)
+int cloud_check_uid(const char *cluster_uid, struct kp_error *error)
 {
-    int r = check_label("cluster uid", cluster_uid, error);
+    return check_label("cluster uid", cluster_uid, error);
+}
+
+int cloud_check_names(const char *cluster_uid, const char *name, struct kp_error *error)
+{
+    int r = cloud_check_uid(cluster_uid, error);
     return r < 0 ? r : check_label("machine name", name, error);
 }
 
 /* For calls that give back nothing. */
-static int call_plain(struct cloud *cloud, enum cloud_call_kind kind, const struct cloud_call_in *in, struct kp_error *error)
+int cloud_call_plain(struct cloud *cloud, enum cloud_call_kind kind, const struct cloud_call_in *in, struct kp_error *error)
 {
     struct cloud_call_out out = {0};
     return cloud_call(cloud, kind, in, NULL, &out, error);
@@ -135,7 +140,7 @@ int cloud_network_ensure(struct cloud *cloud, const struct cloud_network_spec *s
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.network = *spec};
-    int r = check_label("cluster uid", spec->cluster_uid, error);
+    int r = cloud_check_uid(spec->cluster_uid, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_NETWORK_ENSURE, &in, arena, &out, error);
     if (r == 0)
@@ -148,7 +153,7 @@ int cloud_network_get(struct cloud *cloud, const char *cluster_uid, struct kp_ar
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.uid = cluster_uid};
-    int r = check_label("cluster uid", cluster_uid, error);
+    int r = cloud_check_uid(cluster_uid, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_NETWORK_GET, &in, arena, &out, error);
     if (r == 0)
@@ -159,8 +164,8 @@ int cloud_network_get(struct cloud *cloud, const char *cluster_uid, struct kp_ar
 int cloud_network_delete(struct cloud *cloud, const char *cluster_uid, struct kp_error *error)
 {
     const struct cloud_call_in in = {.uid = cluster_uid};
-    int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_NETWORK_DELETE, &in, error);
+    int r = cloud_check_uid(cluster_uid, error);
+    return r < 0 ? r : cloud_call_plain(cloud, CLOUD_CALL_NETWORK_DELETE, &in, error);
 }
 
 int cloud_address_reserve(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena,
@@ -168,7 +173,7 @@ int cloud_address_reserve(struct cloud *cloud, const char *cluster_uid, const ch
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_ADDRESS_RESERVE, &in, arena, &out, error);
     if (r == 0)
@@ -179,8 +184,8 @@ int cloud_address_reserve(struct cloud *cloud, const char *cluster_uid, const ch
 int cloud_address_release(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
 {
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
-    int r = check_names(cluster_uid, name, error);
-    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_ADDRESS_RELEASE, &in, error);
+    int r = cloud_check_names(cluster_uid, name, error);
+    return r < 0 ? r : cloud_call_plain(cloud, CLOUD_CALL_ADDRESS_RELEASE, &in, error);
 }
 
 int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *spec, struct kp_arena *arena,
@@ -188,7 +193,7 @@ int cloud_machine_create(struct cloud *cloud, const struct cloud_machine_spec *s
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.machine = *spec};
-    int r = check_names(spec->cluster_uid, spec->name, error);
+    int r = cloud_check_names(spec->cluster_uid, spec->name, error);
     if (r < 0)
         return r;
     if (spec->user_data_len > CLOUD_USER_DATA_MAX)
@@ -205,7 +210,7 @@ int cloud_machine_reimage(struct cloud *cloud, const struct cloud_machine_spec *
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.machine = *spec};
-    int r = check_names(spec->cluster_uid, spec->name, error);
+    int r = cloud_check_names(spec->cluster_uid, spec->name, error);
     if (r < 0)
         return r;
     if (!cloud->driver->machine_reimage)
@@ -226,7 +231,7 @@ int cloud_machine_get(struct cloud *cloud, const char *cluster_uid, const char *
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_MACHINE_GET, &in, arena, &out, error);
     if (r == 0)
@@ -239,7 +244,7 @@ int cloud_machine_list(struct cloud *cloud, const char *cluster_uid, struct kp_a
 {
     struct cloud_call_out out = {0};
     const struct cloud_call_in in = {.uid = cluster_uid};
-    int r = check_label("cluster uid", cluster_uid, error);
+    int r = cloud_check_uid(cluster_uid, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_MACHINE_LIST, &in, arena, &out, error);
     if (r == 0)
@@ -252,10 +257,10 @@ int cloud_machine_power(struct cloud *cloud, const char *cluster_uid, const char
 {
     static const char *const verbs[] = {"start", "stop", "kill"};
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name, .action = action};
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r < 0)
         return r;
-    if (call_plain(cloud, CLOUD_CALL_MACHINE_POWER, &in, error) < 0)
+    if (cloud_call_plain(cloud, CLOUD_CALL_MACHINE_POWER, &in, error) < 0)
         return kp_wrap(error, "%s machine %s", verbs[action], name);
     return 0;
 }
@@ -263,10 +268,10 @@ int cloud_machine_power(struct cloud *cloud, const char *cluster_uid, const char
 int cloud_machine_delete(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_error *error)
 {
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r < 0)
         return r;
-    if (call_plain(cloud, CLOUD_CALL_MACHINE_DELETE, &in, error) < 0)
+    if (cloud_call_plain(cloud, CLOUD_CALL_MACHINE_DELETE, &in, error) < 0)
         return kp_wrap(error, "delete machine %s", name);
     return 0;
 }
@@ -276,7 +281,7 @@ int cloud_machine_console(struct cloud *cloud, const char *cluster_uid, const ch
 {
     struct cloud_call_out answer = {0};
     const struct cloud_call_in in = {.uid = cluster_uid, .name = name};
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r == 0)
         r = cloud_call(cloud, CLOUD_CALL_MACHINE_CONSOLE, &in, NULL, &answer, error);
     if (r == 0)
@@ -288,7 +293,7 @@ int cloud_machine_console(struct cloud *cloud, const char *cluster_uid, const ch
 int cloud_machine_exec(struct cloud *cloud, const char *cluster_uid, const char *name, const struct cloud_exec *exec,
                        int *ret_status, struct kp_error *error)
 {
-    int r = check_names(cluster_uid, name, error);
+    int r = cloud_check_names(cluster_uid, name, error);
     if (r < 0)
         return r;
     if (!cloud_can(cloud, CLOUD_CAN_EXEC))
@@ -300,7 +305,7 @@ int cloud_owned(struct cloud *cloud, const char *cluster_uid, struct kp_arena *a
                 struct kp_error *error)
 {
     const struct cloud_call_in in = {.uid = cluster_uid};
-    int r = check_label("cluster uid", cluster_uid, error);
+    int r = cloud_check_uid(cluster_uid, error);
     return r < 0 ? r : call_strings(cloud, CLOUD_CALL_OWNED, &in, arena, ret, error);
 }
 
@@ -313,12 +318,12 @@ int cloud_clusters(struct cloud *cloud, struct kp_strings *ret_uids, struct kp_e
 int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *error)
 {
     const struct cloud_call_in in = {.uid = cluster_uid};
-    int r = check_label("cluster uid", cluster_uid, error);
-    return r < 0 ? r : call_plain(cloud, CLOUD_CALL_PURGE, &in, error);
+    int r = cloud_check_uid(cluster_uid, error);
+    return r < 0 ? r : cloud_call_plain(cloud, CLOUD_CALL_PURGE, &in, error);
 }
 
 int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
 {
-    const struct cloud_call_in in = {.images = keep};
+    const struct cloud_call_in in = {.list = keep};
     return cloud->driver->images_prune ? call_strings(cloud, CLOUD_CALL_IMAGES_PRUNE, &in, NULL, ret_removed, error) : 0;
 }
