@@ -59,6 +59,7 @@ int kp_fail(struct kp_error *error, int code, const char *format, ...)
     va_end(ap);
     memcpy(error->message, message, strlen(message) + 1);
     error->code = code;
+    error->retry_after_ms = 0;
     return code;
 }
 
