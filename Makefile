@@ -71,9 +71,10 @@ DIR_kprov-dns               := nodeimage/dns
 DIR_kprov-vip               := nodeimage/vip
 DIR_kprov-init              := nodeimage/init
 DIR_cloud-controller-manager := cloud-controller
+DIR_kprov-snapshots         := provisioner/keeper
 DIR_kprov                   := provisioner
 PROGRAMS := $(foreach p,etcd kube-apiserver kube-scheduler kube-controller-manager kubelet kube-proxy kprov-network \
-              kprov-dns kprov-vip kprov-init cloud-controller-manager kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
+              kprov-dns kprov-vip kprov-init kprov-snapshots cloud-controller-manager kprov,$(if $(wildcard $(DIR_$(p))/main.c),$(p)))
 BINARIES := $(patsubst %,$(BIN)/%,$(PROGRAMS)) $(if $(wildcard nodeimage/image/pause/pause.c),$(BIN)/pause)
 
 all: $(BINARIES)
@@ -111,6 +112,8 @@ $(O)/obj/%.o: %.c | $(GEN_STAMP)
 	@$(CC) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
 $(O)/obj/lib/cloud/external/script.o: lib/cloud/external/node.sh
+# On the machines, of the same parts as kprov on the laptop.
+$(BIN)/kprov-snapshots: $(foreach m,bootstrap config etcd remote snapshot state,$(call module_lib,provisioner/$(m)))
 # PID 1 of every pod: static and tiny, without libc's start-up cost in pages.
 $(BIN)/pause: nodeimage/image/pause/pause.c
 	@mkdir -p $(@D)

@@ -22,7 +22,7 @@ pause_version=3.10
 busybox_version=1.35
 registry=registry.kprov.dev
 # Programs that run straight on the node, and those that run as pods. What is not built yet is left out.
-host_programs='kprov-init kubelet etcd' # etcd for its offline tools: restoring a snapshot
+host_programs='kprov-init kubelet kprov-snapshots etcd' # etcd for its offline tools: restoring a snapshot
 image_programs='etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kprov-network kprov-dns kprov-vip cloud-controller-manager'
 packages='mount containerd runc containernetworking-plugins iproute2 nftables ca-certificates conntrack busybox-static dropbear-bin'
 

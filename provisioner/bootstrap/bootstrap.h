@@ -89,6 +89,9 @@ struct bootstrap_restore {
     int64_t bump_revision;     /* added to the newest revision, and everything before it marked compacted; 0: not */
     const struct kp_blob *gz;  /* the snapshot, compressed; NULL: it is brought to BOOTSTRAP_RESTORE_DIR/<id>.db.gz and waited for */
 };
+#define BOOTSTRAP_SNAPSHOTS_CONFIG "/etc/kubernetes/etcd-snapshots.json" /* of kprov-snapshots (provisioner/keeper) */
+/* Its text: how often, how many, where to; in the arena. */
+const char *bootstrap_snapshots_config(const struct config *config, struct kp_arena *arena);
 #define BOOTSTRAP_RESTORE_DIR "/var/lib/kprov/restore"
 #define BOOTSTRAP_RESTORE_INLINE_MAX ((size_t)2500 << 10) /* of gz: base64 and the rest have to fit into CLOUD_USER_DATA_MAX */
 struct remote_keys;

@@ -185,9 +185,21 @@ static void stamp_pods(const struct node_writer *writer, struct kp_string_map *r
     }
 }
 
+const char *bootstrap_snapshots_config(const struct config *config, struct kp_arena *arena)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    struct kp_value *root = kp_value_object(arena);
+    kp_value_set(arena, root, "everySeconds", kp_value_int(arena, config_snapshot_every_s(config)));
+    kp_value_set(arena, root, "keep", kp_value_int(arena, config->snapshots.keep));
+    kp_value_set(arena, root, "dir", kp_value_string(arena, config->snapshots.dir));
+    kp_value_print(root, &text);
+    return kp_arena_strndup(arena, text.data, text.len);
+}
+
 static int add_control_plane(struct node_writer *writer)
 {
     const char *own = own_endpoint(writer);
+    add_file(writer, BOOTSTRAP_SNAPSHOTS_CONFIG, "0600", bootstrap_snapshots_config(writer->cluster->config, writer->arena));
     int r = add_control_plane_certs(writer);
     if (r == 0)
         r = add_control_plane_keys(writer);
@@ -327,6 +339,16 @@ static struct kp_value *sshd(struct node_writer *writer)
     return service;
 }
 
+/* The kubelet is not asked: etcd's database is saved also while no pod can be started. */
+static struct kp_value *snapshots(struct node_writer *writer)
+{
+    struct kp_value *service = kp_value_object(writer->arena), *command = kp_value_array(writer->arena);
+    add_word(writer, command, "/usr/lib/kprov/bin/kprov-snapshots");
+    kp_value_set(writer->arena, service, "name", kp_value_string(writer->arena, "etcd-snapshots"));
+    kp_value_set(writer->arena, service, "command", command);
+    return service;
+}
+
 static struct kp_value *services(struct node_writer *writer)
 {
     struct kp_value *list = kp_value_array(writer->arena), *containerd = kp_value_object(writer->arena);
@@ -358,6 +380,8 @@ static struct kp_value *services(struct node_writer *writer)
     kp_value_set(writer->arena, kubelet, "command", command);
     kp_value_set(writer->arena, kubelet, "waitFor", kp_value_string(writer->arena, "/run/containerd/containerd.sock"));
     kp_value_append(writer->arena, list, kubelet);
+    if (writer->node->control_plane)
+        kp_value_append(writer->arena, list, snapshots(writer));
     if (writer->cluster->ssh)
         kp_value_append(writer->arena, list, sshd(writer));
     return list;

@@ -14,6 +14,12 @@
 #define CONFIG_TAINTS_MAX 16
 #define CONFIG_ARGS_MAX 64 /* of one component */
 #define CONFIG_EXTERNAL_MAX 500 /* machines */
+#define CONFIG_SNAPSHOT_DIR "/var/lib/etcd-snapshots"
+#define CONFIG_SNAPSHOT_DIR_MAX 200
+#define CONFIG_SNAPSHOT_EVERY_MIN_S 5
+#define CONFIG_SNAPSHOT_EVERY_MAX_S (366 * 86400)
+#define CONFIG_SNAPSHOT_KEEP_MAX 100 /* as CONFIG_REPLICAS_MAX: the reader of counts has one bound */
+#define CONFIG_ZONES_MAX 16
 
 struct config_taint {
     const char *key, *value, *effect;
@@ -29,6 +35,20 @@ struct config_external_machine { /* one that exists already */
     const char *address, *user, *key_file, *host_key, *known_hosts, *role, *pool;
     int64_t port;
 };
+/* Who asks a cloud with an API, where, and for what: spec.openstack, spec.aws or spec.hetzner. "" is the cloud's own choice. */
+struct config_cloud {
+    const char *section;      /* of the file: "openstack"; "" when it has none */
+    const char *profile;      /* openstack.cloud (of clouds.yaml), aws.profile */
+    const char *region;       /* openstack.region, aws.region, hetzner.networkZone */
+    const char *endpoint;     /* of the API, instead of the cloud's own */
+    const char *credentials;  /* credentialsFile */
+    const char *network;      /* one that is there; "": one of the cluster's own */
+    const char *external;     /* openstack.externalNetwork, that public addresses come from */
+    const char *zones;        /* separated by spaces */
+    const char *api_endpoint; /* CONFIG_LOAD_BALANCER, CONFIG_VIRTUAL_ADDRESS; "": a load balancer where the cloud has them */
+};
+#define CONFIG_LOAD_BALANCER "loadBalancer"
+#define CONFIG_VIRTUAL_ADDRESS "virtualAddress"
 struct config_component {
     const char *name;           /* "kube-controller-manager" */
     struct kp_string_map flags; /* without dashes; of the kubelet also fields of its KubeletConfiguration */
@@ -50,6 +70,11 @@ struct config {
     struct {
         const char *addresses; /* of LoadBalancer Services, as lib/vip reads them; "": bootstrap_balancer_addresses chooses */
     } load_balancer;
+    struct { /* of etcd, on each control plane's own disk */
+        const char *every; /* a duration; "0s": none are taken */
+        int64_t keep;      /* so many are kept, older ones are removed */
+        const char *dir;
+    } snapshots;
     struct { /* of provider "external" */
         const char *api_address;
         struct config_external_machine *machines;
@@ -83,6 +108,8 @@ int config_validate(const struct config *config, struct kp_error *error) KP_NODI
 /* The document that config_parse reads back as the same. */
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
 /* The flags of a component, or NULL. */
+/* Of spec.etcd.snapshots.every; 0: none. */
+int64_t config_snapshot_every_s(const struct config *config);
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
 
 /* An address range that something has already, as the host's routing table tells. */

@@ -20,6 +20,15 @@ struct config_field {
 int config_check_external(const struct config *config, struct kp_error *error);
 struct kp_value *config_external_value(const struct config *config, struct kp_arena *arena);
 
+/* ---- cloud.c */
+void config_default_cloud(struct config_cloud *ret);
+int config_check_cloud(const struct config *config, struct kp_error *error);
+struct kp_value *config_cloud_value(const struct config *config, struct kp_arena *arena);
+
+/* ---- snapshots.c */
+int config_check_snapshots(const struct config *config, struct kp_error *error);
+struct kp_value *config_etcd_value(const struct config *config, struct kp_arena *arena);
+
 /* ---- libvirt.c */
 int config_check_libvirt(const struct config *config, struct kp_error *error);
 struct kp_value *config_libvirt_value(const struct config *config, struct kp_arena *arena);

@@ -26,6 +26,9 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->network.machine_cidr = "";
     ret->load_balancer.addresses = "";
     ret->external.api_address = "";
+    ret->snapshots.every = "12h"; /* as k3s */
+    ret->snapshots.keep = 5;
+    ret->snapshots.dir = CONFIG_SNAPSHOT_DIR;
     ret->libvirt.uri = "";
     ret->libvirt.bridge = "";
     ret->libvirt.addresses = "";
@@ -194,7 +197,9 @@ int config_validate(const struct config *config, struct kp_error *error)
         if (r < 0)
             return r;
     }
-    int r = config_check_external(config, error);
+    int r = config_check_snapshots(config, error);
+    if (r == 0)
+        r = config_check_external(config, error);
     if (r == 0)
         r = config_check_libvirt(config, error);
     return r < 0 ? r : check_network(config, error);
@@ -282,4 +287,5 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, spec, "deletionProtection", kp_value_bool(arena, config->deletion_protection));
     kp_value_set(arena, root, "spec", spec);
     return root;
+    kp_value_set(arena, spec, "etcd", config_etcd_value(config, arena));
 }

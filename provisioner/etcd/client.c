@@ -3,18 +3,11 @@
 
 #define COMMON_NAME "kprov"
 
-static int make_tls(const struct pki *pki, struct tls_context **ret, struct kp_error *error)
+static int make_tls(const struct etcd_client_credentials *credentials, struct tls_context **ret, struct kp_error *error)
 {
     static const char *const alpn[] = {"h2", NULL};
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    KP_AUTO_BUF struct kp_buf ca = {0};
-    const struct pki_leaf leaf = {COMMON_NAME, NULL, TLS_USAGE_CLIENT, NULL, NULL};
-    struct tls_context_config config = {.alpn = alpn};
-    int r = pki_issue(&pki->etcd_ca, &leaf, arena, &config.cert_pem, &config.key_pem, error);
-    if (r < 0)
-        return r;
-    pki_trust(&pki->etcd_ca, &ca);
-    config.ca_pem = ca.data;
+    const struct tls_context_config config = {
+        .alpn = alpn, .ca_pem = credentials->ca_pem, .cert_pem = credentials->cert_pem, .key_pem = credentials->key_pem};
     return tls_context_new(&config, ret, error);
 }
 
@@ -36,11 +29,25 @@ static int add_endpoint(struct etcd_client *client, const char *address, struct 
 int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t count, struct etcd_client **ret_client,
                      struct kp_error *error)
 {
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf ca = {0};
+    const struct pki_leaf leaf = {COMMON_NAME, NULL, TLS_USAGE_CLIENT, NULL, NULL};
+    struct etcd_client_credentials credentials = {0};
+    if (pki_issue(&pki->etcd_ca, &leaf, arena, &credentials.cert_pem, &credentials.key_pem, error) < 0)
+        return kp_wrap(error, "etcd client");
+    pki_trust(&pki->etcd_ca, &ca);
+    credentials.ca_pem = ca.data;
+    return etcd_client_open_with(&credentials, addresses, count, ret_client, error);
+}
+
+int etcd_client_open_with(const struct etcd_client_credentials *credentials, const char *const *addresses, size_t count,
+                          struct etcd_client **ret_client, struct kp_error *error)
+{
     if (count == 0 || count > ETCD_CLIENT_ENDPOINTS_MAX)
         return kp_fail(error, KP_EINVALID, "etcd: %zu endpoints: must be 1 to %d", count, ETCD_CLIENT_ENDPOINTS_MAX);
     KP_AUTO(etcd_client_close) struct etcd_client *client = kp_calloc(1, sizeof(*client));
     atomic_init(&client->good, ETCD_ENDPOINT_NONE);
-    int r = make_tls(pki, &client->tls, error);
+    int r = make_tls(credentials, &client->tls, error);
     if (r == 0) {
         client->loop = loop_new();
         r = loop_start(client->loop, "kprov-etcd", error);

@@ -23,6 +23,12 @@ struct etcd_client; /* thread-safe */
    with the first call. */
 int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t count, struct etcd_client **ret_client,
                      struct kp_error *error) KP_NODISCARD;
+struct etcd_client_credentials {
+    const char *ca_pem, *cert_pem, *key_pem;
+};
+/* The same, with a certificate that exists. */
+int etcd_client_open_with(const struct etcd_client_credentials *credentials, const char *const *addresses, size_t count,
+                          struct etcd_client **ret_client, struct kp_error *error) KP_NODISCARD;
 void etcd_client_close(struct etcd_client *client); /* accepts NULL */
 KP_DEFINE_AUTO(struct etcd_client *, etcd_client_close)
 size_t etcd_client_endpoints(const struct etcd_client *client);

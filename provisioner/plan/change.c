@@ -74,11 +74,27 @@ static void compare_external(struct comparing *c, const struct kp_value *before,
     add(c, PLAN_CHANGE_SETTING, "spec.external.machines", kp_value_get(before, "machines"), kp_value_get(after, "machines"));
 }
 
+/* Where the account is and by which keys may change; what the machines are in may not. */
+static void compare_cloud(struct comparing *c, const char *section, const struct kp_value *before, const struct kp_value *after)
+{
+    static const struct {
+        const char *field;
+        enum plan_change_kind kind;
+    } fields[] = {
+        {"cloud", PLAN_CHANGE_SETTING}, {"profile", PLAN_CHANGE_SETTING}, {"credentialsFile", PLAN_CHANGE_SETTING}, {"endpoint", PLAN_CHANGE_SETTING},
+        {"region", PLAN_CHANGE_FIXED}, {"networkZone", PLAN_CHANGE_FIXED}, {"network", PLAN_CHANGE_FIXED}, {"externalNetwork", PLAN_CHANGE_FIXED},
+        {"zones", PLAN_CHANGE_FIXED}, {"apiEndpoint", PLAN_CHANGE_FIXED},
+    };
+    for (size_t i = 0; i < KP_ARRAY_LEN(fields); i++)
+        add(c, fields[i].kind, kp_arena_printf(c->arena, "spec.%s.%s", section, fields[i].field), kp_value_get(before, fields[i].field),
+            kp_value_get(after, fields[i].field));
+}
+
 static enum plan_change_kind kind_of(const char *key)
 {
     if (kp_streq(key, "kubernetesVersion") || kp_streq(key, "image"))
         return PLAN_CHANGE_RELEASE;
-    return kp_streq(key, "deletionProtection") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED;
+    return kp_streq(key, "deletionProtection") || kp_streq(key, "etcd") ? PLAN_CHANGE_SETTING : PLAN_CHANGE_FIXED;
 }
 
 void plan_config_changes(const struct config *before, const struct config *after, struct kp_arena *arena,

@@ -133,7 +133,7 @@ void snapshot_name(const char *cluster, int64_t taken_s, char out[SNAPSHOT_NAME_
     struct tm tm;
     const time_t when = (time_t)taken_s;
     gmtime_r(&when, &tm);
-    snprintf(out, SNAPSHOT_NAME_MAX, "%.64s-%04d%02d%02dT%02d%02d%02dZ.db", cluster, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+    snprintf(out, SNAPSHOT_NAME_MAX, "%.100s-%04d%02d%02dT%02d%02d%02dZ.db", cluster, tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
              tm.tm_min, tm.tm_sec);
 }
 

@@ -44,4 +44,13 @@ void snapshot_name(const char *cluster, int64_t taken_s, char out[SNAPSHOT_NAME_
 /* The time in such a name, whatever stands before it; KP_EINVALID for any other. */
 int snapshot_name_time(const char *name, int64_t *ret_taken_s) KP_NODISCARD;
 
+/* ---- scheduled.c: what a control plane takes by itself (provisioner/keeper): "demo-cp-1-r4711-20261121T101855Z.db" */
+#define SNAPSHOT_MACHINE_MAX 64 /* bytes of a host name, with its end */
+struct snapshot_scheduled {
+    char machine[SNAPSHOT_MACHINE_MAX];
+    int64_t revision, taken_s;
+};
+void snapshot_scheduled_name(const char *machine, int64_t revision, int64_t taken_s, char out[SNAPSHOT_NAME_MAX]);
+int snapshot_scheduled_parse(const char *name, struct snapshot_scheduled *ret) KP_NODISCARD; /* KP_EINVALID for any other */
+
 #endif
