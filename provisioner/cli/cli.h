@@ -178,7 +178,9 @@ int cli_cluster_open(const char *name, struct kp_arena *arena, struct state_clus
                      struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
 /* The cloud of a config, as the environment says where it is. */
 int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct cloud **ret_cloud, struct kp_error *error) KP_NODISCARD;
-/* Opens the cloud anew when the wanted config may list other machines; those that are nodes must still be listed. */
+/* Who asks the cloud, as the config says. */
+struct cloud_account cli_account(const struct config *config, struct kp_arena *arena);
+/* Opens the cloud anew when the wanted config may list other machines, or names another account; those that are nodes must still be listed. */
 int cli_cloud_change(const struct config *wanted, const char *uid, struct kp_arena *arena, struct cloud **cloud, struct kp_error *error) KP_NODISCARD;
 /* What can be known to be in the way of a new cluster before anything is made: prints a table of it and fails. */
 int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;

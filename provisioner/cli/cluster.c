@@ -41,9 +41,25 @@ static const struct cloud_external *external_machines(const struct config *confi
     return ret;
 }
 
+/* "~/" is the home folder, as a shell has it. */
+static const char *home_path(const char *path, struct kp_arena *arena)
+{
+    const char *home = getenv("HOME");
+    return kp_starts_with(path, "~/") && !kp_empty(home) ? kp_arena_printf(arena, "%s%s", home, path + 1) : path;
+}
+
+struct cloud_account cli_account(const struct config *config, struct kp_arena *arena)
+{
+    return (struct cloud_account){
+        .profile = config->cloud.profile, .region = config->cloud.region, .endpoint = config->cloud.endpoint,
+        .credentials = home_path(config->cloud.credentials, arena),
+    };
+}
+
 int cli_cloud_open(const struct config *config, struct kp_arena *arena, struct cloud **ret_cloud, struct kp_error *error)
 {
     const struct cloud_options options = {
+        .account = cli_account(config, arena),
         .image_dir = getenv("KPROV_IMAGE_DIR"), .state_dir = getenv("KPROV_LOCAL_DIR"),
         .uri = kp_empty(config->libvirt.uri) ? NULL : config->libvirt.uri,
         .external = config->external.n_machines ? external_machines(config, arena) : NULL,
@@ -63,10 +79,10 @@ int cli_cloud_change(const struct config *wanted, const char *uid, struct kp_are
 {
     struct cloud_machine_list machines;
     struct cloud *changed = NULL;
-    if (wanted->external.n_machines == 0)
+    if (wanted->external.n_machines == 0 && !*wanted->cloud.section)
         return 0;
     int r = cloud_machine_list(*cloud, uid, arena, &machines, error);
-    for (size_t i = 0; r == 0 && i < machines.len; i++)
+    for (size_t i = 0; r == 0 && wanted->external.n_machines && i < machines.len; i++)
         if (!is_listed(wanted, machines.items[i].address))
             r = kp_fail(error, KP_EINVALID, "spec.external.machines: %s is node %s still: remove that first, by fewer replicas, then take it off the list",
                         machines.items[i].address, machines.items[i].name);

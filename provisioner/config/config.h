@@ -87,6 +87,7 @@ struct config {
         const char *gateway;
         const char *nameservers; /* separated by spaces */
     } libvirt;
+    struct config_cloud cloud; /* of providers "openstack", "aws" and "hetzner" */
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;
@@ -107,9 +108,9 @@ int config_load(const char *path, struct kp_arena *arena, struct config *ret, st
 int config_validate(const struct config *config, struct kp_error *error) KP_NODISCARD;
 /* The document that config_parse reads back as the same. */
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
-/* The flags of a component, or NULL. */
 /* Of spec.etcd.snapshots.every; 0: none. */
 int64_t config_snapshot_every_s(const struct config *config);
+/* The flags of a component, or NULL. */
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
 
 /* An address range that something has already, as the host's routing table tells. */
