@@ -35,6 +35,20 @@ struct config_external_machine { /* one that exists already */
     const char *address, *user, *key_file, *host_key, *known_hosts, *role, *pool;
     int64_t port;
 };
+/* Who asks a cloud with an API, where, and for what: spec.openstack, spec.aws or spec.hetzner. "" is the cloud's own choice. */
+struct config_cloud {
+    const char *section;      /* of the file: "openstack"; "" when it has none */
+    const char *profile;      /* openstack.cloud (of clouds.yaml), aws.profile */
+    const char *region;       /* openstack.region, aws.region, hetzner.networkZone */
+    const char *endpoint;     /* of the API, instead of the cloud's own */
+    const char *credentials;  /* credentialsFile */
+    const char *network;      /* one that is there; "": one of the cluster's own */
+    const char *external;     /* openstack.externalNetwork, that public addresses come from */
+    const char *zones;        /* separated by spaces */
+    const char *api_endpoint; /* CONFIG_LOAD_BALANCER, CONFIG_VIRTUAL_ADDRESS; "": a load balancer where the cloud has them */
+};
+#define CONFIG_LOAD_BALANCER "loadBalancer"
+#define CONFIG_VIRTUAL_ADDRESS "virtualAddress"
 struct config_component {
     const char *name;           /* "kube-controller-manager" */
     struct kp_string_map flags; /* without dashes; of the kubelet also fields of its KubeletConfiguration */
@@ -56,6 +70,11 @@ struct config {
     struct {
         const char *addresses; /* of LoadBalancer Services, as lib/vip reads them; "": bootstrap_balancer_addresses chooses */
     } load_balancer;
+    struct { /* of etcd, on each control plane's own disk */
+        const char *every; /* a duration; "0s": none are taken */
+        int64_t keep;      /* so many are kept, older ones are removed */
+        const char *dir;
+    } snapshots;
     struct { /* of provider "external" */
         const char *api_address;
         struct config_external_machine *machines;
@@ -68,13 +87,9 @@ struct config {
         const char *gateway;
         const char *nameservers; /* separated by spaces */
     } libvirt;
+    struct config_cloud cloud; /* of providers "openstack", "aws" and "hetzner" */
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */
-    struct { /* of etcd, on each control plane's own disk */
-        const char *every; /* a duration; "0s": none are taken */
-        int64_t keep;      /* so many are kept, older ones are removed */
-        const char *dir;
-    } snapshots;
     struct config_component *components;
     size_t n_components;
 };
@@ -93,6 +108,8 @@ int config_load(const char *path, struct kp_arena *arena, struct config *ret, st
 int config_validate(const struct config *config, struct kp_error *error) KP_NODISCARD;
 /* The document that config_parse reads back as the same. */
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
+/* Of spec.etcd.snapshots.every; 0: none. */
+int64_t config_snapshot_every_s(const struct config *config);
 /* The flags of a component, or NULL. */
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
 
@@ -108,8 +125,6 @@ size_t config_parse_routes(const char *routes, struct config_range *ret, size_t 
 int config_check_ranges(const struct config *config, const struct config_range *ranges, size_t count, struct kp_error *error) KP_NODISCARD;
 
 struct config_version {
-/* Of spec.etcd.snapshots.every; 0: none. */
-int64_t config_snapshot_every_s(const struct config *config);
     int64_t major, minor, patch;
 };
 /* "v1.36.0", "v1.37.0-rc.1"; KP_EINVALID for anything else. */

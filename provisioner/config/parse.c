@@ -285,6 +285,73 @@ static int read_libvirt(struct config_reader *reader, const struct kp_value *val
     return read_object(reader, value, path, libvirt_fields, dest);
 }
 
+/* Names of zones, kept as one text with spaces; machines go to them in turn, so none counts twice. */
+static int read_zones(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    if (value->kind != KP_VALUE_ARRAY || value->array.len > CONFIG_ZONES_MAX)
+        return fail_at(reader, value, path, "must be a list of at most 16 zones");
+    for (size_t i = 0; i < value->array.len; i++) {
+        const struct kp_value *item = value->array.items[i];
+        const char *text = kp_value_str(item), *item_path = kp_arena_printf(reader->arena, "%s[%zu]", path, i);
+        if (kp_empty(text) || strpbrk(text, " \t\n"))
+            return fail_at(reader, item, item_path, "must be the name of a zone");
+        for (size_t j = 0; j < i; j++)
+            if (kp_streq(kp_value_str(value->array.items[j]), text))
+                return fail_at(reader, item, item_path, "is listed twice");
+        kp_buf_printf(&out, "%s%s", out.len ? " " : "", text);
+    }
+    *(const char **)dest = kp_arena_strndup(reader->arena, out.len ? out.data : "", out.len);
+    return 0;
+}
+
+static int read_api_endpoint(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    const char *text = kp_value_str(value);
+    if (!kp_streq(text, CONFIG_LOAD_BALANCER) && !kp_streq(text, CONFIG_VIRTUAL_ADDRESS))
+        return fail_at(reader, value, path, "must be " CONFIG_LOAD_BALANCER " or " CONFIG_VIRTUAL_ADDRESS);
+    *(const char **)dest = text;
+    return 0;
+}
+
+#define CLOUD_FIELD(name, reader, member) {name, reader, offsetof(struct config_cloud, member), false}
+#define CLOUD_FIELDS                                                                                                         \
+    CLOUD_FIELD("endpoint", read_string, endpoint), CLOUD_FIELD("credentialsFile", read_string, credentials),                \
+        CLOUD_FIELD("network", read_string, network), CLOUD_FIELD("zones", read_zones, zones),                               \
+        CLOUD_FIELD("apiEndpoint", read_api_endpoint, api_endpoint)
+static const struct config_field openstack_fields[] = {
+    CLOUD_FIELD("cloud", read_string, profile), CLOUD_FIELD("region", read_string, region),
+    CLOUD_FIELD("externalNetwork", read_string, external), CLOUD_FIELDS, {0},
+};
+static const struct config_field aws_fields[] = {
+    CLOUD_FIELD("profile", read_string, profile), CLOUD_FIELD("region", read_string, region), CLOUD_FIELDS, {0},
+};
+static const struct config_field hetzner_fields[] = {CLOUD_FIELD("networkZone", read_string, region), CLOUD_FIELDS, {0}};
+
+static int read_cloud(struct config_reader *reader, const struct kp_value *value, const char *path, const char *section,
+                      const struct config_field *fields, struct config_cloud *cloud)
+{
+    if (*cloud->section)
+        return fail_at(reader, value, path, kp_arena_printf(reader->arena, "and spec.%s: a cluster has one provider", cloud->section));
+    cloud->section = section;
+    return read_object(reader, value, path, fields, cloud);
+}
+
+static int read_openstack(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_cloud(reader, value, path, "openstack", openstack_fields, dest);
+}
+
+static int read_aws(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_cloud(reader, value, path, "aws", aws_fields, dest);
+}
+
+static int read_hetzner(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_cloud(reader, value, path, "hetzner", hetzner_fields, dest);
+}
+
 static int read_metadata(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
 {
     return read_object(reader, value, path, metadata_fields, dest);
@@ -350,6 +417,28 @@ static int read_external(struct config_reader *reader, const struct kp_value *va
     return read_object(reader, value, path, external_fields, dest);
 }
 
+static const struct config_field snapshot_fields[] = {
+    {"every", read_string, offsetof(struct config, snapshots.every), false},
+    {"keep", read_count, offsetof(struct config, snapshots.keep), false},
+    {"dir", read_string, offsetof(struct config, snapshots.dir), false},
+    {0},
+};
+
+static int read_snapshots(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, snapshot_fields, dest);
+}
+
+static const struct config_field etcd_fields[] = {
+    {"snapshots", read_snapshots, 0, false},
+    {0},
+};
+
+static int read_etcd(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, etcd_fields, dest);
+}
+
 static const struct config_field spec_fields[] = {
     {"provider", read_string, offsetof(struct config, provider), false},
     {"kubernetesVersion", read_string, offsetof(struct config, kubernetes_version), false},
@@ -357,9 +446,13 @@ static const struct config_field spec_fields[] = {
     {"nodePools", read_pools, offsetof(struct config, pools), false},
     {"network", read_network, 0, false},
     {"loadBalancer", read_load_balancer, 0, false},
+    {"etcd", read_etcd, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
     {"external", read_external, 0, false},
     {"libvirt", read_libvirt, 0, false},
+    {"openstack", read_openstack, offsetof(struct config, cloud), false},
+    {"aws", read_aws, offsetof(struct config, cloud), false},
+    {"hetzner", read_hetzner, offsetof(struct config, cloud), false},
     {"image", read_string, offsetof(struct config, image), false},
     {"deletionProtection", read_bool, offsetof(struct config, deletion_protection), false},
     {0},
@@ -416,26 +509,3 @@ int config_load(const char *path, struct kp_arena *arena, struct config *ret, st
     const char *slash = strrchr(path, '/');
     return config_parse(text.data ? text.data : "", text.len, slash ? slash + 1 : path, arena, ret, error);
 }
-static const struct config_field snapshot_fields[] = {
-    {"every", read_string, offsetof(struct config, snapshots.every), false},
-    {"keep", read_count, offsetof(struct config, snapshots.keep), false},
-    {"dir", read_string, offsetof(struct config, snapshots.dir), false},
-    {0},
-};
-
-static int read_snapshots(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
-{
-    return read_object(reader, value, path, snapshot_fields, dest);
-}
-
-static const struct config_field etcd_fields[] = {
-    {"snapshots", read_snapshots, 0, false},
-    {0},
-};
-
-static int read_etcd(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
-{
-    return read_object(reader, value, path, etcd_fields, dest);
-}
-
-    {"etcd", read_etcd, 0, false},

@@ -34,6 +34,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->libvirt.addresses = "";
     ret->libvirt.gateway = "";
     ret->libvirt.nameservers = "";
+    config_default_cloud(&ret->cloud);
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
@@ -170,6 +171,14 @@ static int check_pool(const struct config *config, size_t i, struct kp_error *er
     return 0;
 }
 
+static int unknown_provider(const char *provider, const char *const *known, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf list = {0};
+    for (size_t i = 0; known[i]; i++)
+        kp_buf_printf(&list, "%s\"%s\"", i == 0 ? "" : known[i + 1] ? ", " : " or ", known[i]);
+    return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be %s", provider, list.data);
+}
+
 int config_validate(const struct config *config, struct kp_error *error)
 {
     if (!is_label(config->name, CONFIG_NAME_MAX))
@@ -181,7 +190,7 @@ int config_validate(const struct config *config, struct kp_error *error)
     while (drivers[known] && !kp_streq(drivers[known], config->provider))
         known++;
     if (!drivers[known])
-        return kp_fail(error, KP_EINVALID, "spec.provider: \"%s\" is not supported: must be \"local\", \"libvirt\" or \"external\"", config->provider);
+        return unknown_provider(config->provider, drivers, error);
     struct config_version version;
     if (*config->kubernetes_version && config_parse_version(config->kubernetes_version, &version) < 0)
         return kp_fail(error, KP_EINVALID, "spec.kubernetesVersion: \"%s\" must be a version such as %s", config->kubernetes_version, kp_version);
@@ -202,6 +211,8 @@ int config_validate(const struct config *config, struct kp_error *error)
         r = config_check_external(config, error);
     if (r == 0)
         r = config_check_libvirt(config, error);
+    if (r == 0)
+        r = config_check_cloud(config, error);
     return r < 0 ? r : check_network(config, error);
 }
 
@@ -276,6 +287,7 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, spec, "network", network);
     if (*config->load_balancer.addresses)
         kp_value_set(arena, spec, "loadBalancer", balancer_value(config, arena));
+    kp_value_set(arena, spec, "etcd", config_etcd_value(config, arena));
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);
@@ -283,9 +295,10 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
         kp_value_set(arena, spec, "external", config_external_value(config, arena));
     if (*config->libvirt.uri || *config->libvirt.bridge)
         kp_value_set(arena, spec, "libvirt", config_libvirt_value(config, arena));
+    if (*config->cloud.section)
+        kp_value_set(arena, spec, config->cloud.section, config_cloud_value(config, arena));
     kp_value_set(arena, spec, "image", kp_value_string(arena, config->image));
     kp_value_set(arena, spec, "deletionProtection", kp_value_bool(arena, config->deletion_protection));
     kp_value_set(arena, root, "spec", spec);
     return root;
-    kp_value_set(arena, spec, "etcd", config_etcd_value(config, arena));
 }

@@ -74,6 +74,22 @@ static void compare_external(struct comparing *c, const struct kp_value *before,
     add(c, PLAN_CHANGE_SETTING, "spec.external.machines", kp_value_get(before, "machines"), kp_value_get(after, "machines"));
 }
 
+/* Where the account is and by which keys may change; what the machines are in may not. */
+static void compare_cloud(struct comparing *c, const char *section, const struct kp_value *before, const struct kp_value *after)
+{
+    static const struct {
+        const char *field;
+        enum plan_change_kind kind;
+    } fields[] = {
+        {"cloud", PLAN_CHANGE_SETTING}, {"profile", PLAN_CHANGE_SETTING}, {"credentialsFile", PLAN_CHANGE_SETTING}, {"endpoint", PLAN_CHANGE_SETTING},
+        {"region", PLAN_CHANGE_FIXED}, {"networkZone", PLAN_CHANGE_FIXED}, {"network", PLAN_CHANGE_FIXED}, {"externalNetwork", PLAN_CHANGE_FIXED},
+        {"zones", PLAN_CHANGE_FIXED}, {"apiEndpoint", PLAN_CHANGE_FIXED},
+    };
+    for (size_t i = 0; i < KP_ARRAY_LEN(fields); i++)
+        add(c, fields[i].kind, kp_arena_printf(c->arena, "spec.%s.%s", section, fields[i].field), kp_value_get(before, fields[i].field),
+            kp_value_get(after, fields[i].field));
+}
+
 static enum plan_change_kind kind_of(const char *key)
 {
     if (kp_streq(key, "kubernetesVersion") || kp_streq(key, "image"))
@@ -94,8 +110,12 @@ void plan_config_changes(const struct config *before, const struct config *after
             compare_control_plane(&c, kp_value_get(a, key), b->object.members[i].value);
         else if (kp_streq(key, "external"))
             compare_external(&c, kp_value_get(a, key), b->object.members[i].value);
-        else if (!kp_streq(key, "nodePools"))
+        else if (!kp_streq(key, "nodePools") && !kp_streq(key, after->cloud.section) && !kp_streq(key, before->cloud.section))
             add(&c, kind_of(key), kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
+    }
+    if (*after->cloud.section || *before->cloud.section) {
+        const char *section = *after->cloud.section ? after->cloud.section : before->cloud.section;
+        compare_cloud(&c, section, kp_value_get(a, section), kp_value_get(b, section));
     }
     compare_pools(&c, kp_value_get(a, "nodePools"), kp_value_get(b, "nodePools"));
 }
