@@ -60,7 +60,7 @@ struct renewal {
     int64_t id;
 };
 
-/* On a worker: the log may have to bring the token first; the leader is asked. */
+/* On a worker: the log may have to bring the token first; the leader is asked, or makes sure that it is one. */
 static void renew_waiting(void *arg)
 {
     struct renewal *renewal = arg;
@@ -89,7 +89,7 @@ static void on_keep_alive(struct grpc_stream *stream, const void *message, void 
         end_stream(stream, err);
         return;
     }
-    if (ahead || !atomic_load(&server->node.is_leader)) {
+    if (ahead || !atomic_load_explicit(&server->node.sole_leader, memory_order_acquire)) {
         struct renewal *renewal = kp_malloc(sizeof *renewal);
         *renewal = (struct renewal){.server = server, .stream = grpc_stream_ref(stream), .id = request->id};
         if (pool_submit(server->rpc->pool, renew_waiting, renewal) < 0) {

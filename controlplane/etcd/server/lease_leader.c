@@ -12,6 +12,21 @@ static void answer_numbers(struct kp_buf *out, bool found, int64_t granted_s, in
     kp_buf_append(out, &remaining_s, sizeof remaining_s);
 }
 
+/* Renewed by this member as the leader, and still the leader after that: a leader that was paused, and does not know yet of a newer one, would
+   promise what the newer one does not keep. Whoever leads later counts from after this (a heartbeat round, as for a linearizable read, follows
+   the renewal: thesis 6.4). ETCD_NOT_LEADER when it is open whether the renewal counts. */
+static enum etcd_err renew_as_leader(struct etcd_server *server, int64_t id, bool *ret_found, int64_t *ret_ttl_s)
+{
+    uint64_t term = atomic_load(&server->node.term);
+    *ret_found = mvcc_lease_renew(server->mvcc, id, kp_mono_ms(), ret_ttl_s) == MVCC_OK;
+    if (server_is_stepped(server))
+        return ETCD_OK; /* its owner's time stands still meanwhile, and nobody can be paused */
+    enum etcd_err err = node_wait_read(server);
+    if (err != ETCD_OK)
+        return err;
+    return atomic_load(&server->node.is_leader) && atomic_load(&server->node.term) == term ? ETCD_OK : ETCD_NOT_LEADER;
+}
+
 int lease_answer(struct etcd_server *server, struct kp_bytes question, struct kp_buf *out, struct kp_error *error)
 {
     int64_t id, ttl_s = 0;
@@ -21,7 +36,9 @@ int lease_answer(struct etcd_server *server, struct kp_bytes question, struct kp
         return kp_fail(error, KP_ECONFLICT, "not the leader");
     memcpy(&id, question.data + 1, sizeof id);
     if (question.data[0] == 'r') {
-        bool found = mvcc_lease_renew(server->mvcc, id, kp_mono_ms(), &ttl_s) == MVCC_OK;
+        bool found = false;
+        if (renew_as_leader(server, id, &found, &ttl_s) != ETCD_OK)
+            return kp_fail(error, KP_ECONFLICT, "not the leader any more");
         answer_numbers(out, found, ttl_s, ttl_s);
         return 0;
     }
@@ -51,17 +68,22 @@ static enum etcd_err ask(struct etcd_server *server, char what, int64_t id, bool
 
 enum etcd_err lease_renew_anywhere(struct etcd_server *server, int64_t id, int64_t *ret_ttl_s)
 {
-    bool self = false, found = false;
-    int64_t granted_s = 0, remaining_s = 0;
-    *ret_ttl_s = 0;
-    enum etcd_err err = ask(server, 'r', id, &self, &found, &granted_s, &remaining_s);
-    if (err != ETCD_OK)
-        return err;
-    if (!self)
-        *ret_ttl_s = found ? remaining_s : 0;
-    else if (mvcc_lease_renew(server->mvcc, id, kp_mono_ms(), ret_ttl_s) != MVCC_OK)
+    int64_t until_ms = kp_mono_ms() + request_timeout_ms(server);
+    for (;;) {
+        bool self = false, found = false;
+        int64_t granted_s = 0, remaining_s = 0;
         *ret_ttl_s = 0;
-    return ETCD_OK;
+        enum etcd_err err = ask(server, 'r', id, &self, &found, &granted_s, &remaining_s);
+        if (err == ETCD_OK && self)
+            err = renew_as_leader(server, id, &found, &remaining_s);
+        if (err == ETCD_NOT_LEADER && kp_mono_ms() < until_ms) { /* there is another one now */
+            kp_sleep_ms(1);
+            continue;
+        }
+        if (err == ETCD_OK && found)
+            *ret_ttl_s = remaining_s;
+        return err;
+    }
 }
 
 enum etcd_err lease_remaining_anywhere(struct etcd_server *server, int64_t id, bool *ret_found, int64_t *ret_granted_s,
