@@ -22,4 +22,10 @@ int archive_finish(struct archive *archive, size_t *ret_bytes, struct kp_error *
 void archive_free(struct archive *archive);
 KP_DEFINE_AUTO(struct archive *, archive_free)
 
+/* ---- gzip.c: of bytes in memory (RFC 1952), as small as zlib makes them. Appends. */
+int archive_gzip(const void *data, size_t len, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
+/* KP_ECORRUPT when it is none or is cut short, KP_ETOOLARGE when more than max bytes come out; *out is as it was then. */
+int archive_gunzip(const void *data, size_t len, size_t max, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
+bool archive_is_gzip(const void *data, size_t len);
+
 #endif
