@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "provisioner/cli/operation_internal.h"
+#include "provisioner/cli/snapshot_internal.h"
 #include "provisioner/plan/change.h"
 
 #define PLAN_HAS_CHANGES 2 /* exit status, as terraform plan -detailed-exitcode */
@@ -218,6 +219,31 @@ static int patch_nodes(struct cli_operation *op, struct kp_error *error)
     return 0;
 }
 
+/* With the machines that are there; those that are made have it from the start. A run that was cut short may not have come so far. */
+static bool schedule_is_due(const struct apply *apply)
+{
+    bool due = apply->cut_short;
+    for (size_t i = 0; i < apply->changes.len; i++)
+        due |= kp_streq(apply->changes.items[i].path, "spec.etcd");
+    return due;
+}
+
+static int change_schedule(struct cli_operation *op, struct kp_error *error)
+{
+    const struct apply *apply = KP_CONTAINER_OF(op, const struct apply, op);
+    return schedule_is_due(apply) && cloud_can(op->cloud, CLOUD_CAN_CHANGE_LATER) ? cli_op_change_schedule(op, error) : 0;
+}
+
+/* Or the next boot would bring the old one back. */
+static int check_schedule(const struct apply *apply, struct kp_error *error)
+{
+    for (size_t i = 0; i < apply->changes.len; i++)
+        if (kp_streq(apply->changes.items[i].path, "spec.etcd") && !cloud_can(apply->op.cloud, CLOUD_CAN_CHANGE_LATER))
+            return kp_fail(error, KP_ENOTSUPPORTED, "spec.etcd: provider %s cannot change it on machines that are there: leave it as it is",
+                           cloud_name(apply->op.cloud));
+    return 0;
+}
+
 /* Before anything is made: a pool that goes must be free to go. */
 static int check_pools(struct cli_operation *op, struct kp_error *error)
 {
@@ -244,6 +270,7 @@ static const struct cli_step steps[] = {
     {"Certificates", cli_op_prepare_pki, false},
     {"Network", cli_op_prepare_network, false},
     {"Plan", cli_op_prepare_nodes, false},
+    {"Schedule of snapshots", change_schedule, false},
     {"Earlier removals", cli_op_finish_removals, false},
     {"Machines", cli_op_make_machines, false},
     {"Control planes", cli_op_change_members, false},
@@ -300,7 +327,9 @@ static int apply_to_cluster(struct apply *apply, struct kp_error *error)
             *error = apply->etcd_error;
         return apply->etcd_error.code;
     }
-    r = confirm_deletions(apply, error);
+    r = check_schedule(apply, error);
+    if (r == 0)
+        r = confirm_deletions(apply, error);
     if (r == 0)
         r = cli_cloud_change(&apply->wanted, op->cluster.uid, op->arena, &op->cloud, error);
     if (r == 0 && release_is_due(apply))

@@ -51,6 +51,7 @@ int cli_image_list(int argc, char **argv, struct kp_error *error);
 int cli_image_prune(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_save(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_list(int argc, char **argv, struct kp_error *error);
+int cli_snapshot_fetch(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_restore(int argc, char **argv, struct kp_error *error);
 int cli_certs_list(int argc, char **argv, struct kp_error *error);
 int cli_certs_renew(int argc, char **argv, struct kp_error *error);

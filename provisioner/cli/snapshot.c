@@ -7,28 +7,26 @@
 #include "provisioner/cli/snapshot_internal.h"
 #include "provisioner/etcd/etcd.h"
 
-struct saving {
-    struct kp_arena *arena;
-    struct cloud *cloud;
-    struct state_cluster cluster;
-    struct pki *pki;
-    struct kp_value *pki_document;
-    const char *path;
-    struct snapshot_meta meta;
-};
-
-static int read_pki(struct saving *saving, struct kp_error *error)
+int cli_saving_open(struct cli_saving *saving, const char *cluster, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
-    int r = state_read_file(saving->cluster.name, "pki.json", &text, error);
+    int r = cli_cluster_open(cluster, saving->arena, &saving->cluster, &saving->cloud, error);
+    if (r == 0)
+        r = state_read_file(saving->cluster.name, "pki.json", &text, error);
     if (r == 0)
         r = pki_parse(text.data ? text.data : "", text.len, &saving->pki, error);
-    return r < 0 ? kp_wrap(error, "keys of cluster %s", saving->cluster.name)
+    return r < 0 ? kp_wrap(error, "keys of cluster %s", cluster)
                  : kp_value_parse(text.data, text.len, saving->arena, NULL, &saving->pki_document, error);
 }
 
+void cli_saving_done(struct cli_saving *saving)
+{
+    pki_free(saving->pki);
+    cloud_close(saving->cloud);
+}
+
 /* The client's own choice is a healthy voter. */
-static int open_etcd(struct saving *saving, struct etcd_client **ret_client, struct kp_error *error)
+static int open_etcd(struct cli_saving *saving, struct etcd_client **ret_client, struct kp_error *error)
 {
     struct cloud_machine_list machines;
     const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
@@ -46,7 +44,7 @@ static int open_etcd(struct saving *saving, struct etcd_client **ret_client, str
     return etcd_client_open(saving->pki, addresses, n, ret_client, error);
 }
 
-static int stream(struct saving *saving, const char *part, struct kp_error *error)
+static int stream(struct cli_saving *saving, const char *part, struct kp_error *error)
 {
     KP_AUTO(etcd_client_close) struct etcd_client *client = NULL;
     struct etcd_snapshot taken = {0};
@@ -65,7 +63,7 @@ static int stream(struct saving *saving, const char *part, struct kp_error *erro
 }
 
 /* The description first: a snapshot that has its name has everything. */
-static int publish(struct saving *saving, const char *part, struct kp_error *error)
+int cli_saving_publish(struct cli_saving *saving, const char *part, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
     const struct config *config = &saving->cluster.config;
@@ -88,9 +86,8 @@ static int publish(struct saving *saving, const char *part, struct kp_error *err
     return r;
 }
 
-static int choose_path(struct saving *saving, const char *file, struct kp_error *error)
+int cli_saving_choose(struct cli_saving *saving, const char *file, const char *name, struct kp_error *error)
 {
-    char name[SNAPSHOT_NAME_MAX];
     const char *dir = NULL;
     if (file) {
         saving->path = file;
@@ -100,7 +97,6 @@ static int choose_path(struct saving *saving, const char *file, struct kp_error 
             r = kp_mkdir_p(dir, 0700, error);
         if (r < 0)
             return r;
-        snapshot_name(saving->cluster.name, saving->meta.taken_s, name);
         saving->path = kp_arena_printf(saving->arena, "%s/%s", dir, name);
     }
     return kp_path_exists(saving->path) ? kp_fail(error, KP_EEXISTS, "%s is there already: name another file", saving->path) : 0;
@@ -113,6 +109,7 @@ static struct kp_value *describe(struct kp_arena *arena, const char *path, const
     struct kp_value *root = kp_value_object(arena);
     kp_value_set(arena, root, "name", kp_value_string(arena, slash ? slash + 1 : path));
     kp_value_set(arena, root, "path", kp_value_string(arena, path));
+    kp_value_set(arena, root, "where", kp_value_string(arena, ""));
     kp_value_set(arena, root, "cluster", kp_value_string(arena, meta->cluster));
     kp_value_set(arena, root, "member", kp_value_string(arena, meta->endpoint));
     kp_format_rfc3339(taken, meta->taken_s, 0, false);
@@ -123,29 +120,35 @@ static struct kp_value *describe(struct kp_arena *arena, const char *path, const
     return root;
 }
 
-static int save(struct saving *saving, const char *cluster, const char *file, enum cli_output output, struct kp_error *error)
+void cli_saving_print(const struct cli_saving *saving, enum cli_output output)
 {
-    int r = cli_cluster_open(cluster, saving->arena, &saving->cluster, &saving->cloud, error);
-    saving->meta.taken_s = kp_now_s();
-    if (r == 0)
-        r = read_pki(saving, error);
-    if (r == 0)
-        r = choose_path(saving, file, error);
-    if (r < 0)
-        return r;
-    const char *part = kp_arena_printf(saving->arena, "%s.part", saving->path);
-    r = stream(saving, part, error);
-    if (r == 0)
-        r = publish(saving, part, error);
-    if (r < 0) {
-        unlink(part);
-        return kp_wrap(error, "snapshot of cluster %s", cluster);
-    }
     if (output == CLI_TABLE)
         printf("%s: revision %lld, %lld bytes, from %s\n", saving->path, (long long)saving->meta.info.revision,
                (long long)saving->meta.info.size_bytes, saving->meta.endpoint);
     else
         cli_print_value(describe(saving->arena, saving->path, &saving->meta), output);
+}
+
+static int save(struct cli_saving *saving, const char *cluster, const char *file, enum cli_output output, struct kp_error *error)
+{
+    char name[SNAPSHOT_NAME_MAX];
+    int r = cli_saving_open(saving, cluster, error);
+    if (r < 0)
+        return r;
+    saving->meta.taken_s = kp_now_s();
+    snapshot_name(saving->cluster.name, saving->meta.taken_s, name);
+    r = cli_saving_choose(saving, file, name, error);
+    if (r < 0)
+        return r;
+    const char *part = kp_arena_printf(saving->arena, "%s.part", saving->path);
+    r = stream(saving, part, error);
+    if (r == 0)
+        r = cli_saving_publish(saving, part, error);
+    if (r < 0) {
+        unlink(part);
+        return kp_wrap(error, "snapshot of cluster %s", cluster);
+    }
+    cli_saving_print(saving, output);
     return 0;
 }
 
@@ -162,10 +165,9 @@ int cli_snapshot_save(int argc, char **argv, struct kp_error *error)
     if (r == 0 && !help)
         r = cli_output_parse(format, &output, error);
     if (r == 0 && !help) {
-        struct saving saving = {.arena = kp_arena_new(0)};
+        struct cli_saving saving = {.arena = kp_arena_new(0)};
         r = save(&saving, rest.items[0], rest.len == 2 ? rest.items[1] : NULL, output, error);
-        pki_free(saving.pki);
-        cloud_close(saving.cloud);
+        cli_saving_done(&saving);
         kp_arena_free(saving.arena);
     }
     kp_strings_done(&rest);
@@ -232,7 +234,7 @@ static int describe_file(const char *path, struct kp_arena *arena, struct kp_val
 
 static int list(const char *cluster, enum cli_output output, struct kp_arena *arena, struct kp_error *error)
 {
-    static const char *const columns[] = {"name", "age", "revision", "size", "member", NULL};
+    static const char *const columns[] = {"name", "where", "age", "revision", "size", "member", NULL};
     struct kp_value *rows = kp_value_array(arena);
     struct state_cluster read;
     struct kp_strings names = {0};
@@ -250,6 +252,8 @@ static int list(const char *cluster, enum cli_output output, struct kp_arena *ar
         else
             kp_value_append(arena, rows, row);
     }
+    if (r == 0)
+        cli_snapshot_list_machines(&read, rows, arena);
     if (r == 0)
         cli_print_list(rows, columns, output);
     kp_strings_done(&names);

@@ -146,13 +146,31 @@ static int confirm(const struct restoring *restoring, struct kp_error *error)
     return 0;
 }
 
+/* Here, or else on the control plane that its name tells: it is brought here first. */
+static int find_file(struct restoring *restoring, const char *cluster, struct kp_error *error)
+{
+    struct cli_operation *op = &restoring->op;
+    struct cli_saving saving = {.arena = op->arena};
+    struct snapshot_scheduled found;
+    struct kp_error why = {0};
+    int r = cli_snapshot_find(cluster, restoring->word, op->arena, &restoring->path, &why);
+    if (r == 0)
+        return 0;
+    if (r != KP_ENOTFOUND || strchr(restoring->word, '/') || snapshot_scheduled_parse(restoring->word, &found) < 0)
+        return kp_fail(error, r, "%s", why.message);
+    r = cli_snapshot_fetch_to(&saving, cluster, restoring->word, NULL, error);
+    restoring->path = saving.path;
+    cli_saving_done(&saving);
+    return r;
+}
+
 static int restore(struct restoring *restoring, const char *cluster, struct kp_error *error)
 {
     struct cli_operation *op = &restoring->op;
     struct snapshot_info info;
     int r = cli_op_open(op, cluster, error);
     if (r == 0)
-        r = cli_snapshot_find(cluster, restoring->word, op->arena, &restoring->path, error);
+        r = find_file(restoring, cluster, error);
     if (r == 0)
         r = snapshot_check(restoring->path, &info, error);
     if (r == 0)
