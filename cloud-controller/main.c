@@ -1,217 +1,89 @@
-/* cloud-controller-manager: what a cluster's cloud does for it. Without a cloud: addresses for LoadBalancer Services, which the
- * nodes hold themselves. */
-#include "cloud-controller/balancer/balancer.h"
+/* cloud-controller-manager: what a cluster's cloud does for it - nodes, routes, load balancers. Without a cloud: addresses for LoadBalancer
+ * Services, which the nodes hold themselves. */
+#include "cloud-controller/manager/config.h"
+#include "cloud-controller/manager/manager.h"
 #include "lib/component/component.h"
 
-#include <pthread.h>
+#define NS_PER_MS 1000000
 
-#define RESYNC_MS 60000 /* each Service is looked at again this often, whatever was done to it */
-
-struct manager {
-    const char *addresses;
-    struct vip_pool pool;
-    struct client *client;
-    struct client_informer *services;
-    struct client_queue *queue;
-    struct client_recorder *recorder;
-    struct kp_strmap *given; /* address -> "ns/name" (char *), the worker's own: what the cache may not show yet */
-    pthread_t thread;
-    struct kp_metric *syncs;
+struct program {
+    struct ccm_options options;
+    const char *cloud_provider, *cloud_config, *cluster_name, *cluster_uid;
+    int64_t monitor_ns, route_ns, status_ns, resync_ns;
+    struct kp_arena *arena;
+    struct cloud *cloud;
+    struct ccm *ccm;
 };
 
-static void event(struct manager *m, const struct k8s_service *service, const char *type, const char *reason, const char *text)
+/* The cloud of --cloud-provider, or none. */
+static int open_cloud(struct program *p, struct kp_error *error)
 {
-    struct client_event_target target = client_event_target_of(&k8s_service_type, service);
-    client_event(m->recorder, &target, type, reason, "%s", text);
-}
-
-/* The whole list of finalizers, on the version that we saw. */
-static int write_finalizers(struct manager *m, const struct k8s_service *service, bool add, struct kp_error *error)
-{
-    KP_AUTO_BUF struct kp_buf body = {0};
-    const char *comma = "";
-    kp_buf_puts(&body, "{\"metadata\":{\"resourceVersion\":");
-    kp_json_string(&body, service->metadata->resource_version);
-    kp_buf_puts(&body, ",\"finalizers\":[");
-    for (size_t i = 0; i < service->metadata->finalizers.len; i++) {
-        if (kp_streq(service->metadata->finalizers.items[i], BALANCER_FINALIZER))
-            continue;
-        kp_buf_puts(&body, comma);
-        kp_json_string(&body, service->metadata->finalizers.items[i]);
-        comma = ",";
-    }
-    if (add)
-        kp_buf_printf(&body, "%s\"%s\"", comma, BALANCER_FINALIZER);
-    kp_buf_puts(&body, "]}}");
-    return client_patch(m->client, &k8s_services_resource, service->metadata->namespace, service->metadata->name, CLIENT_PATCH_MERGE, body.data,
-                        body.len, NULL, NULL, NULL, error);
-}
-
-static int write_status(struct manager *m, const struct k8s_service *service, const char *address, struct kp_error *error)
-{
-    static const struct client_write_options options = {.subresource = "status"};
-    KP_AUTO_BUF struct kp_buf body = {0};
-    if (kp_empty(address))
-        kp_buf_puts(&body, "{\"status\":{\"loadBalancer\":{\"ingress\":null}}}");
-    else
-        kp_buf_printf(&body, "{\"status\":{\"loadBalancer\":{\"ingress\":[{\"ip\":\"%s\",\"ipMode\":\"VIP\"}]}}}", address);
-    return client_patch(m->client, &k8s_services_resource, service->metadata->namespace, service->metadata->name, CLIENT_PATCH_MERGE, body.data,
-                        body.len, &options, NULL, NULL, error);
-}
-
-static void forget(struct manager *m, const char *key)
-{
-    size_t iter = 0;
-    const char *address;
-    void *owner;
-    struct kp_strings gone = {0};
-    while (kp_strmap_next(m->given, &iter, &address, &owner))
-        if (kp_streq(owner, key))
-            kp_strings_add(&gone, address);
-    for (size_t i = 0; i < gone.len; i++)
-        free(kp_strmap_remove(m->given, gone.items[i]));
-    kp_strings_done(&gone);
-}
-
-static int carry_out(struct manager *m, const char *key, const struct k8s_service *service, const struct balancer_decision *d,
-                     struct kp_error *error)
-{
-    if (d->add_finalizer) {
-        event(m, service, "Normal", "EnsuringLoadBalancer", "Ensuring load balancer");
-        return write_finalizers(m, service, true, error); /* comes back with the changed Service */
-    }
-    if (d->remove_finalizer)
-        event(m, service, "Normal", "DeletingLoadBalancer", "Deleting load balancer");
-    forget(m, key);
-    if (d->address[0])
-        free(kp_strmap_put(m->given, d->address, kp_strdup(key)));
-    if (d->set_status && write_status(m, service, d->address, error) < 0)
+    struct ccm_config config = {0};
+    if (kp_empty(p->cloud_provider) || kp_streq(p->cloud_provider, "none"))
+        return 0;
+    if (p->cloud_config && ccm_config_load(p->cloud_config, p->arena, &config, error) < 0)
         return error->code;
-    if (d->problem)
-        return kp_fail(error, KP_EAGAIN, "%s", d->problem);
-    if (d->set_status && d->address[0]) {
-        KP_AUTO_FREE char *text = kp_asprintf("Ensured load balancer: address %s", d->address);
-        event(m, service, "Normal", "EnsuredLoadBalancer", text);
-    }
-    if (!d->remove_finalizer)
-        return 0;
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    void *fresh = NULL; /* the status was written: another version */
-    int rc = d->set_status ? client_get(m->client, &k8s_services_resource, service->metadata->namespace, service->metadata->name, arena, &fresh, error) : 0;
-    if (rc == 0)
-        rc = write_finalizers(m, fresh ? fresh : service, false, error);
-    if (rc == 0)
-        event(m, service, "Normal", "DeletedLoadBalancer", "Deleted load balancer");
-    return rc;
-}
-
-static int sync_service(struct manager *m, const char *key, struct kp_error *error)
-{
-    char ns[CLIENT_KEY_PART_MAX], name[CLIENT_KEY_PART_MAX];
-    KP_AUTO(client_view_free) struct client_view *view = client_view_new();
-    struct balancer_input input = {.pool = &m->pool, .given = m->given};
-    struct balancer_decision decision;
-    int rc = client_key_split(key, ns, name);
-    if (rc < 0)
-        return kp_fail(error, rc, "key %s", key);
-    input.service = client_view_get(view, m->services, ns, name);
-    if (!input.service) {
-        forget(m, key);
-        return 0;
-    }
-    input.n_all = client_view_list(view, m->services, NULL, (const void *const **)&input.all);
-    balancer_decide(&input, client_view_arena(view), &decision);
-    rc = carry_out(m, key, input.service, &decision, error);
-    if (rc < 0 && rc != KP_ENOTFOUND && rc != KP_ECONFLICT)
-        event(m, input.service, "Warning", "SyncLoadBalancerFailed", kp_arena_printf(client_view_arena(view), "Error syncing load balancer: %s", error->message));
-    return rc == KP_ENOTFOUND ? 0 : rc;
-}
-
-static void *run(void *arg)
-{
-    struct manager *m = arg;
-    char *key;
-    while ((key = client_queue_get(m->queue))) {
-        struct kp_error error = {0};
-        int rc = sync_service(m, key, &error);
-        kp_metric_add(m->syncs, 1, rc < 0 ? "error" : "ok");
-        if (rc < 0) {
-            if (rc != KP_ECONFLICT)
-                kp_warn("load balancer not in order yet", "service", key, "error", error.message, NULL);
-            client_queue_add_rate_limited(m->queue, key);
-        } else {
-            client_queue_forget(m->queue, key);
-            client_queue_add_after(m->queue, key, RESYNC_MS);
-        }
-        client_queue_done(m->queue, key);
-        free(key);
-    }
-    return NULL;
-}
-
-static bool matters(const struct client_object *object)
-{
-    const struct k8s_service *service = object ? object->data : NULL;
-    return service && (kp_streq(service->spec->type, "LoadBalancer") || service->metadata->finalizers.len);
-}
-
-/* One that goes may have left the address that others wait for: they come back by themselves, with back-off. */
-static void on_service(struct client_object *old, struct client_object *new, void *arg)
-{
-    struct manager *m = arg;
-    const struct client_object *any = new ? new : old;
-    if (!matters(old) && !matters(new))
-        return;
-    KP_AUTO_FREE char *key = kp_asprintf("%s/%s", any->ns, any->name);
-    client_queue_add(m->queue, key);
+    p->options.cluster_uid = kp_empty(p->cluster_uid) ? config.cluster_uid : p->cluster_uid;
+    if (kp_empty(p->options.cluster_uid))
+        return kp_fail(error, KP_EUSAGE, "--cloud-provider=%s needs the cluster's uid: --cluster-uid, or clusterUID in the file of --cloud-config", p->cloud_provider);
+    const struct cloud_options options = {.account = config.account, .timeout_ms = config.timeout_ms};
+    return cloud_open(p->cloud_provider, &options, &p->cloud, error);
 }
 
 static int start(struct client *client, void *arg, struct kp_error *error)
 {
-    static const char *const labels[] = {"result", NULL};
-    struct manager *m = arg;
-    if (vip_pool_parse(m->addresses ? m->addresses : "", &m->pool, error) < 0)
-        return kp_wrap(error, "--load-balancer-addresses");
-    m->client = client;
-    m->syncs = kp_counter("service_controller_syncs_total", "Services looked at, by the result.", labels);
-    m->given = kp_strmap_new();
-    m->recorder = client_recorder_new(client, "service-controller", NULL);
-    m->queue = client_queue_new("service");
-    m->services = client_informer_new(client, &k8s_services_resource, NULL, NULL, NULL);
-    client_informer_add_handler(m->services, on_service, m);
-    client_informer_start(m->services);
-    if (client_informers_wait(&m->services, 1, 60000, error) < 0)
+    struct program *p = arg;
+    p->options.node_monitor_ms = p->monitor_ns / NS_PER_MS;
+    p->options.route_ms = p->route_ns / NS_PER_MS;
+    p->options.node_status_ms = p->status_ns / NS_PER_MS;
+    p->options.service_resync_ms = p->resync_ns / NS_PER_MS;
+    if (p->options.node_monitor_ms < 1 || p->options.route_ms < 1 || p->options.node_status_ms < 1 || p->options.service_resync_ms < 1)
+        return kp_fail(error, KP_EUSAGE, "a period must be at least 1ms");
+    if (ccm_check_controllers(p->options.controllers, error) < 0 || open_cloud(p, error) < 0)
         return error->code;
-    if (pthread_create(&m->thread, NULL, run, m) != 0)
-        return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
-    return 0;
+    return ccm_start(&p->options, client, p->cloud, &p->ccm, error);
 }
 
 static void stop(void *arg)
 {
-    struct manager *m = arg;
-    client_queue_shutdown(m->queue);
-    pthread_join(m->thread, NULL);
-    client_informer_free(m->services);
-    client_queue_free(m->queue);
-    client_recorder_free(m->recorder);
-    kp_strmap_free(m->given, free);
+    struct program *p = arg;
+    ccm_stop(p->ccm);
 }
 
 int main(int argc, char **argv)
 {
-    struct manager m = {0};
+    struct program p = {
+        .options = ccm_defaults, .monitor_ns = ccm_defaults.node_monitor_ms * NS_PER_MS, .route_ns = ccm_defaults.route_ms * NS_PER_MS,
+        .status_ns = ccm_defaults.node_status_ms * NS_PER_MS, .resync_ns = ccm_defaults.service_resync_ms * NS_PER_MS, .arena = kp_arena_new(0),
+    };
     struct component_options options = {
         .name = "cloud-controller-manager", .allow_in_cluster = true, .bind_address = "127.0.0.1", .secure_port = 10258, .health_plain = true,
         .leader_elect = true,
     };
-    struct kp_flag flags[1 + COMPONENT_FLAGS_MAX] = {
-        {"load-balancer-addresses", 0, KP_FLAG_STRING, &m.addresses,
+    struct kp_flag flags[14 + COMPONENT_FLAGS_MAX] = {
+        {"cloud-provider", 0, KP_FLAG_STRING, &p.cloud_provider, "openstack, aws, hetzner or another driver; none (the default): nodes hold addresses", NULL},
+        {"cloud-config", 0, KP_FLAG_STRING, &p.cloud_config, "file with account and cluster, YAML or JSON: docs/load-balancers.md", NULL},
+        {"cluster-name", 0, KP_FLAG_STRING, &p.cluster_name, "name of the cluster; for people", NULL},
+        {"cluster-uid", 0, KP_FLAG_STRING, &p.cluster_uid, "tag of all that the cluster owns in the cloud; wins over the file's clusterUID", NULL},
+        {"cluster-cidr", 0, KP_FLAG_STRING, &p.options.cluster_cidr, "network of the pods, whose routes are made; none: no routes", NULL},
+        {"configure-cloud-routes", 0, KP_FLAG_BOOL, &p.options.cloud_routes, "make routes where the cloud has them (true)", NULL},
+        {"controllers", 0, KP_FLAG_STRING, &p.options.controllers,
+         "which run: *, names, -names of cloud-node-controller, cloud-node-lifecycle-controller, node-route-controller, service-lb-controller", NULL},
+        {"node-monitor-period", 0, KP_FLAG_DURATION, &p.monitor_ns, "between looks at nodes that are not ready (5s)", NULL},
+        {"route-reconciliation-period", 0, KP_FLAG_DURATION, &p.route_ns, "between comparisons of routes (10s)", NULL},
+        {"node-status-update-frequency", 0, KP_FLAG_DURATION, &p.status_ns, "between comparisons of the nodes' addresses (5m)", NULL},
+        {"service-resync-period", 0, KP_FLAG_DURATION, &p.resync_ns, "between full comparisons of each load balancer, and looks for orphans (1m)", NULL},
+        {"concurrent-service-syncs", 0, KP_FLAG_I64, &p.options.service_workers, "Services worked on at a time (4)", NULL},
+        {"concurrent-node-syncs", 0, KP_FLAG_I64, &p.options.node_workers, "new nodes worked on at a time (1)", NULL},
+        {"load-balancer-addresses", 0, KP_FLAG_STRING, &p.options.addresses,
          "that LoadBalancer Services get and nodes hold: 10.0.0.10-10.0.0.20,10.0.1.0/28", NULL},
     };
-    component_flags(&options, flags, 1);
+    component_flags(&options, flags, 14);
     const struct component_program program = {
-        .description = "cloud-controller-manager gives LoadBalancer Services their addresses.", .start = start, .stop = stop, .arg = &m,
+        .description = "cloud-controller-manager does for a cluster what its cloud can: nodes, routes, load balancers.", .start = start, .stop = stop, .arg = &p,
     };
-    return component_main(&options, flags, &program, argc, argv);
+    int status = component_main(&options, flags, &program, argc, argv);
+    cloud_close(p.cloud);
+    kp_arena_free(p.arena);
+    return status;
 }
