@@ -65,6 +65,8 @@ static const struct agent agents[] = {
         .own_role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'kprov:cloud-controller-manager'}\nrules:\n"
                     "- {apiGroups: [''], resources: [services], verbs: [get, list, watch, patch, update]}\n"
                     "- {apiGroups: [''], resources: [services/status], verbs: [patch, update]}\n"
+                    "- {apiGroups: [''], resources: [nodes], verbs: [get, list, watch, patch, update, delete]}\n"
+                    "- {apiGroups: [''], resources: [nodes/status], verbs: [patch]}\n"
                     "- {apiGroups: ['', events.k8s.io], resources: [events], verbs: [create, patch, update]}\n---\n"
                     "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\n"
                     "metadata: {name: 'kprov:cloud-controller-manager', namespace: kube-system}\nrules:\n"
