@@ -1,7 +1,8 @@
 #!/bin/busybox sh
 # The first program of a virtual machine: finds root and data disk, joins them to one tree, and hands over to kprov-init.
-#   /dev/vda   the node image, erofs, read-only, shared by all machines
-#   /dev/vdb   the machine's data disk, ext4: made at the first boot, grown when the disk has grown
+#   root   the first disk that begins with the node image, erofs, read-only
+#   data   ext4 labelled kprov-data, made at the first boot, grown when the disk has grown: a disk of its own - the first that is empty, or nova's
+#          ephemeral one - else what the root leaves of its disk, as a partition; in memory when there is neither
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -13,32 +14,91 @@ fail() {
 	sync
 	poweroff -f
 }
-while read -r module; do
-	insmod "/modules/$module" || echo "kprov: module $module does not load" >/dev/console
-done </modules/order
-tries=0
-until [ -b /dev/vda ]; do
+load() { # list: what is in the kernel already, or for a device of another kind, says so
+	while read -r module; do
+		insmod "/modules/$module" || echo "kprov: module $module does not load" >/dev/console
+	done <"/modules/$1"
+}
+disks() { for disk in /dev/vd[a-h] /dev/sd[a-h] /dev/xvd[a-h] /dev/nvme[0-7]n1; do if [ -b "$disk" ]; then echo "$disk"; fi; done; }
+find_root() {
+	for disk in $(disks); do
+		if mount -t erofs -o ro "$disk" /lower 2>/dev/null; then root=$disk; return 0; fi
+	done
+	return 1
+}
+load order
+tries=0 root=
+until find_root; do
 	tries=$((tries + 1))
-	[ $tries -lt 200 ] || fail 'there is no /dev/vda'
+	[ $tries != 10 ] || load order-clouds # none of the emulator's own disks
+	[ $tries -lt 200 ] || fail "no disk of $(disks | tr '\n' ' ')begins with a node image"
 	sleep 0.05
 done
-mount -t erofs -o ro /dev/vda /lower || fail 'the node image does not mount'
 
 # A tool of the node's own tree.
 tool() { chroot /lower /usr/bin/env PATH=/usr/sbin:/usr/bin "$@"; }
-if [ -b /dev/vdb ]; then
+bytes() { dd if="$1" bs=1 skip="$2" count="$3" 2>/dev/null; }
+hex() { bytes "$1" "$2" "$3" | od -An -v -tx1 | tr -d ' \n'; }
+is_ext4() { [ "$(hex "$1" 1080 2)" = 53ef ]; }
+label() { bytes "$1" 1144 16 | tr -d '\0'; }
+is_empty() { [ -z "$(dd if="$1" bs=4096 count=256 2>/dev/null | tr -d '\0' | head -c 1)" ]; }
+partition() { case $1 in *[0-9]) echo "$1p$2" ;; *) echo "$1$2" ;; esac; }
+
+find_data() {
+	for wanted in kprov-data ephemeral0; do
+		for disk in $(disks) $(partition "$root" 2); do
+			if [ "$disk" != "$root" ] && [ -b "$disk" ] && is_ext4 "$disk" && [ "$(label "$disk")" = $wanted ]; then data=$disk; return; fi
+		done
+	done
+	for disk in $(disks) $(partition "$root" 2); do
+		if [ "$disk" != "$root" ] && [ -b "$disk" ] && is_empty "$disk"; then data=$disk; return; fi
+	done
+}
+le32() { for shift in 0 8 16 24; do printf "\\$(printf %03o $((($1 >> shift) & 255)))"; done; }
+entry() { # start and length in sectors: of a DOS partition table
+	printf '\000\000\002\000\203\377\377\377'
+	le32 "$1"
+	le32 "$2"
+}
+# erofs leaves the disk's first sector free. Its first partition is the root itself, from sector 0 on, the second what is behind: both are held
+# by the kernel as partitions then, where root on the disk and data on a part of it would shut each other out.
+split_root() {
+	blocks=$(bytes "$root" 1060 4 | od -An -tu4 | tr -d ' ') bits=$(bytes "$root" 1036 1 | od -An -tu1 | tr -d ' ')
+	sectors=$((blocks << (bits - 9))) size=$(cat "/sys/class/block/${root##*/}/size")
+	start=$(((sectors + 2047) / 2048 * 2048))
+	[ $((size - start)) -ge 1048576 ] || return 0 # half a GiB
+	[ $size -le 4294967295 ] || size=4294967295
+	{ entry 0 $sectors; entry $start $((size - start)); dd if=/dev/zero bs=32 count=1 2>/dev/null; printf '\125\252'; } >/table
+	umount /lower
+	if [ "$(hex "$root" 446 66)" != "$(hex /table 0 66)" ]; then
+		dd if=/table of="$root" bs=1 seek=446 conv=notrunc 2>/dev/null || fail "cannot write the partition table of $root"
+		blockdev --rereadpt "$root" || fail "the kernel does not read the partition table of $root"
+	fi
+	mount -t erofs -o ro "$(partition "$root" 1)" /lower || fail "the root's partition of $root does not mount"
+}
+
+data=
+find_data
+if [ -z "$data" ] && [ "$root" = /dev/vda ] && [ -b /dev/vdb ]; then
+	fail '/dev/vdb holds something that is not the data of a node: not formatting it'
+fi
+case $data in '' | "$(partition "$root" 2)")
+	split_root
+	find_data
+	;;
+esac
+if [ -n "$data" ]; then
 	mount --bind /dev /lower/dev
-	magic=$(dd if=/dev/vdb bs=2 skip=540 count=1 2>/dev/null | od -An -tx1 | tr -d ' \n') # ext4's, at byte 1080
-	if [ "$magic" != 53ef ]; then
-		[ -z "$(dd if=/dev/vdb bs=4096 count=256 2>/dev/null | tr -d '\0' | head -c 1)" ] || fail '/dev/vdb holds something that is no ext4: not formatting it'
-		tool mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard -L kprov-data /dev/vdb || fail 'the data disk cannot be formatted'
-	else
-		tool e2fsck -p /dev/vdb >/dev/null
+	if is_ext4 "$data"; then
+		tool e2fsck -p "$data" >/dev/null
 		[ $? -lt 4 ] || fail 'the data disk is damaged: e2fsck cannot repair it by itself'
-		tool resize2fs /dev/vdb >/dev/null 2>&1 # says so itself when there is nothing to grow
+		tool resize2fs "$data" >/dev/null 2>&1 # says so itself when there is nothing to grow
+		[ "$(label "$data")" = kprov-data ] || tool e2label "$data" kprov-data
+	else
+		tool mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard -L kprov-data "$data" || fail 'the data disk cannot be formatted'
 	fi
 	umount /lower/dev
-	mount -t ext4 -o noatime /dev/vdb /data || fail 'the data disk does not mount'
+	mount -t ext4 -o noatime "$data" /data || fail 'the data disk does not mount'
 else
 	mount -t tmpfs -o mode=755 tmpfs /data
 fi

@@ -22,6 +22,8 @@ done
 node=${1:?vm.sh: name a node image}
 # What mounting the root takes, and what has no name to be asked for by; the rest loads itself.
 boot_modules='virtio_pci virtio_blk crc32c_generic erofs overlay virtio_net virtio-rng qemu_fw_cfg button evdev'
+# Tried when no disk of those appears: what clouds' disks take.
+cloud_modules='virtio_scsi sd_mod xen-blkfront nvme'
 tools='kmod libkmod2 e2fsprogs libext2fs2 libcom-err2 libss2 logsave libblkid1 libuuid1 crun libyajl2'
 
 fail() { echo "vm image: $*" >&2; exit 1; }
@@ -34,7 +36,7 @@ for tool in lz4 mkfs.erofs apt-get dpkg-deb; do command -v $tool >/dev/null || f
 kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1; }
 kernel_key() {
 	{
-		echo "vm recipe 1 $boot_modules"
+		echo "vm recipe 2 $boot_modules, $cloud_modules"
 		cat "$here/vm.sh" "$here/initrd-init.sh" "$here/config.toml"
 		# shellcheck disable=SC2086 # a list of words
 		LC_ALL=C apt-cache policy "$1" $tools 2>/dev/null | sed -n '/^[a-z]/p; /Candidate/p'
@@ -81,20 +83,30 @@ kmod_tool() { # tool arguments...
 	shift
 	LD_LIBRARY_PATH=$layer/usr/lib/x86_64-linux-gnu "$tool" "$@"
 }
+# kmod names what each needs first, in order: "insmod PATH"; what is built into the kernel it calls so.
+list_modules() { # layer version list modules...: copies them beside the list
+	from=$1 release=$2 list=$3
+	shift 3
+	for module in "$@"; do
+		kmod_tool modprobe -d "$from" -S "$release" --show-depends "$module" 2>/dev/null || fail "the kernel has no module $module"
+	done | sed -n 's|^insmod \([^ ]*\).*|\1|p' | awk '!seen[$0]++' >"$work/order"
+	: >"$list"
+	while read -r file; do
+		cp "$file" "${list%/*}/"
+		echo "${file##*/}" >>"$list"
+	done <"$work/order"
+}
 build_initrd() { # layer version file
 	tree=$work/initrd
 	mkdir -p "$tree/bin" "$tree/modules" "$tree/proc" "$tree/sys" "$tree/dev" "$tree/lower" "$tree/data" "$tree/new"
 	cp "$base/bin/busybox" "$tree/bin/busybox"
 	cp "$here/initrd-init.sh" "$tree/init"
 	chmod 0755 "$tree/init"
-	# kmod names what each needs first, in order: "insmod PATH"; what is built into the kernel it calls so.
-	for module in $boot_modules; do
-		kmod_tool modprobe -d "$1" -S "$2" --show-depends "$module" 2>/dev/null || fail "the kernel has no module $module"
-	done | sed -n 's|^insmod \([^ ]*\).*|\1|p' | awk '!seen[$0]++' >"$work/order"
-	while read -r file; do
-		cp "$file" "$tree/modules/"
-		echo "${file##*/}" >>"$tree/modules/order"
-	done <"$work/order"
+	# shellcheck disable=SC2086 # lists of words
+	{
+		list_modules "$1" "$2" "$tree/modules/order" $boot_modules
+		list_modules "$1" "$2" "$tree/modules/order-clouds" $cloud_modules
+	}
 	(cd "$tree" && find . | LC_ALL=C sort | "$base/bin/busybox" cpio -o -H newc 2>/dev/null) >"$3"
 }
 

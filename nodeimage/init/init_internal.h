@@ -53,6 +53,21 @@ struct init_config {
 int init_config_parse(const char *text, size_t len, struct kp_arena *arena, struct init_config *ret,
                       struct kp_error *error);
 
+/* ---- source.c: where it comes from */
+/* The driver's file (container: it alone), the emulator's, or what the cloud was given for this machine - then its links have their addresses,
+   and it comes back when there is something to read. Appends. */
+int init_read_bootstrap(bool container, struct kp_buf *out, struct kp_error *error);
+/* User data as clouds hand them over: the config itself, in gzip, or that in base64. Appends. Pure. */
+int init_decode_user_data(const void *data, size_t len, struct kp_buf *out, struct kp_error *error);
+/* By a device's first ISO 9660 volume descriptor and its boot sector, each as long as could be read. Pure. */
+bool init_is_config_drive(const void *iso, size_t iso_len, const void *boot, size_t boot_len);
+
+/* ---- dhcp.c */
+/* Brings up every link that a DHCP server answers on; one is enough. Once. */
+int init_dhcp(struct kp_error *error);
+/* What udhcpc was told, as lines "key=value", to commands of `ip -batch` and lines of resolv.conf. index: 0 for the first link. Appends. Pure. */
+int init_dhcp_commands(const char *link, int index, const char *answer, struct kp_buf *batch, struct kp_buf *resolv_conf, struct kp_error *error);
+
 /* ---- mounts.c */
 /* What the kernel and containers expect below "/"; whatever is mounted already stays. container: in namespaces of a host
    rather than on a kernel of its own. */

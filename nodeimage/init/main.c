@@ -46,11 +46,10 @@ int main(int argc, char **argv)
 
     if (!getenv("container"))
         init_load_modules();
-    const char *path = kp_path_exists(INIT_BOOTSTRAP_PATH) ? INIT_BOOTSTRAP_PATH : INIT_FW_CFG_PATH;
     struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO_BUF struct kp_buf text = {0};
     struct init_config config;
-    if (kp_read_file(path, INIT_BOOTSTRAP_MAX, &text, &error) < 0 ||
+    if (init_read_bootstrap(getenv("container") != NULL, &text, &error) < 0 ||
         init_config_parse(text.data, text.len, arena, &config, &error) < 0)
         give_up(&error);
     kp_buf_done(&text);
