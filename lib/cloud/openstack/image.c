@@ -73,7 +73,8 @@ static int upload(struct os *os, const struct part *part, int fd, int64_t size, 
     kp_info("uploading a node image's file to Glance", "image", part->name, "megabytes", kp_arena_printf(arena, "%lld", (long long)(size >> 20)), NULL);
     r = os_do(os, &request, NULL, error);
     if (r < 0) {
-        (void)os_delete(os, "images.delete", OS_IMAGE, kp_arena_printf(arena, "/images/%s", id), &why); /* else find_part does so the next time */
+        if (os_delete(os, "images.delete", OS_IMAGE, kp_arena_printf(arena, "/images/%s", id), &why) < 0) /* find_part does so the next time */
+            kp_warn("what was uploaded in part is not removed", "image", part->name, "error", why.message, NULL);
         return r;
     }
     *ret_id = id;
