@@ -535,16 +535,26 @@ static int purge(void *state, const char *uid, struct kp_error *error)
     return r < 0 ? r : fake_call_end(&call, purge_now(state, uid, &call, error), error);
 }
 
+/* As machine_create, where machines have sizes. */
+static int machine_create_typed(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+{
+    struct cloud_machine_spec typed = *spec;
+    int r = fake_check_type(spec->machine_type, error);
+    typed.machine_type = kp_empty(spec->machine_type) ? "small" : spec->machine_type;
+    return r < 0 ? r : machine_create(state, &typed, arena, ret, error);
+}
+
 #define MACHINES_AND_NETWORKS                                                                                 \
     .open = driver_open, .close = driver_close, .network_ensure = network_ensure, .network_get = network_get, \
     .network_delete = network_delete, .address_reserve = address_reserve, .address_release = address_release, \
-    .machine_create = machine_create, .machine_reimage = machine_reimage, .machine_get = machine_get,         \
+    .machine_reimage = machine_reimage, .machine_get = machine_get,                                           \
     .machine_list = machine_list, .machine_power = machine_power, .machine_delete = machine_delete,           \
     .machine_console = machine_console, .owned = owned, .clusters = clusters, .purge = purge,
 
 const struct cloud_driver cloud_driver_fake = {
     .name = "fake",
     .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES,
+    .machine_create = machine_create,
     MACHINES_AND_NETWORKS
 };
 
@@ -553,6 +563,8 @@ const struct cloud_driver cloud_driver_fake_api = {
     .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_PUBLIC_ADDRESSES |
                     CLOUD_HAS_NODE_FACTS,
     MACHINES_AND_NETWORKS
+    .check = fake_check,
+    .machine_create = machine_create_typed,
     .machine_types = fake_machine_types,
     .image_ensure = fake_image_ensure,
     .images_prune = fake_images_prune,

@@ -25,6 +25,8 @@ int fake_address_keep(const struct world *world, const char *uid, const char *na
 int fake_remove(const char *path, struct kp_error *error); /* a file; one that is not there is fine */
 
 /* ---- services.c */
+int fake_check_type(const char *type, struct kp_error *error); /* "" is the default */
+int fake_check(void *state, const struct cloud_wish *wish, struct kp_error *error);
 int fake_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
 int fake_image_ensure(void *state, const char *image, struct kp_error *error);
 int fake_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);

@@ -9,9 +9,28 @@
 #define PUBLIC_FIRST 10
 #define PUBLIC_LAST 250
 
+static const struct cloud_machine_type types[] = {{"small", 1, 1024, 10}, {"medium", 2, 2048, 20}, {"large", 4, 8192, 40}};
+
+int fake_check_type(const char *type, struct kp_error *error)
+{
+    for (size_t i = 0; i < KP_ARRAY_LEN(types); i++)
+        if (kp_empty(type) || kp_streq(types[i].name, type))
+            return 0;
+    return kp_fail(error, KP_EINVALID, "machine type \"%s\" is not sold here: there are small, medium, large", type);
+}
+
+int fake_check(void *state, const struct cloud_wish *wish, struct kp_error *error)
+{
+    struct fake_call call;
+    (void)state;
+    int r = fake_call_begin("check", "-", &call, error);
+    for (size_t i = 0; r == 0 && wish->machine_types && i < wish->n_machines; i++)
+        r = fake_check_type(wish->machine_types[i], error);
+    return r < 0 ? r : fake_call_end(&call, 0, error);
+}
+
 int fake_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
 {
-    static const struct cloud_machine_type types[] = {{"small", 1, 1024, 10}, {"medium", 2, 2048, 20}, {"large", 4, 8192, 40}};
     struct fake_call call;
     (void)state;
     int r = fake_call_begin("machine_types", "-", &call, error);
