@@ -128,6 +128,7 @@ struct exchange {
     bool too_large;
     const char **headers;
     size_t n_headers;
+    bool head_whole; /* libcurl takes a head that breaks off for a whole one */
 };
 
 static size_t on_body(char *data, size_t size, size_t n, void *arg)
@@ -148,6 +149,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
     size_t len = size * n, end = len;
     while (end && (data[end - 1] == '\r' || data[end - 1] == '\n'))
         end--;
+    x->head_whole = end == 0;
     if (end > 5 && !memcmp(data, "HTTP/", 5))
         x->n_headers = 0; /* of an interim answer before */
     else if (end && x->n_headers < ANSWER_HEADERS_MAX)
@@ -189,6 +191,12 @@ static void set_body(CURL *curl, const struct rest_request *request)
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
+static bool repeats(const struct rest_request *request)
+{
+    return request->repeatable || kp_streq(request->method, "GET") || kp_streq(request->method, "HEAD") || kp_streq(request->method, "PUT") ||
+           kp_streq(request->method, "DELETE");
+}
+
 static void set_up(struct rest *rest, CURL *curl, const struct rest_request *request, struct curl_slist *headers, struct exchange *x, int64_t left_ms)
 {
     /* Uploads take as long as the deadline lets them. */
@@ -211,6 +219,8 @@ static void set_up(struct rest *rest, CURL *curl, const struct rest_request *req
         curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
     }
+    /* libcurl sends a request again by itself when a kept connection turns out to be dead: not one that may have been carried out. */
+    curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, repeats(request) ? 0L : 1L);
     set_body(curl, request);
     if (request->sigv4) {
         curl_easy_setopt(curl, CURLOPT_AWS_SIGV4, request->sigv4);
@@ -256,7 +266,7 @@ static int fail_curl(const struct rest *rest, const struct rest_request *request
     int kind = code == CURLE_OPERATION_TIMEDOUT ? KP_ETIMEOUT : KP_EUNAVAILABLE;
     if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL)
         kind = KP_EINVALID;
-    return kp_fail(error, kind, "%s: cloud %s at %s: %s", request->operation, rest->cloud, url, text[0] ? text : curl_easy_strerror(code));
+    return kp_fail(error, kind, "%s: cloud %s at %s: %s", request->operation, rest->cloud, url, code == CURLE_OK ? "the answer broke off" : text[0] ? text : curl_easy_strerror(code));
 }
 
 /* Fills in *ret with the answer, if there is one. */
@@ -277,6 +287,8 @@ static enum rest_outcome attempt(struct rest *rest, const struct rest_request *r
     int64_t began = kp_mono_ns();
     CURLcode code = curl_easy_perform(curl);
     enum rest_outcome outcome = x.too_large ? REST_HOPELESS : outcome_of(code, curl);
+    if (outcome == REST_ANSWERED && !x.head_whole)
+        outcome = REST_LOST;
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
     kp_metric_observe(rest->durations, (double)(kp_mono_ns() - began) / 1e9, request->operation);
     if (outcome == REST_ANSWERED) {
@@ -321,12 +333,6 @@ static int make_headers(const struct rest_request *request, struct curl_slist **
     list = curl_slist_append(list, "Expect:"); /* no 100-continue: one round trip less, and some clouds do not answer it */
     *ret = list;
     return 0;
-}
-
-static bool repeats(const struct rest_request *request)
-{
-    return request->repeatable || kp_streq(request->method, "GET") || kp_streq(request->method, "HEAD") || kp_streq(request->method, "PUT") ||
-           kp_streq(request->method, "DELETE");
 }
 
 int rest_do(struct rest *rest, const struct rest_request *request, struct kp_arena *arena, struct rest_answer *ret, struct kp_error *error)
