@@ -195,18 +195,18 @@ int fake_address_publish(void *state, const char *uid, const char *name, struct 
 
 static int forward_now(const struct world *world, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error)
 {
-    char path[PATH_MAX];
+    char dir[PATH_MAX], path[PATH_MAX];
     KP_AUTO_BUF struct kp_buf text = {0};
     KP_AUTO_CLOSE int lock = -1;
     int r = fake_lock(world, &lock, error);
     if (r < 0)
         return r;
-    fake_path(world, uid, "machines", name, path);
-    if (!kp_path_exists(path))
+    fake_path(world, uid, "machines", name, dir);
+    if (!kp_path_exists(dir))
         return kp_fail(error, KP_ENOTFOUND, "machine %s does not exist", name);
     for (; cidrs && *cidrs; cidrs++)
         kp_buf_printf(&text, "%s\n", *cidrs);
-    strncat(path, "/forward", sizeof(path) - strlen(path) - 1);
+    snprintf(path, sizeof(path), "%.3900s/forward", dir);
     return kp_write_file(path, text.data ? text.data : "", text.len, 0600, error);
 }
 
