@@ -323,6 +323,13 @@ int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *e
     return r < 0 ? r : cloud_call_plain(cloud, CLOUD_CALL_PURGE, &in, error);
 }
 
+int cloud_account_export(struct cloud *cloud, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+{
+    if (!cloud->driver->account_export)
+        return kp_fail(error, KP_ENOTSUPPORTED, "cloud %s cannot be asked from inside the cluster", cloud->driver->name);
+    return cloud->driver->account_export(cloud->state, arena, ret, error) < 0 ? kp_wrap(error, "cloud %s", cloud->driver->name) : 0;
+}
+
 int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
 {
     const struct cloud_call_in in = {.list = keep};

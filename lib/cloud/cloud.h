@@ -207,6 +207,12 @@ struct cloud_account {
     const char *credentials; /* a file in the form of the cloud's own tools (clouds.yaml, AWS credentials, a token); NULL or "": its usual places */
 };
 
+/* The same account for somebody who has neither this environment nor these files. */
+struct cloud_export {
+    struct cloud_account account; /* what profile, region and endpoint turned out to be; credentials is NULL */
+    const char *credentials;      /* the text of a file for account.credentials, of this account alone: a secret */
+};
+
 struct cloud_options {
     struct cloud_account account;
     const char *state_dir; /* of drivers that keep their machines on this host; NULL: /var/lib/kprov/clouds/<name> */
@@ -274,6 +280,7 @@ struct cloud_driver {
     int (*route_delete)(void *state, const char *cluster_uid, const struct cloud_route *route, struct kp_error *error);
     /* the cloud keeps no copies of node images */
     int (*images_prune)(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+    int (*account_export)(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
 };
 
 /* name: one of cloud_driver_names(). KP_EINVALID with the list of drivers when there is none of that name. */
@@ -288,6 +295,9 @@ const char *cloud_name(const struct cloud *cloud);
 bool cloud_can(const struct cloud *cloud, enum cloud_capability capability);
 /* NULL-terminated names of every driver built in. */
 const char *const *cloud_driver_names(void);
+
+/* What the cloud-controller-manager is given. In the arena. KP_ENOTSUPPORTED: the driver can be asked from here alone. */
+int cloud_account_export(struct cloud *cloud, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error) KP_NODISCARD;
 
 /* Whether a new cluster could be made: makes nothing. The error tells what stands in its way and what to do. */
 int cloud_check(struct cloud *cloud, const struct cloud_wish *wish, struct kp_error *error) KP_NODISCARD;

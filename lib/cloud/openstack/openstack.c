@@ -201,6 +201,11 @@ static int route_delete(void *state, const char *uid, const struct cloud_route *
     return os_route_delete(state, uid, route, error);
 }
 
+static int account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+{
+    return os_account_export(state, arena, ret, error);
+}
+
 /* No machine_reimage: rebuilding a server takes its data with it. */
 const struct cloud_driver cloud_driver_openstack = {
     .name = "openstack",
@@ -236,4 +241,5 @@ const struct cloud_driver cloud_driver_openstack = {
     .route_ensure = route_ensure,
     .route_delete = route_delete,
     .images_prune = images_prune,
+    .account_export = account_export,
 };

@@ -43,6 +43,10 @@ int os_account_parse(const char *path, const char *text, size_t len, const char 
 /* Whether everything is there that logging in takes: names the field that is missing and where it belongs. */
 int os_account_check(const struct os_account *account, struct kp_error *error) KP_NODISCARD;
 
+/* ---- export.c */
+struct os;
+int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
+
 /* ---- the driver's state */
 struct os {
     struct kp_arena *arena; /* of account */
