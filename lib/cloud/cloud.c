@@ -5,8 +5,8 @@
 #include "cloud/drivers_internal.h"
 
 static const struct cloud_driver *const drivers[] = {&cloud_driver_local, &cloud_driver_libvirt, &cloud_driver_external, &cloud_driver_openstack,
-                                                   &cloud_driver_aws};
-static const char *const driver_names[] = {"local", "libvirt", "external", "openstack", "aws", NULL};
+                                                   &cloud_driver_aws, &cloud_driver_hetzner};
+static const char *const driver_names[] = {"local", "libvirt", "external", "openstack", "aws", "hetzner", NULL};
 _Static_assert(KP_ARRAY_LEN(drivers) + 1 == KP_ARRAY_LEN(driver_names), "every driver has a name");
 
 const char *const *cloud_driver_names(void)

@@ -9,5 +9,6 @@ extern const struct cloud_driver cloud_driver_libvirt; /* cloud/libvirt */
 extern const struct cloud_driver cloud_driver_external; /* cloud/external */
 extern const struct cloud_driver cloud_driver_openstack; /* cloud/openstack */
 extern const struct cloud_driver cloud_driver_aws; /* cloud/aws */
+extern const struct cloud_driver cloud_driver_hetzner; /* cloud/hetzner */
 
 #endif
