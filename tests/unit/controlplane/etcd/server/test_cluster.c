@@ -323,6 +323,39 @@ static void a_leader_without_a_quorum_steps_down(void **state)
     expect(alone, "a", "2");
 }
 
+static enum etcd_err put_in_term(struct machine *m, const char *key, uint64_t term)
+{
+    struct done_op d = {0};
+    Etcdserverpb__PutRequest request = ETCDSERVERPB__PUT_REQUEST__INIT;
+    request.key = request.value = D(key);
+    op_init(m->server, &d.op, OP_PUT, &request.base);
+    d.op.only_term = term;
+    d.op.done = op_is_done;
+    d.op.ctx = &d;
+    op_propose(m->server, &d.op);
+    UNTIL(m->cluster, d.done);
+    op_done(&d.op);
+    return d.op.err;
+}
+
+static void what_belongs_to_a_term_is_not_passed_on_to_another_leader(void **state)
+{
+    struct cluster *c = *state;
+    struct machine *old = leader(c);
+    uint64_t term = atomic_load(&old->server->node.term);
+    assert_int_equal(put_in_term(old, "a", term), ETCD_OK);
+    assert_int_equal(put_in_term(old, "b", term + 1), ETCD_NOT_LEADER);
+    assert_int_equal(put_in_term(follower(c), "b", term), ETCD_NOT_LEADER);
+    old->cut_off = true;
+    UNTIL(c, leader(c) && !atomic_load(&old->server->node.leader));
+    old->cut_off = false;
+    UNTIL(c, atomic_load(&old->server->node.leader));
+    assert_int_equal(put_in_term(old, "b", term), ETCD_NOT_LEADER);
+    /* Others wait behind nothing that was refused. */
+    assert_int_equal(put(old, "c", "1"), ETCD_OK);
+    expect(leader(c), "c", "1");
+}
+
 struct seen {
     struct mvcc_watcher *watcher;
     int64_t revisions[1024];
@@ -538,6 +571,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_leader_is_elected_and_every_member_takes_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(two_go_on_without_the_third_which_catches_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_leader_without_a_quorum_steps_down, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_belongs_to_a_term_is_not_passed_on_to_another_leader, setup, teardown),
         cmocka_unit_test_setup_teardown(a_follower_far_behind_gets_an_image_and_its_watchers_every_event, setup, teardown),
         cmocka_unit_test_setup_teardown(a_learner_joins_catches_up_and_is_promoted, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removed_leader_hands_over_and_knows, setup, teardown),
