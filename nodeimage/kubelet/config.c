@@ -9,7 +9,7 @@
 struct flag_values {
     const char *config, *kubeconfig, *bootstrap_kubeconfig, *runtime_endpoint, *node_ip, *hostname_override, *node_labels, *taints;
     const char *pod_manifest_path, *cluster_dns, *cluster_domain, *root_dir, *client_ca_file, *tls_cert_file, *tls_key_file;
-    const char *cert_dir, *provider_id, *address, *resolv_conf;
+    const char *cert_dir, *cloud_provider, *provider_id, *address, *resolv_conf;
     int64_t v, max_pods, port, healthz_port;
     bool register_node, rotate_server_certificates, anonymous_auth;
 };
@@ -295,6 +295,19 @@ static void take(const char **out, const char *value)
 }
 
 /* Flags win over the file. */
+static int apply_cloud_provider(const char *provider, struct kubelet_config *config, struct kp_error *error)
+{
+    if (kp_empty(provider))
+        return 0;
+    if (!kp_streq(provider, "external"))
+        return kp_fail(error, KP_EUSAGE, "--cloud-provider: \"%s\" must be external, or left out", provider);
+    struct k8s_taint *taint = KP_LIST_ADD(config->arena, &config->taints);
+    taint->key = "node.cloudprovider.kubernetes.io/uninitialized";
+    taint->value = "true";
+    taint->effect = "NoSchedule";
+    return 0;
+}
+
 static int apply_flags(const struct flag_values *v, struct kubelet_config *config, struct kp_error *error)
 {
     take(&config->kubeconfig, v->kubeconfig);
@@ -326,7 +339,9 @@ static int apply_flags(const struct flag_values *v, struct kubelet_config *confi
     }
     if (rc == 0)
         rc = kubelet_parse_labels(v->node_labels, config->arena, &config->node_labels, error);
-    return rc < 0 ? rc : kubelet_parse_taints(v->taints, config->arena, &config->taints, error);
+    if (rc == 0)
+        rc = kubelet_parse_taints(v->taints, config->arena, &config->taints, error);
+    return rc < 0 ? rc : apply_cloud_provider(v->cloud_provider, config, error);
 }
 
 static const char *own_name(const char *override, struct kp_arena *arena)
@@ -362,6 +377,7 @@ int kubelet_config_load(int argc, char **argv, struct kubelet_config *config, bo
         {"tls-private-key-file", 0, KP_FLAG_STRING, &v.tls_key_file, "its key", NULL},
         {"cert-dir", 0, KP_FLAG_STRING, &v.cert_dir, "where certificates are kept", NULL},
         {"rotate-server-certificates", 0, KP_FLAG_BOOL, &v.rotate_server_certificates, "get serving certificates from the cluster", NULL},
+        {"cloud-provider", 0, KP_FLAG_STRING, &v.cloud_provider, "external: a cloud-controller-manager completes the node, which takes no pods before", NULL},
         {"provider-id", 0, KP_FLAG_STRING, &v.provider_id, "the machine's id at its provider", NULL},
         {"address", 0, KP_FLAG_STRING, &v.address, "address to serve on", NULL},
         {"port", 0, KP_FLAG_I64, &v.port, "port to serve on", NULL},

@@ -87,6 +87,8 @@ const char *bootstrap_balancer_addresses(const struct bootstrap_cluster *cluster
     int prefix;
     if (*cluster->config->load_balancer.addresses)
         return cluster->config->load_balancer.addresses;
+    if (cluster->cloud) /* it has load balancers, and numbers its machines as it likes */
+        return "";
     if (*cluster->config->libvirt.bridge) /* somebody else's network: nobody can know which of it is free */
         return "";
     if (kp_empty(cluster->machine_cidr) || config_parse_cidr(cluster->machine_cidr, &base, &prefix) < 0 || prefix > 24)
@@ -125,6 +127,41 @@ static void print_account(struct kp_buf *out, const struct agent *agent, const c
                   agent->name, endpoint);
 }
 
+static bool asks_cloud(const struct bootstrap_cluster *cluster, const struct agent *agent)
+{
+    return cluster->cloud && agent->on_control_planes;
+}
+
+static void cloud_args(const struct bootstrap_cluster *cluster, struct bootstrap_args *args)
+{
+    bootstrap_args_set(args, "cloud-provider", cluster->cloud->driver);
+    bootstrap_args_set(args, "cloud-config", BOOTSTRAP_CLOUD_DIR "/" BOOTSTRAP_CLOUD_CONFIG);
+    bootstrap_args_set(args, "cluster-name", cluster->config->name);
+    bootstrap_args_set(args, "cluster-uid", cluster->uid);
+    bootstrap_args_set(args, "cluster-cidr", cluster->config->network.pod_cidr);
+    bootstrap_args_set(args, "configure-cloud-routes", cluster->cloud->routes ? "true" : "false");
+}
+
+/* With a stamp of its own in the pods: a manager reads its file when it starts. */
+static void print_cloud_secret(struct kp_buf *out, const struct bootstrap_cloud *cloud)
+{
+    kp_buf_puts(out, "---\napiVersion: v1\nkind: Secret\nmetadata: {name: " BOOTSTRAP_CLOUD_SECRET ", namespace: kube-system}\ntype: Opaque\ndata:\n");
+    for (size_t i = 0; i < cloud->files.len; i++) {
+        kp_buf_printf(out, "  %s: ", cloud->files.items[i].key);
+        kp_base64_encode(out, cloud->files.items[i].value, strlen(cloud->files.items[i].value));
+        kp_buf_putc(out, '\n');
+    }
+}
+
+static const char *cloud_stamp(const struct bootstrap_cloud *cloud, struct kp_arena *arena)
+{
+    char hash[TLS_SHA256_HEX_BYTES];
+    KP_AUTO_BUF struct kp_buf all = {0};
+    print_cloud_secret(&all, cloud);
+    tls_sha256_hex(all.data, all.len, hash);
+    return kp_arena_printf(arena, "annotations: {kprov.dev/files: \"%.16s\"}, ", hash);
+}
+
 static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster *cluster, const struct agent *agent,
                              struct kp_arena *arena)
 {
@@ -137,28 +174,33 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
     }
     if (agent->holds_addresses)
         bootstrap_args_set(&args, "load-balancer-addresses", bootstrap_balancer_addresses(cluster, arena));
+    if (asks_cloud(cluster, agent))
+        cloud_args(cluster, &args);
     bootstrap_args_override(&args, config, agent->name);
     kp_buf_printf(out,
                   "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: %s, namespace: kube-system, labels: {k8s-app: %s}}\n"
                   "spec:\n  selector: {matchLabels: {k8s-app: %s}}\n"
                   "  updateStrategy: {type: RollingUpdate}\n"
-                  "  template:\n    metadata: {labels: {k8s-app: %s}}\n    spec:\n"
+                  "  template:\n    metadata: {%slabels: {k8s-app: %s}}\n    spec:\n"
                   "      priorityClassName: system-node-critical\n      hostNetwork: true\n%s"
                   "      serviceAccountName: %s\n      tolerations: [{operator: Exists}]\n"
                   "      containers:\n      - name: %s\n        image: " BOOTSTRAP_REGISTRY "/%s:%s\n"
                   "        imagePullPolicy: IfNotPresent\n        securityContext: {privileged: %s}\n"
                   "        env:\n        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}\n"
                   "        args:\n",
-                  agent->name, agent->name, agent->name, agent->name,
+                  agent->name, agent->name, agent->name, asks_cloud(cluster, agent) ? cloud_stamp(cluster->cloud, arena) : "", agent->name,
                   agent->on_control_planes ? "      nodeSelector: {node-role.kubernetes.io/control-plane: ''}\n" : "", agent->name, agent->name,
                   agent->image, BOOTSTRAP_NODE_TAG, agent->on_control_planes ? "false" : "true");
     print_args(out, &args, arena);
     kp_buf_printf(out,
                   "%s"
-                  "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s"
-                  "      volumes:\n      - {name: config, configMap: {name: %s}}\n%s",
+                  "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s%s"
+                  "      volumes:\n      - {name: config, configMap: {name: %s}}\n%s%s",
                   agent->probe ? kp_arena_printf(arena, "        readinessProbe: {httpGet: %s, periodSeconds: 1}\n", agent->probe) : "",
-                  agent->name, agent->mounts, agent->name, agent->volumes);
+                  agent->name, agent->mounts,
+                  asks_cloud(cluster, agent) ? "        - {name: cloud-config, mountPath: " BOOTSTRAP_CLOUD_DIR ", readOnly: true}\n" : "", agent->name,
+                  agent->volumes,
+                  asks_cloud(cluster, agent) ? "      - {name: cloud-config, secret: {secretName: " BOOTSTRAP_CLOUD_SECRET ", defaultMode: 256}}\n" : "");
 }
 
 static void print_dns_rbac(struct kp_buf *out)
@@ -216,6 +258,8 @@ const char *bootstrap_addons(const struct bootstrap_cluster *cluster, struct kp_
 {
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_puts(&out, bindings);
+    if (cluster->cloud)
+        print_cloud_secret(&out, cluster->cloud);
     for (size_t i = 0; i < KP_ARRAY_LEN(agents); i++) {
         print_account(&out, &agents[i], cluster->endpoint);
         print_daemon_set(&out, cluster, &agents[i], arena);

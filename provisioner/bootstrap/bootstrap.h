@@ -80,8 +80,18 @@ struct bootstrap_node {
     int prefix_len;
     bool control_plane;
     const struct config_pool *pool; /* NULL for a control plane */
-    const char *provider_id;
+    const char *provider_id;          /* "": the cloud-controller-manager finds out */
+    bool dhcp;                        /* the cloud gives address, gateway and name servers, and MTU: the config says none */
 };
+/* What the cloud-controller-manager asks, and with what. */
+struct bootstrap_cloud {
+    const char *driver;               /* "openstack" */
+    bool routes;                      /* it makes routes to pods */
+    struct kp_string_map files;       /* of the Secret that it mounts: BOOTSTRAP_CLOUD_CONFIG, and what that names */
+};
+#define BOOTSTRAP_CLOUD_DIR "/etc/kubernetes/cloud"
+#define BOOTSTRAP_CLOUD_CONFIG "cloud.conf"
+#define BOOTSTRAP_CLOUD_SECRET "cloud-config"
 /* A snapshot that the control planes begin their etcd with, each at the one boot that finds it not done yet. */
 struct bootstrap_restore {
     const char *id;            /* of this restore: a file name; the same id is done once */
@@ -99,7 +109,9 @@ struct bootstrap_cluster {
     const struct config *config;
     const struct pki *pki;
     const char *endpoint;    /* "https://10.89.0.10:6443" */
-    const char *api_address; /* the endpoint's address: held by one control plane at a time (nodeimage/vip) */
+    const char *api_address; /* the endpoint's address: held by one control plane at a time (nodeimage/vip); "" when it is a load balancer's */
+    const char *const *api_names; /* other addresses and host names that clients know the API by; ends with NULL, or NULL */
+    const struct bootstrap_cloud *cloud; /* NULL: none that nodes could ask */
     const char *machine_cidr; /* of the machines' network; NULL or "": none of our own */
     const char *uid;
     const struct remote_keys *ssh; /* NULL: the machines run no sshd of ours */
@@ -134,7 +146,7 @@ void bootstrap_args_override(struct bootstrap_args *args, const struct config *c
 #define BOOTSTRAP_STATIC_PODS 5
 struct bootstrap_static_pod {
     const char *name; /* "etcd" */
-    const char *manifest; /* YAML, in the arena */
+    const char *manifest; /* YAML, in the arena; NULL: the cluster has none */
 };
 void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
                            struct kp_arena *arena, struct bootstrap_static_pod ret[BOOTSTRAP_STATIC_PODS]);

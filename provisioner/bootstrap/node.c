@@ -1,4 +1,6 @@
 /* The user data that makes a blank machine a particular node: what nodeimage/init writes, sets and starts. */
+#include <arpa/inet.h>
+
 #include "provisioner/bootstrap/bootstrap.h"
 #include "provisioner/remote/remote.h"
 
@@ -63,6 +65,20 @@ static int add_leaf(struct node_writer *writer, const char *path, const struct p
     return 0;
 }
 
+static bool is_address(const char *text)
+{
+    struct in_addr address;
+    return inet_pton(AF_INET, text, &address) == 1;
+}
+
+static bool is_listed(const char *const *list, const char *text)
+{
+    for (; *list; list++)
+        if (kp_streq(*list, text))
+            return true;
+    return false;
+}
+
 /* As kubeadm: its table of certificates (kubeadm/app/phases/certs). */
 static int add_control_plane_certs(struct node_writer *writer)
 {
@@ -71,14 +87,20 @@ static int add_control_plane_certs(struct node_writer *writer)
     const char *name = writer->node->name, *address = writer->node->address;
     const char *domain = config->network.dns_domain;
     const unsigned both = TLS_USAGE_SERVER | TLS_USAGE_CLIENT;
-    const char *api_names[] = {
+    const char *api_names[BOOTSTRAP_SANS_MAX + 1] = {
         "kubernetes", "kubernetes.default", "kubernetes.default.svc",
-        kp_arena_printf(writer->arena, "kubernetes.default.svc.%s", domain), name, "localhost", NULL,
+        kp_arena_printf(writer->arena, "kubernetes.default.svc.%s", domain), name, "localhost",
     };
-    const char *api_addresses[BOOTSTRAP_SANS_MAX + 4] = {
-        config_cidr_address(config->network.service_cidr, 1, writer->arena), "127.0.0.1", writer->cluster->api_address,
-    };
-    size_t n = 3;
+    const char *api_addresses[BOOTSTRAP_SANS_MAX + 4] = {config_cidr_address(config->network.service_cidr, 1, writer->arena), "127.0.0.1"};
+    size_t n = 2, n_names = 6;
+    if (!kp_empty(writer->cluster->api_address))
+        api_addresses[n++] = writer->cluster->api_address;
+    for (const char *const *other = writer->cluster->api_names; other && *other; other++) {
+        if (is_address(*other) && !is_listed(api_addresses, *other) && n < BOOTSTRAP_SANS_MAX)
+            api_addresses[n++] = *other;
+        else if (!is_address(*other) && n_names < BOOTSTRAP_SANS_MAX)
+            api_names[n_names++] = *other;
+    }
     for (size_t i = 0; i < writer->cluster->n_nodes && n < BOOTSTRAP_SANS_MAX; i++) {
         if (writer->cluster->nodes[i].control_plane)
             api_addresses[n++] = writer->cluster->nodes[i].address;
@@ -209,7 +231,7 @@ static int add_control_plane(struct node_writer *writer)
         r = add_kubeconfig(writer, "controller-manager.conf", own, "system:kube-controller-manager", NULL);
     if (r == 0)
         r = add_kubeconfig(writer, "scheduler.conf", own, "system:kube-scheduler", NULL);
-    if (r == 0)
+    if (r == 0 && !kp_empty(writer->cluster->api_address))
         r = add_kubeconfig(writer, "vip.conf", own, "kprov:vip", NULL);
     if (r < 0)
         return r;
@@ -219,7 +241,7 @@ static int add_control_plane(struct node_writer *writer)
     stamp_pods(writer, &stamps);
     cluster.pod_stamps = &stamps;
     bootstrap_static_pods(&cluster, writer->node, writer->arena, pods);
-    for (size_t i = 0; i < KP_ARRAY_LEN(pods); i++)
+    for (size_t i = 0; i < KP_ARRAY_LEN(pods) && pods[i].manifest; i++) /* the one that may be missing is the last */
         add_file(writer, kp_arena_printf(writer->arena, "/etc/kubernetes/manifests/%s.yaml", pods[i].name), "0600",
                  pods[i].manifest);
     return 0;
@@ -243,6 +265,11 @@ static const char *extra_kubelet_fields(const struct node_writer *writer)
     return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : "";
 }
 
+static const char *provider_id(const struct node_writer *writer)
+{
+    return kp_empty(writer->node->provider_id) ? "" : kp_arena_printf(writer->arena, "providerID: %s\n", writer->node->provider_id);
+}
+
 static void add_kubelet_config(struct node_writer *writer)
 {
     const struct config *config = writer->cluster->config;
@@ -256,13 +283,13 @@ static void add_kubelet_config(struct node_writer *writer)
                              "clusterDNS: [%s]\nclusterDomain: %s\n"
                              "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
                              "healthzBindAddress: 127.0.0.1\nhealthzPort: 10248\n"
-                             "providerID: %s\n"
+                             "%s"
                              "resolvConf: /etc/resolv.conf\n"
                              "staticPodPath: /etc/kubernetes/manifests\n"
                              "tlsCertFile: /var/lib/kubelet/pki/kubelet.crt\n"
                              "tlsPrivateKeyFile: /var/lib/kubelet/pki/kubelet.key\n%s",
                              config_cidr_address(config->network.service_cidr, 10, writer->arena),
-                             config->network.dns_domain, writer->node->provider_id, extra_kubelet_fields(writer)));
+                             config->network.dns_domain, provider_id(writer), extra_kubelet_fields(writer)));
 }
 
 static const char *resolv_conf(const struct node_writer *writer)
@@ -288,7 +315,8 @@ static int add_node_files(struct node_writer *writer)
         kp_buf_printf(&hosts, "%s %s\n", writer->cluster->nodes[i].address, writer->cluster->nodes[i].name);
     add_file(writer, "/etc/hosts", "0644", hosts.data);
     add_file(writer, "/etc/hostname", "0644", kp_arena_printf(writer->arena, "%s\n", node->name));
-    add_file(writer, "/etc/resolv.conf", "0644", resolv_conf(writer));
+    if (!node->dhcp || !kp_empty(node->nameservers))
+        add_file(writer, "/etc/resolv.conf", "0644", resolv_conf(writer));
     add_trust(writer, "ca", &writer->cluster->pki->ca);
     add_kubelet_config(writer);
     const struct pki_leaf serving = {user, "system:nodes", TLS_USAGE_SERVER, names, addresses};
@@ -363,6 +391,8 @@ static struct kp_value *services(struct node_writer *writer)
     bootstrap_args_set(&args, "kubeconfig", "/etc/kubernetes/kubelet.conf");
     bootstrap_args_set(&args, "hostname-override", writer->node->name);
     bootstrap_args_set(&args, "node-ip", writer->node->address);
+    if (writer->cluster->cloud)
+        bootstrap_args_set(&args, "cloud-provider", "external");
     if (node_labels(writer))
         bootstrap_args_set(&args, "node-labels", node_labels(writer));
     if (node_taints(writer))
@@ -438,7 +468,7 @@ int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bo
     kp_value_set(arena, root, "kind", kp_value_string(arena, "MachineConfig"));
     kp_value_set(arena, root, "hostname", kp_value_string(arena, node->name));
     /* A machine that shares its network with others has an address already. */
-    if (!kp_empty(node->gateway)) {
+    if (!kp_empty(node->gateway) && !node->dhcp) {
         kp_value_set(arena, network, "interface", kp_value_string(arena, "eth0"));
         kp_value_set(arena, network, "address",
                      kp_value_string(arena, kp_arena_printf(arena, "%s/%d", node->address, node->prefix_len)));

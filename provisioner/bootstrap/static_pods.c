@@ -275,5 +275,5 @@ void bootstrap_static_pods(const struct bootstrap_cluster *cluster, const struct
     ret[1] = (struct bootstrap_static_pod){"kube-apiserver", apiserver_pod(cluster, node, arena)};
     ret[2] = (struct bootstrap_static_pod){"kube-controller-manager", controller_manager_pod(cluster, arena)};
     ret[3] = (struct bootstrap_static_pod){"kube-scheduler", scheduler_pod(cluster, arena)};
-    ret[4] = (struct bootstrap_static_pod){"kprov-vip", vip_pod(cluster, node, arena)};
+    ret[4] = (struct bootstrap_static_pod){"kprov-vip", kp_empty(cluster->api_address) ? NULL : vip_pod(cluster, node, arena)};
 }

@@ -141,7 +141,7 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
 const char *cli_image_dir(void); /* where they are */
 
 /* ---- preflight.c: of a cluster that is not there yet, before anything is made */
-int cli_preflight(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
+int cli_preflight(const struct config *config, const struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 
 /* ---- api.c: the cluster's API server, as kprov uses it */
 struct cli_api;
@@ -188,6 +188,10 @@ int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct 
 /* What the cloud says to the machines and the network that the config asks for. */
 struct cloud_bridge cli_bridge(const struct config *config); /* name NULL: none; borrows config */
 int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
+/* Rows of what a new cluster is made of: object, name, size, detail. */
+int cli_wish_rows(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;
+void cli_wish_print(const struct kp_value *rows, enum cli_output output); /* standard output */
+void cli_wish_tell(const struct kp_value *rows);                          /* standard error, before it is made */
 /* The machine that the user means: its name with or without "<cluster>-" in front. */
 int cli_find_machine(struct cloud *cloud, const struct state_cluster *cluster, const char *word, struct kp_arena *arena,
                      struct cloud_machine *ret, struct kp_error *error) KP_NODISCARD;

@@ -5,7 +5,8 @@
 
 const struct cli_command cli_commands[] = {
     {"create cluster", "[NAME] [flags]", "Make a cluster, or finish one whose creation was interrupted",
-     "kprov create cluster demo --workers 2\nkprov create cluster -f cluster.yaml --wait 5m", cli_create_cluster},
+     "kprov create cluster demo --workers 2\nkprov create cluster -f cluster.yaml --wait 5m\n"
+     "kprov create cluster demo --provider openstack --machine m1.small --dry-run", cli_create_cluster},
     {"plan", "-f FILE [-o table|json|yaml]", "Show what apply would do; exit status 2 when that is something",
      "kprov plan -f cluster.yaml\nkprov plan -f cluster.yaml -o json", cli_plan},
     {"apply", "-f FILE [--yes]", "Make a cluster what a file says: create it, or change its pools",

@@ -10,8 +10,10 @@ struct create_options {
     const char *from_snapshot; /* a file, or NULL */
     const char *image;         /* likewise */
     const char *uri;           /* likewise */
+    const char *machine;       /* likewise */
     int64_t control_planes, workers; /* NOT_GIVEN: not given; any other is checked */
     int64_t wait_ns;
+    bool dry_run;
 };
 struct create {
     struct cli_operation op; /* first: the steps get its address */
@@ -21,9 +23,10 @@ struct create {
 static int wanted_config(const struct create_options *options, struct kp_arena *arena, struct config *ret,
                          struct kp_error *error)
 {
-    bool counts = options->control_planes != NOT_GIVEN || options->workers != NOT_GIVEN || options->provider || options->image || options->uri;
+    bool counts = options->control_planes != NOT_GIVEN || options->workers != NOT_GIVEN || options->provider || options->image || options->uri ||
+                  options->machine;
     if (options->file && counts)
-        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers, --image and --uri are in the file already: say it there");
+        return kp_fail(error, KP_EUSAGE, "--provider, --control-planes, --workers, --machine, --image and --uri are in the file already: say it there");
     if (options->file) {
         int r = config_load(options->file, arena, ret, error);
         if (r == 0 && options->name && !kp_streq(options->name, ret->name))
@@ -39,6 +42,8 @@ static int wanted_config(const struct create_options *options, struct kp_arena *
         ret->image = options->image;
     if (options->uri)
         ret->libvirt.uri = options->uri;
+    if (options->machine)
+        ret->control_plane.machine = ret->pools[0].machine = options->machine;
     return config_validate(ret, error);
 }
 
@@ -79,6 +84,37 @@ static int begin_restore(struct create *create, struct kp_error *error)
     return r < 0 ? r : cli_restore_begin(&create->op, create->options->from_snapshot, 0, error);
 }
 
+/* Nothing of it is there: what stands in its way, and where machines cost something what they are. */
+static int check_new(struct create *create, const struct config *config, struct kp_error *error)
+{
+    struct kp_value *rows = NULL;
+    int r = cli_preflight(config, create->op.cloud, create->op.arena, error);
+    if (r == 0)
+        r = cli_cloud_check(config, create->op.arena, error);
+    if (r == 0)
+        r = cli_cloud_check_wish(config, create->op.cloud, create->op.arena, error);
+    if (r < 0 || create->options->dry_run || !cloud_can(create->op.cloud, CLOUD_HAS_METADATA))
+        return r;
+    r = cli_wish_rows(config, create->op.cloud, create->op.arena, &rows, error);
+    if (r == 0) {
+        fprintf(stderr, "Cluster %s on %s is going to be:\n", config->name, config->provider);
+        cli_wish_tell(rows);
+    }
+    return r;
+}
+
+static int show(struct create *create, const struct config *config, struct kp_error *error)
+{
+    enum cli_output output = CLI_TABLE;
+    struct kp_value *rows = NULL;
+    int r = cli_output_parse(create->options->output, &output, error);
+    if (r == 0)
+        r = cli_wish_rows(config, create->op.cloud, create->op.arena, &rows, error);
+    if (r == 0)
+        cli_wish_print(rows, output);
+    return r;
+}
+
 static int open_state(struct create *create, struct kp_error *error)
 {
     struct config config;
@@ -88,13 +124,12 @@ static int open_state(struct create *create, struct kp_error *error)
         r = snapshot_check(create->options->from_snapshot, &info, error);
     if (r == 0) /* before anything is written: the cloud may not be ours to use */
         r = cli_cloud_open(&config, create->op.arena, &create->op.cloud, error);
-    if (r == 0 && state_read(config.name, create->op.arena, &create->op.cluster, error) == KP_ENOTFOUND) {
-        r = cli_preflight(&config, create->op.arena, error);
-        if (r == 0)
-            r = cli_cloud_check(&config, create->op.arena, error);
-        if (r == 0)
-            r = cli_cloud_check_wish(&config, create->op.cloud, create->op.arena, error);
-    }
+    if (r == 0 && state_read(config.name, create->op.arena, &create->op.cluster, error) == KP_ENOTFOUND)
+        r = check_new(create, &config, error);
+    else if (r == 0 && create->options->dry_run)
+        return kp_fail(error, KP_EEXISTS, "cluster \"%s\" is there: kprov plan -f FILE shows what a file would change of it", config.name);
+    if (r == 0 && create->options->dry_run)
+        return show(create, &config, error);
     if (r == 0)
         r = state_open(config.name, true, &create->op.state, error);
     if (r < 0)
@@ -180,9 +215,9 @@ static int create_cluster(const struct create_options *options, enum cli_output 
     struct create create = {.options = options};
     cli_op_start(&create.op, options->wait_ns);
     int r = open_state(&create, error);
-    if (r == 0)
+    if (r == 0 && !options->dry_run)
         r = cli_op_change(&create.op, create.op.restore ? restore_steps : steps, error);
-    if (r == 0)
+    if (r == 0 && !options->dry_run)
         print_result(&create, output);
     cli_op_done(&create.op);
     return r;
@@ -201,7 +236,8 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
     bool help = false;
     const struct kp_flag flags[] = {
         {"file", 'f', KP_FLAG_STRING, &options.file, "cluster file (" CONFIG_API_VERSION ")", NULL},
-        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local, libvirt or external (local)", NULL},
+        {"provider", 0, KP_FLAG_STRING, &options.provider, "where machines come from: local, libvirt, external, openstack, aws or hetzner (local)", NULL},
+        {"machine", 0, KP_FLAG_STRING, &options.machine, "type of all machines, of those that the cloud sells (its driver's default)", NULL},
         {"uri", 0, KP_FLAG_STRING, &options.uri, "of libvirt, such as qemu+ssh://root@host/system; else LIBVIRT_DEFAULT_URI, or qemu:///system", NULL},
         {"control-planes", 0, KP_FLAG_I64, &options.control_planes, "control-plane machines (1)", NULL},
         {"workers", 0, KP_FLAG_I64, &options.workers, "worker machines (0)", NULL},
@@ -209,6 +245,7 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
         {"image", 0, KP_FLAG_STRING, &options.image, "id of a node image (the one of this kprov, built when it is missing)", NULL},
         {"from-snapshot", 0, KP_FLAG_STRING, &options.from_snapshot, "file of kprov etcd snapshot save: everything that is in it, on new machines", NULL},
         {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
+        {"dry-run", 0, KP_FLAG_BOOL, &options.dry_run, "check everything and show what would be made; make nothing", NULL},
         {"output", 'o', KP_FLAG_STRING, &options.output, "json or yaml: print what was made and the steps' times", NULL},
         {0},
     };

@@ -28,7 +28,7 @@ int cli_op_create_machine(const struct cli_operation *op, const struct plan_mach
     KP_AUTO_BUF struct kp_buf user_data = {0};
     struct cloud_machine made;
     const struct bootstrap_node *node = &op->bootstrap.nodes[machine - op->plan.machines];
-    int r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
+    int r = cli_op_user_data(op, node, &user_data, error);
     if (r < 0)
         return r;
     const struct cloud_machine_spec spec = {
@@ -37,7 +37,8 @@ int cli_op_create_machine(const struct cli_operation *op, const struct plan_mach
         .image = op->cluster.image, .address = node->address,
         .user_data = user_data.data, .user_data_len = user_data.len,
     };
-    return cloud_machine_create(op->cloud, &spec, arena, &made, error);
+    r = cloud_machine_create(op->cloud, &spec, arena, &made, error);
+    return r < 0 ? r : cli_op_forward(op, node, error);
 }
 
 static const char *intent(const struct plan_action *action)
@@ -155,7 +156,8 @@ int cli_op_start_machines(struct cli_operation *op, struct kp_error *error)
 
 int cli_op_make_machines(struct cli_operation *op, struct kp_error *error)
 {
-    return make_all(op, is_make, error);
+    int r = make_all(op, is_make, error);
+    return r < 0 || op->cluster.phase == STATE_READY ? r : cli_op_balance_api(op, error);
 }
 
 /* A request through a control plane that goes is cut off with it: the address moves, and the next one gets through. */

@@ -52,6 +52,15 @@ int cli_op_open(struct cli_operation *op, const char *name, struct kp_error *err
     return r;
 }
 
+/* Found by its digest, or uploaded: minutes, the first time. */
+static int upload_image(struct cli_operation *op, struct kp_error *error)
+{
+    const char *image = op->cluster.image;
+    cli_progress_tick(&op->progress, kp_arena_printf(op->arena, "%s in the cloud", image));
+    int r = state_journal(op->state, "image", image, error);
+    return r < 0 ? r : state_journal_end(op->state, "image", image, cloud_image_ensure(op->cloud, image, error), error);
+}
+
 int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
 {
     if (kp_empty(op->cluster.image))
@@ -66,7 +75,10 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
     }
     if (kp_empty(op->cluster.image) && cli_image_ensure(op->arena, &op->cluster.image, error) < 0)
         return error->code;
-    return cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES) ? 0 : cli_image_vm(op->cluster.image, op->arena, error);
+    if (cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES))
+        return 0;
+    int r = cli_image_vm(op->cluster.image, op->arena, error);
+    return r < 0 ? r : upload_image(op, error);
 }
 
 int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error)
@@ -91,6 +103,8 @@ int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error)
         .cluster_uid = op->cluster.uid,
         .cidr = kp_empty(op->cluster.config.network.machine_cidr) ? NULL : op->cluster.config.network.machine_cidr,
         .bridge = cli_bridge(&op->cluster.config),
+        .existing = op->cluster.config.cloud.network, .external = op->cluster.config.cloud.external, .zones = op->cluster.config.cloud.zones,
+        .pod_cidr = op->cluster.config.network.pod_cidr,
     };
     int r = state_journal(op->state, "network", op->cluster.uid, error);
     return r < 0 ? r : cloud_network_ensure(op->cloud, &spec, op->arena, &op->network, error);
@@ -127,26 +141,27 @@ int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
             .nameservers = op->network.nameservers,
             .control_plane = kp_streq(machine->role, "control-plane"),
             .pool = machine->pool,
-            .provider_id = kp_arena_printf(op->arena, "%s://%s/%s", cloud_name(op->cloud), uid, machine->name),
+            .provider_id = cloud_can(op->cloud, CLOUD_HAS_NODE_FACTS) ? "" : kp_arena_printf(op->arena, "%s://%s/%s", cloud_name(op->cloud), uid, machine->name),
+            .dhcp = cloud_can(op->cloud, CLOUD_HAS_METADATA),
         };
         if (is_made(op, machine))
             cli_progress_machine(&op->progress, machine->name, CLI_PHASE_RESERVE);
         r = cloud_address_reserve(op->cloud, uid, machine->name, op->arena, &nodes[i].address, error);
     }
-    /* Of no machine: it stays when control planes come and go. */
-    const char *api_name = kp_arena_printf(op->arena, "%s-api", op->cluster.name), *api_address = NULL;
     if (r == 0)
-        r = cloud_address_reserve(op->cloud, uid, api_name, op->arena, &api_address, error);
+        r = cli_op_prepare_endpoint(op, error);
     if (r == 0)
         r = remote_keys_ensure(op->state, op->cluster.name, &op->ssh, error);
     if (r < 0)
         return r;
-    op->cluster.endpoint = kp_arena_printf(op->arena, "https://%s:%d", api_address, BOOTSTRAP_API_PORT);
     op->bootstrap = (struct bootstrap_cluster){
-        .config = &op->cluster.config, .pki = op->pki, .endpoint = op->cluster.endpoint,
-        .api_address = api_address, .machine_cidr = op->network.cidr, .uid = uid, .ssh = op->cluster.config.external.n_machines ? NULL : &op->ssh,
-        .nodes = nodes, .n_nodes = op->plan.n_machines,
+        .config = &op->cluster.config, .pki = op->pki, .endpoint = op->endpoint.url, .api_address = op->endpoint.address, .api_names = op->endpoint.names,
+        .machine_cidr = op->network.cidr, .uid = uid, .ssh = op->cluster.config.external.n_machines ? NULL : &op->ssh, .nodes = nodes,
+        .n_nodes = op->plan.n_machines,
     };
+    r = cli_op_prepare_cloud(op, error);
+    if (r < 0)
+        return r;
     return state_write(op->state, &op->cluster, error);
 }
 
@@ -172,7 +187,8 @@ int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error)
     for (size_t i = 0; r == 0 && i < op->plan.n_machines; i++)
         if (kp_streq(op->plan.machines[i].role, "control-plane") && cli_op_in_scope(op, op->plan.machines[i].name))
             r = cli_api_mark_control_plane(op->api, op->plan.machines[i].name, deadline_ms, error);
-    return r;
+    /* Of a cluster that was at work before: those that have joined are led to from here on, and those that go no more. */
+    return r < 0 || op->cluster.phase != STATE_READY ? r : cli_op_balance_api(op, error);
 }
 
 /* The names of wanted nodes that are not Ready, or "". */

@@ -9,6 +9,16 @@
 #include "provisioner/plan/plan.h"
 #include "provisioner/remote/remote.h"
 
+/* Of the API; texts in the operation's arena. */
+struct cli_endpoint {
+    bool balanced;              /* through a load balancer of the cloud's */
+    const char *address;        /* that one control plane at a time holds; "" when balanced */
+    const char *inside, *outside; /* address or host name: for nodes, and for everybody else */
+    const char *url;            /* of `inside` */
+    const char *names[3];       /* what certificates name beside address; ends with NULL */
+};
+#define CLI_API_BALANCER "api"
+
 struct cli_operation {
     struct kp_arena *arena;
     struct state *state; /* locked */
@@ -20,6 +30,7 @@ struct cli_operation {
     struct cloud_network network;
     struct plan plan;
     struct bootstrap_cluster bootstrap;
+    struct cli_endpoint endpoint;
     const struct bootstrap_restore *restore; /* the snapshot that etcd begins with, or NULL; snapshot_internal.h */
     struct cli_progress progress;
     int64_t wait_ns;     /* how long to wait for nodes; 0: not at all */
@@ -47,6 +58,20 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error); /* the plan, and addresses */
+/* ---- endpoint.c */
+bool cli_is_balanced(const struct config *config, const struct cloud *cloud);
+const char *cli_api_address_name(const struct cli_operation *op);
+/* Address or load balancer, made when there is none; sets op->endpoint and the cluster's. */
+int cli_op_prepare_endpoint(struct cli_operation *op, struct kp_error *error);
+/* The load balancer leads to the plan's control planes. Nothing where there is none. */
+int cli_op_balance_api(struct cli_operation *op, struct kp_error *error);
+/* What the cloud-controller-manager asks with: op->bootstrap.cloud, NULL where it cannot ask. */
+int cli_op_prepare_cloud(struct cli_operation *op, struct kp_error *error);
+/* The cloud lets the machine forward pods' packets, and a control plane hold the API's address. Any thread. */
+int cli_op_forward(const struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error);
+/* bootstrap_user_data as the cloud takes it. Appends. Any thread. */
+int cli_op_user_data(const struct cli_operation *op, const struct bootstrap_node *node, struct kp_buf *out, struct kp_error *error);
+
 int cli_op_start_machines(struct cli_operation *op, struct kp_error *error); /* those that are off */
 /* Creations and starts, several at a time; not the control planes of a cluster that is READY. */
 int cli_op_make_machines(struct cli_operation *op, struct kp_error *error);

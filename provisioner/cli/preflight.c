@@ -13,11 +13,11 @@
 #define MACHINES_DIR "/var/lib/kprov"
 #define IMAGE_PREFIX "node-"
 
-static int check_routes(const struct config *config, struct kp_arena *arena, struct kp_error *error)
+static int check_routes(const struct config *config, const struct cloud *cloud, struct kp_arena *arena, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf routes = {0};
     struct config_range ranges[ROUTES_MAX];
-    if (kp_streq(config->provider, "external")) /* they are somewhere else, and so are their routes */
+    if (kp_streq(config->provider, "external") || cloud_can(cloud, CLOUD_HAS_METADATA)) /* the machines are somewhere else, and so are their routes */
         return 0;
     int r = kp_read_file("/proc/net/route", ROUTES_BYTES_MAX, &routes, error);
     return r < 0 ? r : config_check_ranges(config, ranges, config_parse_routes(routes.data, ranges, ROUTES_MAX, arena), error);
@@ -65,7 +65,7 @@ static int check_space(const char *what, const char *path, uint64_t wanted, stru
     return 0;
 }
 
-int cli_preflight(const struct config *config, struct kp_arena *arena, struct kp_error *error)
+int cli_preflight(const struct config *config, const struct cloud *cloud, struct kp_arena *arena, struct kp_error *error)
 {
     const char *root = NULL, *machines = getenv("KPROV_LOCAL_DIR");
     int64_t count = config->control_plane.replicas;
@@ -73,7 +73,7 @@ int cli_preflight(const struct config *config, struct kp_arena *arena, struct kp
         count += config->pools[i].replicas;
     int r = check_image(config, arena, error);
     if (r == 0)
-        r = check_routes(config, arena, error);
+        r = check_routes(config, cloud, arena, error);
     if (r == 0)
         r = state_root(arena, &root, error);
     if (r == 0)

@@ -155,7 +155,7 @@ static int reimage(struct rolling *rolling, const struct cloud_machine *machine,
     KP_AUTO_BUF struct kp_buf user_data = {0};
     struct cli_operation *op = rolling->op;
     struct cloud_machine made;
-    int r = bootstrap_user_data(&op->bootstrap, find_node(op, machine->name), &user_data, error);
+    int r = cli_op_user_data(op, find_node(op, machine->name), &user_data, error);
     if (r == 0)
         r = state_journal(op->state, REIMAGE_INTENT, machine->name, error);
     if (r < 0)
