@@ -33,11 +33,11 @@ static const char *internal_ip(const struct k8s_node *node)
 }
 
 /* containerd reads the folder anew when a file in it changes: write only what is new. */
-static int write_cni(struct network *n, const char *pod_cidr, struct kp_error *error)
+static int write_cni(struct network *n, const char *pod_cidr, unsigned mtu, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf wanted = {0}, had = {0};
     struct kp_error ignored = {0};
-    network_cni_config(pod_cidr, &wanted);
+    network_cni_config(pod_cidr, mtu, &wanted);
     if (kp_read_file(CNI_FILE, 65536, &had, &ignored) == 0 && had.len == wanted.len && memcmp(had.data, wanted.data, had.len) == 0)
         return 0;
     if (kp_mkdir_p(CNI_DIR, 0755, error) < 0 || kp_write_file(CNI_FILE, wanted.data, wanted.len, 0644, error) < 0)
@@ -74,22 +74,30 @@ static int sync_routes(const struct netlink_route *wanted, size_t n_wanted, stru
     return 0;
 }
 
+/* The own link is not known before the Node has an address that one has: then every other node counts as near, as the kernel will say. */
+static bool is_reached_by(const struct network *n, const struct netlink_link *link, const char *own, const struct k8s_node *node, struct netlink_route *route)
+{
+    if (kp_streq(node->metadata->name, n->node_name) || kp_empty(node->spec->pod_cidr) || !netlink_route_parse(node->spec->pod_cidr, internal_ip(node), route))
+        return false;
+    return !link->index || network_is_near(own, link->prefix_len, route->via);
+}
+
 static int sync_all(struct network *n, struct kp_error *error)
 {
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
     const void *const *nodes;
     size_t count = client_view_list(view, n->nodes, NULL, &nodes), n_routes = 0;
     struct netlink_route *routes = KP_NEW_ARRAY(client_view_arena(view), struct netlink_route, count + 1);
-    for (size_t i = 0; i < count; i++) {
-        const struct k8s_node *node = nodes[i];
-        if (kp_streq(node->metadata->name, n->node_name)) {
-            if (!kp_empty(node->spec->pod_cidr) && write_cni(n, node->spec->pod_cidr, error) < 0)
-                return error->code;
-            n->written = !kp_empty(node->spec->pod_cidr);
-        } else if (!kp_empty(node->spec->pod_cidr) && netlink_route_parse(node->spec->pod_cidr, internal_ip(node), &routes[n_routes])) {
-            n_routes++;
-        }
-    }
+    struct netlink_link link = {0};
+    const struct k8s_node *self = client_view_get(view, n->nodes, NULL, n->node_name);
+    const char *own = self ? internal_ip(self) : NULL;
+    if (own && netlink_link_of_address(own, &link, error) < 0 && error->code != KP_ENOTFOUND)
+        return error->code;
+    if (self && !kp_empty(self->spec->pod_cidr) && write_cni(n, self->spec->pod_cidr, link.index ? network_link_mtu(link.index) : 0, error) < 0)
+        return error->code;
+    n->written = self && !kp_empty(self->spec->pod_cidr);
+    for (size_t i = 0; i < count; i++)
+        n_routes += is_reached_by(n, &link, own, nodes[i], &routes[n_routes]);
     return sync_routes(routes, n_routes, error);
 }
 
@@ -139,7 +147,7 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     if (vip_pool_parse(n->balancer_addresses ? n->balancer_addresses : "", &n->pool, error) < 0)
         return kp_wrap(error, "--load-balancer-addresses");
     if (!kp_empty(n->cluster_cidr)) {
-        network_masquerade_rules(n->cluster_cidr, &rules);
+        network_pod_rules(n->cluster_cidr, &rules);
         if (nft_apply(nft, rules.data, error) < 0)
             return kp_wrap(error, "masquerading");
     }
