@@ -80,7 +80,7 @@ static int check_network_quota(struct os *os, const struct cloud_wish *wish, boo
     const json_t *quota = rest_json_at(answer, "quota");
     int own = kp_empty(wish->existing) ? 1 : 0;
     const struct need needs[] = {
-        network_need(quota, "ports", "port", (int64_t)wish->n_machines + 1 + (int64_t)wish->n_balancers + (router ? 1 : 0)),
+        network_need(quota, "ports", "port", (int64_t)wish->n_machines + 1 + (int64_t)wish->n_balancers + (router ? 1 : 0) + own), /* API, router, DHCP */
         network_need(quota, "networks", "network", own),
         network_need(quota, "subnets", "subnet", own),
         network_need(quota, "routers", "router", router ? 1 : 0),
@@ -155,6 +155,8 @@ static int check_networks(struct os *os, const struct cloud_wish *wish, struct k
             r = os_external_find(os, wish->external, arena, &external, error);
         if (r == 0 && !*rest_json_text(subnet, "gateway_ip"))
             r = kp_fail(error, KP_EINVALID, "openstack.network: subnet %s has no gateway: machines need one", rest_json_text(subnet, "id"));
+        if (r == 0 && !rest_json_bool(subnet, "enable_dhcp"))
+            r = kp_fail(error, KP_EINVALID, "openstack.network: subnet %s has no DHCP: machines ask it for their address when they boot", rest_json_text(subnet, "id"));
         return r;
     }
     if (!kp_empty(wish->cidr) && !os_cidr_parse(wish->cidr, &cidr))

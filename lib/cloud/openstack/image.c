@@ -8,7 +8,7 @@
 #include "tls/tls.h"
 
 /* Also of the environment: KPROV_OPENSTACK_KERNEL_ARGS, for clouds whose machines are emulated. */
-#define KERNEL_ARGS "console=ttyS0 quiet panic=-1 kprov.cloud=openstack"
+#define KERNEL_ARGS "console=ttyS0 quiet panic=-1"
 #define SOME_BYTES ((size_t)256 << 10)
 
 struct part {

@@ -119,7 +119,6 @@ static int choose_cidr(struct os *os, const char *wanted, struct kp_arena *arena
     return os_cidr_choose(taken, n, arena, ret, error);
 }
 
-/* Addresses come from the machines' own config, so nothing needs DHCP. */
 static int ensure_subnet(struct os *os, const struct cloud_network_spec *spec, const char *network, struct kp_arena *arena, json_t **ret, struct kp_error *error)
 {
     const char *cidr = NULL;
@@ -129,7 +128,7 @@ static int ensure_subnet(struct os *os, const struct cloud_network_spec *spec, c
     r = choose_cidr(os, spec->cidr, arena, &cidr, error);
     if (r < 0)
         return r;
-    json_t *body = json_pack("{s:s, s:i, s:s, s:b}", "network_id", network, "ip_version", 4, "cidr", cidr, "enable_dhcp", 0);
+    json_t *body = json_pack("{s:s, s:i, s:s, s:b}", "network_id", network, "ip_version", 4, "cidr", cidr, "enable_dhcp", 1);
     return os_ensure(os, &os_subnets, spec->cluster_uid, "subnet", body, ret, error);
 }
 
