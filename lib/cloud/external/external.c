@@ -289,6 +289,40 @@ static int machine_get(void *state, const char *uid, const char *name, struct kp
     return r;
 }
 
+static int machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+                           struct kp_error *error)
+{
+    struct external *external = state;
+    struct external_machine *machine = NULL;
+    struct external_status status;
+    int r = find_node(external, spec->cluster_uid, spec->name, arena, &machine, &status, error);
+    if (r == 0 && spec->at_next_boot && !kp_streq(status.image, spec->image))
+        r = kp_fail(error, KP_EINVALID, "node %s runs: it gets another image only when it is turned off", spec->name);
+    if (r == 0)
+        r = external_reimage(external, machine, spec, arena, error);
+    if (r == 0)
+        r = external_status(external, machine, arena, &status, error);
+    if (r == 0)
+        describe(machine, &status, arena, ret);
+    return r;
+}
+
+/* To every machine that is a node of the cluster, or will be: none waits for it while it is off. */
+static int image_ensure(void *state, const char *image, struct kp_error *error)
+{
+    struct external *external = state;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < external->n_machines; i++) {
+        struct external_status status;
+        const char *base = NULL;
+        r = external_status(external, &external->machines[i], arena, &status, error);
+        if (r == 0 && status.taken && *status.image && !kp_streq(status.image, image))
+            r = external_put_image(external, &external->machines[i], image, arena, &base, error);
+    }
+    return r;
+}
+
 static int machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
 {
     static const char *const verbs[] = {"start", "stop", "kill"};
@@ -387,11 +421,12 @@ static int purge(void *state, const char *uid, struct kp_error *error)
 
 const struct cloud_driver cloud_driver_external = {
     .name = "external",
-    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES,
+    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES | CLOUD_CAN_CHANGE_LATER,
     .open = driver_open, .close = driver_close,
     .network_ensure = network_ensure, .network_get = network_get, .network_delete = network_delete,
     .address_reserve = address_reserve, .address_release = address_release,
     .machine_create = machine_create, .machine_get = machine_get, .machine_list = machine_list,
+    .machine_reimage = machine_reimage, .image_ensure = image_ensure,
     .machine_power = machine_power, .machine_delete = machine_delete, .machine_console = machine_console,
     .machine_exec = machine_exec, .owned = owned, .clusters = clusters, .purge = purge,
 };

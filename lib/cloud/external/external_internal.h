@@ -77,6 +77,12 @@ int external_claim(struct external *external, struct external_machine *machine, 
                    const char *role, const char *pool, struct kp_error *error);
 int external_install(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec,
                      struct kp_arena *arena, struct kp_error *error);
+/* Another image and another bootstrap config, or with at_next_boot only the config, from the next start on. */
+int external_reimage(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec,
+                     struct kp_arena *arena, struct kp_error *error);
+/* The trees of an image, beside those that are there, and the script of now. */
+int external_put_image(struct external *external, struct external_machine *machine, const char *image, struct kp_arena *arena,
+                       const char **ret_base, struct kp_error *error);
 int external_exec(struct external *external, struct external_machine *machine, int64_t pid, const struct cloud_exec *exec,
                   int *ret_status, struct kp_error *error);
 

@@ -95,31 +95,73 @@ static int upload(struct external *external, struct external_machine *machine, c
     return r;
 }
 
-int external_install(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec,
-                     struct kp_arena *arena, struct kp_error *error)
+int external_put_image(struct external *external, struct external_machine *machine, const char *image, struct kp_arena *arena,
+                       const char **ret_base, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf facts = {0};
     char target[256];
     const char *const ask[] = {"facts", NULL};
-    const char *dir = kp_arena_printf(arena, "%s/%s", external->image_dir, spec->image);
+    const char *dir = kp_arena_printf(arena, "%s/%s", external->image_dir, image);
     ssize_t n = readlink(kp_arena_printf(arena, "%s/base", dir), target, sizeof(target) - 1);
     if (n <= 0)
-        return kp_fail(error, KP_ENOTFOUND, "node image \"%s\" is not in %s: run kprov image build", spec->image, external->image_dir);
+        return kp_fail(error, KP_ENOTFOUND, "node image \"%s\" is not in %s: run kprov image build", image, external->image_dir);
     target[n] = 0;
-    const char *base = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
-    const char *const install[] = {"install", spec->image, base, spec->address, NULL}, *const start[] = {"start", NULL};
+    const char *base = *ret_base = kp_arena_strdup(arena, strrchr(target, '/') ? strrchr(target, '/') + 1 : target);
     int r = external_run(external, machine, ask, &facts, NULL, error);
     bool zstd = r == 0 && kp_streq(external_value(facts.data, "zstd", arena), "yes");
     if (r == 0)
         r = upload(external, machine, external_script, external_script_len(), EXTERNAL_SCRIPT, 0755, error);
     if (r == 0)
         r = external_put_bundle(external, machine, base, kp_arena_printf(arena, "%s/%s/rootfs", external->image_dir, base), zstd, error);
-    if (r == 0)
-        r = external_put_bundle(external, machine, spec->image, kp_arena_printf(arena, "%s/rootfs", dir), zstd, error);
+    return r < 0 ? r : external_put_bundle(external, machine, image, kp_arena_printf(arena, "%s/rootfs", dir), zstd, error);
+}
+
+int external_install(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec,
+                     struct kp_arena *arena, struct kp_error *error)
+{
+    static const char *const start[] = {"start", NULL};
+    const char *base = NULL;
+    int r = external_put_image(external, machine, spec->image, arena, &base, error);
+    const char *const install[] = {"install", spec->image, base, spec->address, NULL};
     if (r == 0)
         r = upload(external, machine, spec->user_data, spec->user_data_len, EXTERNAL_HOME "/node/user-data", 0600, error);
     if (r == 0)
         r = external_run(external, machine, install, NULL, NULL, error);
+    return r < 0 ? r : external_run(external, machine, start, NULL, NULL, error);
+}
+
+/* Beside the one that is in use; *ret_name of the file, in the arena. */
+static int put_config(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec, struct kp_arena *arena,
+                      const char **ret_name, struct kp_error *error)
+{
+    static const char *const ask[] = {"config-file", NULL};
+    KP_AUTO_BUF struct kp_buf name = {0};
+    int r = external_run(external, machine, ask, &name, NULL, error);
+    if (r < 0)
+        return r;
+    *ret_name = kp_arena_strndup(arena, name.data ? name.data : "", name.data ? strcspn(name.data, "\n") : 0);
+    if (!kp_streq(*ret_name, "user-data") && !kp_streq(*ret_name, "user-data.2"))
+        return kp_fail(error, KP_ECORRUPT, "machine %s names \"%s\" for its bootstrap config", machine->config.address, *ret_name);
+    return upload(external, machine, spec->user_data, spec->user_data_len, kp_arena_printf(arena, EXTERNAL_HOME "/node/%s", *ret_name), 0600, error);
+}
+
+/* All that takes time comes before the node is turned off. */
+int external_reimage(struct external *external, struct external_machine *machine, const struct cloud_machine_spec *spec,
+                     struct kp_arena *arena, struct kp_error *error)
+{
+    static const char *const stop[] = {"stop", NULL}, *const start[] = {"start", NULL};
+    const char *base = NULL, *config = NULL;
+    int r = external_put_image(external, machine, spec->image, arena, &base, error);
+    if (r == 0)
+        r = put_config(external, machine, spec, arena, &config, error);
+    if (r < 0)
+        return r;
+    const char *const configure[] = {"configure", config, NULL}, *const reimage[] = {"reimage", spec->image, base, config, NULL};
+    if (spec->at_next_boot)
+        return external_run(external, machine, configure, NULL, NULL, error);
+    r = external_run(external, machine, stop, NULL, NULL, error);
+    if (r == 0)
+        r = external_run(external, machine, reimage, NULL, NULL, error);
     return r < 0 ? r : external_run(external, machine, start, NULL, NULL, error);
 }
 

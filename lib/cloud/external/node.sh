@@ -8,6 +8,9 @@
 #   has-bundle ID               exit status 0 when that tree is here
 #   put-bundle ID FORMAT        a root tree as a tar from standard input; gzip, zstd or none
 #   install IMAGE BASE ADDRESS  which trees the node is made of
+#   reimage IMAGE BASE FILE     other trees and another bootstrap config, for a node that is off; its data stays
+#   configure FILE              another bootstrap config, from its next start on
+#   config-file                 the name that another bootstrap config is to get
 #   start | stop | kill         power
 #   owned UID                   a line for everything that the cluster has here
 #   remove UID                  all of it, and what its network left
@@ -124,6 +127,41 @@ put_bundle() {
 }
 install_node() { set_meta "image=$1" "base=$2" "address=$3"; }
 
+# ---- changing -----------------------------------------------------------------------------------------------------------
+config() { file=$(get config); echo "${file:-user-data}"; }
+# The other one of two: with the line that names it, trees and config change at once.
+config_file() { case $(config) in user-data) echo user-data.2 ;; *) echo user-data ;; esac; }
+# What a node keeps of what lies over its trees. The rest comes from the trees and the config again.
+kept='etc/machine-id home mnt opt root srv var'
+settle() { # to the end of a change that was cut short: afterwards there is one upper folder
+	[ -d $node/upper.old ] || return 0
+	mkdir -p $node/upper/etc || exit 1
+	for part in $kept; do
+		if [ ! -e $node/upper/$part ] && [ -e $node/upper.old/$part ]; then mv $node/upper.old/$part $node/upper/$part || exit 1; fi
+	done
+	rm -rf $node/work $node/upper.old || exit 1
+}
+reimage() {
+	[ -s $meta ] && [ -n "$(get image)" ] || fail 'no node is installed here'
+	if init_pid >/dev/null; then fail 'the node runs: it is turned off first'; fi
+	for tree in "$1" "$2"; do has_bundle "$tree" || fail "$tree is not here"; done
+	[ -s "$node/$3" ] || fail "$node/$3 is not here"
+	settle
+	[ ! -d $node/upper ] || mv $node/upper $node/upper.old || exit 1
+	settle
+	before=$(get previous)
+	[ "$(get image)" = "$1" ] || before="$(get image) $(get base)"
+	set_meta "image=$1" "base=$2" "config=$3" "previous=$before"
+	# The trees of now, and those it would go back to.
+	for tree in "$home"/bundles/*; do
+		case " $1 $2 $before " in *" ${tree##*/} "*) ;; *) rm -rf "$tree" ;; esac
+	done
+}
+configure() {
+	[ -s $meta ] && [ -s "$node/$1" ] || fail "$node/$1 is not here"
+	set_meta "config=$1"
+}
+
 # ---- starting -----------------------------------------------------------------------------------------------------------
 group() { echo "kprov-node-$(get uid)-$(get name)"; }
 cgroup_roots() { # v1 hierarchies, or the one of v2 when it has the controllers
@@ -178,7 +216,7 @@ inside_cgroup() {
 	done
 	mount -n -t tmpfs -o nosuid,nodev,mode=755 tmpfs run
 	mkdir -m 700 run/kprov
-	cp $node/user-data run/kprov/bootstrap.json
+	cp "$node/$(config)" run/kprov/bootstrap.json
 	mount -n -t proc -o nosuid,nodev,noexec proc proc
 	pivot_root . .
 	umount -l .
@@ -212,6 +250,7 @@ start_by_systemd() {
 start() {
 	[ -s $meta ] && [ -n "$(get image)" ] || fail 'no node is installed here'
 	if init_pid >/dev/null; then return; fi
+	settle
 	mkdir -p $node/upper $node/work $node/root $node/data/etcd $node/data/kubelet $node/data/containerd $node/data/log
 	chmod 700 $node/data/etcd
 	: >$node/wanted
@@ -302,7 +341,8 @@ remove() { # uid [route-protocol [api-address]]
 verb=$1
 shift
 case $verb in
-facts | status | claim | run | inside | start | end | owned | remove) $verb "$@" ;;
+facts | status | claim | run | inside | start | end | owned | remove | reimage | configure) $verb "$@" ;;
+config-file) config_file ;;
 has-bundle) has_bundle "$@" ;;
 put-bundle) put_bundle "$@" ;;
 install) install_node "$@" ;;
