@@ -1,4 +1,5 @@
 /* kprov etcd snapshot restore: a cluster's etcd becomes what a snapshot says, on all control planes at once. */
+#include <pthread.h>
 #include <unistd.h>
 
 #include "api/k8s.h"
@@ -28,10 +29,24 @@ static int for_each_control_plane(struct cli_operation *op, int (*run)(struct cl
     return r;
 }
 
-static int stop(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error)
+static int note_stop(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error)
 {
-    int r = state_journal(op->state, "stop-machine", node->name, error);
-    return r < 0 ? r : cloud_machine_power(op->cloud, op->cluster.uid, node->name, CLOUD_POWER_STOP, error);
+    return state_journal(op->state, "stop-machine", node->name, error);
+}
+
+struct stopping {
+    const struct cli_operation *op;
+    const char *name; /* of the machine */
+    pthread_t thread;
+    struct kp_error error;
+};
+
+static void *stop(void *arg)
+{
+    struct stopping *stopping = arg;
+    stopping->error.code =
+        cloud_machine_power(stopping->op->cloud, stopping->op->cluster.uid, stopping->name, CLOUD_POWER_STOP, &stopping->error);
+    return NULL;
 }
 
 static int reimage(struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error)
@@ -52,9 +67,29 @@ static int reimage(struct cli_operation *op, const struct bootstrap_node *node, 
     return cloud_machine_reimage(op->cloud, &spec, op->arena, &machine, error);
 }
 
+/* All at once: without a quorum the API servers of those that are left end no sooner than their time is up. */
 static int stop_all(struct cli_operation *op, struct kp_error *error)
 {
-    return for_each_control_plane(op, stop, error);
+    struct stopping all[CONFIG_CONTROL_PLANES_MAX] = {0};
+    size_t n = 0;
+    int r = for_each_control_plane(op, note_stop, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < op->bootstrap.n_nodes && n < KP_ARRAY_LEN(all); i++) {
+        if (!op->bootstrap.nodes[i].control_plane)
+            continue;
+        all[n] = (struct stopping){.op = op, .name = op->bootstrap.nodes[i].name};
+        KP_ASSERT(pthread_create(&all[n].thread, NULL, stop, &all[n]) == 0);
+        n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        pthread_join(all[i].thread, NULL);
+        if (all[i].error.code < 0 && r == 0) {
+            *error = all[i].error;
+            r = error->code;
+        }
+    }
+    return r;
 }
 
 static int start_all(struct cli_operation *op, struct kp_error *error)
