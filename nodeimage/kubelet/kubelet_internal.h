@@ -158,6 +158,8 @@ void kubelet_statuses_finish(struct kubelet_statuses *statuses, const char *uid)
 void kubelet_statuses_retry(struct kubelet_statuses *statuses, const char *uid);
 /* What the API shows of the pod: when it says something else than what was written, it is written again. */
 void kubelet_statuses_observe(struct kubelet_statuses *statuses, const char *uid, const struct k8s_pod_status *seen);
+/* When what the API shows is to be written over, not sooner than the echoes of our own writes have come; -1: it is ours. Pure. */
+int64_t kubelet_status_mend_ms(const struct k8s_pod_status *ours, const struct k8s_pod_status *seen, int64_t written_ms, int64_t now_ms);
 /* The differences as a strategic merge patch of status (NULL: none); pure. */
 char *kubelet_status_patch(const struct k8s_pod_status *old, const struct k8s_pod_status *status, const char *uid,
                            struct kp_arena *arena);

@@ -126,6 +126,13 @@ static const char *ready_of(const struct k8s_pod_status *status)
     return NULL;
 }
 
+int64_t kubelet_status_mend_ms(const struct k8s_pod_status *ours, const struct k8s_pod_status *seen, int64_t written_ms, int64_t now_ms)
+{
+    if (kp_streq(ours->phase, seen->phase) && kp_streq(ready_of(ours), ready_of(seen)))
+        return -1;
+    return KP_MAX(now_ms, written_ms + OBSERVE_AFTER_MS);
+}
+
 void kubelet_statuses_observe(struct kubelet_statuses *statuses, const char *uid, const struct k8s_pod_status *seen)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -133,10 +140,11 @@ void kubelet_statuses_observe(struct kubelet_statuses *statuses, const char *uid
     struct entry *entry = kp_strmap_get(statuses->by_uid, uid);
     const struct k8s_pod_status *ours = entry && entry->written && seen ? decode(entry->now, arena) : NULL;
     if (ours) {
+        const int64_t due_ms = kubelet_status_mend_ms(ours, seen, entry->written_ms, kp_mono_ms());
         free(KP_TAKE(entry->seen));
-        if (!kp_streq(ours->phase, seen->phase) || !kp_streq(ready_of(ours), ready_of(seen))) {
+        if (due_ms >= 0) {
             entry->seen = encode(seen);
-            entry->seen_due_ms = KP_MAX(kp_mono_ms(), entry->written_ms + OBSERVE_AFTER_MS);
+            entry->seen_due_ms = due_ms;
             pthread_cond_signal(&statuses->changed);
         }
     }

@@ -178,6 +178,29 @@ static void rejected_pod_has_only_the_verdict(void **state)
     kp_arena_free(f.arena);
 }
 
+/* The controllers mark the pods of a node that was not heard of as not ready, mirrors of static pods too. */
+static void what_others_make_of_a_status_is_mended_also_right_after_our_write(void **state)
+{
+    struct fixture f;
+    begin(&f, one);
+    runtime_add(&f.t, "c1", "a", CRI_RUNNING, 0);
+    struct k8s_pod_status *ours = kubelet_make_status(&f.in, f.arena), *seen = kubelet_make_status(&f.in, f.arena);
+    assert_string_equal(condition(ours, "Ready"), "True");
+    assert_int_equal(kubelet_status_mend_ms(ours, seen, 1000, 1001), -1);
+    for (size_t i = 0; i < seen->conditions.len; i++)
+        if (kp_streq(seen->conditions.items[i].type, "Ready"))
+            seen->conditions.items[i].status = "False";
+    assert_int_equal(kubelet_status_mend_ms(ours, seen, 1000, 1001), 3000);
+    assert_int_equal(kubelet_status_mend_ms(ours, seen, 1000, 9000), 9000);
+    seen = kubelet_make_status(&f.in, f.arena);
+    seen->phase = "Unknown";
+    assert_int_equal(kubelet_status_mend_ms(ours, seen, 1000, 1001), 3000);
+    seen->conditions.len = 0;
+    seen->phase = ours->phase;
+    assert_int_equal(kubelet_status_mend_ms(ours, seen, 1000, 9000), 9000);
+    kp_arena_free(f.arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +213,7 @@ int main(void)
         cmocka_unit_test(probes_decide_on_started_and_ready),
         cmocka_unit_test(patch_holds_only_what_changed),
         cmocka_unit_test(rejected_pod_has_only_the_verdict),
+        cmocka_unit_test(what_others_make_of_a_status_is_mended_also_right_after_our_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
