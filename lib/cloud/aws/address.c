@@ -136,8 +136,7 @@ int aws_interfaces_delete(struct aws *aws, const char *uid, const char *name, st
     size_t n;
     int r = find_interfaces(aws, uid, name, arena, &all, &n, error);
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = *all[i].instance ? kp_fail(error, KP_ECONFLICT, "the address of %s is in use by instance %s", all[i].name, all[i].instance)
-                             : aws_simple(aws, AWS_EC2, "DeleteNetworkInterface", "NetworkInterfaceId", all[i].id, error);
+        r = aws_simple(aws, AWS_EC2, "DeleteNetworkInterface", "NetworkInterfaceId", all[i].id, error);
     return r;
 }
 

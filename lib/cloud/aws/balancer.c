@@ -157,26 +157,21 @@ static int ensure_listeners(struct aws *aws, const char *arn, const struct aws_p
     return r;
 }
 
-static int list_groups(struct aws *aws, const char *arn, struct kp_arena *arena, struct aws_list *ret, struct kp_error *error)
+/* Groups of the balancer that have no listener any more, also such as an interrupted change left. */
+static int drop_groups(struct aws *aws, const struct cloud_balancer_spec *spec, const struct aws_port *ports, size_t n, struct kp_arena *arena,
+                       struct kp_error *error)
 {
-    AWS_FORM form = {0};
-    aws_set(&form, "LoadBalancerArn", arn);
-    return aws_list(aws, AWS_ELB, "DescribeTargetGroups", &form, "TargetGroups/member", arena, ret, error);
-}
-
-/* Groups that the balancer had and has no listener for any more. One that ELB still holds on to is left for the next time. */
-static int drop_groups(struct aws *aws, const struct aws_list *had, const struct aws_port *ports, size_t n, struct kp_error *error)
-{
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < had->len; i++) {
-        const char *arn = aws_text(had->items[i], "TargetGroupArn");
+    struct aws_tagged *groups;
+    size_t n_groups;
+    int r = aws_tagged_list(aws, true, spec->cluster_uid, arena, &groups, &n_groups, error);
+    for (size_t i = 0; r == 0 && i < n_groups; i++) {
         struct kp_error why = {0};
-        bool wanted = false;
+        bool wanted = !kp_streq(groups[i].name, spec->name);
         for (size_t k = 0; k < n; k++)
-            wanted |= kp_streq(ports[k].group_arn, arn);
+            wanted |= kp_streq(ports[k].group_arn, groups[i].arn);
         if (wanted)
             continue;
-        r = aws_simple(aws, AWS_ELB, "DeleteTargetGroup", "TargetGroupArn", arn, &why);
+        r = aws_simple(aws, AWS_ELB, "DeleteTargetGroup", "TargetGroupArn", groups[i].arn, &why);
         if (r < 0)
             r = kp_fail(error, r == KP_ECONFLICT ? KP_EAGAIN : r, "%s", why.message);
     }
@@ -187,19 +182,16 @@ static int converge(struct aws *aws, const struct cloud_balancer_spec *spec, con
                     struct aws_port *ports, size_t n, struct kp_arena *arena, struct kp_error *error)
 {
     const char *arn = aws_text(item, "LoadBalancerArn");
-    struct aws_list had;
     int r = mend_groups(aws, item, group, net, arena, error);
     if (r == 0)
         r = mend_subnets(aws, item, net, arena, error);
     if (r == 0)
         r = mend_attributes(aws, arn, arena, error);
-    if (r == 0)
-        r = list_groups(aws, arn, arena, &had, error);
     for (size_t i = 0; r == 0 && i < n; i++)
         r = aws_target_group_ensure(aws, spec, net->vpc, &ports[i], arena, error);
     if (r == 0)
         r = ensure_listeners(aws, arn, ports, n, arena, error);
-    return r < 0 ? r : drop_groups(aws, &had, ports, n, error);
+    return r < 0 ? r : drop_groups(aws, spec, ports, n, arena, error);
 }
 
 int aws_balancer_ensure(struct aws *aws, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
@@ -270,26 +262,28 @@ int aws_balancer_health(struct aws *aws, const char *uid, const char *name, stru
 {
     struct cloud_balancer balancer;
     struct aws_interface *interfaces;
-    struct aws_list groups, *targets = NULL;
+    struct aws_list listeners, *targets = NULL;
+    AWS_FORM form = {0};
     size_t n, total = 0;
     int r = aws_balancer_get(aws, uid, name, arena, &balancer, error);
-    if (r == 0)
-        r = list_groups(aws, balancer.id, arena, &groups, error);
+    if (r < 0)
+        return r;
+    aws_set(&form, "LoadBalancerArn", balancer.id);
+    r = aws_list(aws, AWS_ELB, "DescribeListeners", &form, "Listeners/member", arena, &listeners, error);
     if (r == 0)
         r = aws_interfaces(aws, uid, arena, &interfaces, &n, error);
     if (r < 0)
         return r;
-    targets = KP_NEW_ARRAY(arena, struct aws_list, groups.len + 1);
-    for (size_t i = 0; i < groups.len; i++) {
-        AWS_FORM form = {0};
-        aws_set(&form, "TargetGroupArn", aws_text(groups.items[i], "TargetGroupArn"));
+    targets = KP_NEW_ARRAY(arena, struct aws_list, listeners.len + 1);
+    for (size_t i = 0; i < listeners.len; i++) {
+        aws_set(&form, "TargetGroupArn", aws_text(listeners.items[i], "DefaultActions/member/TargetGroupArn"));
         r = aws_list(aws, AWS_ELB, "DescribeTargetHealth", &form, "TargetHealthDescriptions/member", arena, &targets[i], error);
         if (r < 0)
             return r;
         total += targets[i].len;
     }
     *ret = (struct cloud_target_health_list){.items = KP_NEW_ARRAY(arena, struct cloud_target_health, total + 1)};
-    for (size_t i = 0; i < groups.len; i++)
+    for (size_t i = 0; i < listeners.len; i++)
         for (size_t k = 0; k < targets[i].len; k++) {
             const struct aws_node *item = targets[i].items[k];
             const char *address = aws_text(item, "Target/Id"), *state = aws_text(item, "TargetHealth/State");

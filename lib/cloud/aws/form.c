@@ -7,13 +7,28 @@ void aws_form_done(struct aws_form *form)
     *form = (struct aws_form){0};
 }
 
+/* A space is '+', as the SDKs write a form: moto reads the form and checks the signature over its own writing of it. */
+static void escape(struct kp_buf *out, const char *text)
+{
+    while (*text) {
+        char word[256];
+        size_t len = KP_MIN(strcspn(text, " "), sizeof(word) - 1);
+        memcpy(word, text, len);
+        word[len] = 0;
+        rest_escape(out, word);
+        text += len;
+        for (; *text == ' '; text++)
+            kp_buf_putc(out, '+');
+    }
+}
+
 void aws_set(struct aws_form *form, const char *name, const char *value)
 {
     if (form->text.len)
         kp_buf_putc(&form->text, '&');
-    rest_escape(&form->text, name);
+    escape(&form->text, name);
     kp_buf_putc(&form->text, '=');
-    rest_escape(&form->text, value);
+    escape(&form->text, value);
 }
 
 void aws_set_int(struct aws_form *form, const char *name, int64_t value)

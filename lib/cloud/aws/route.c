@@ -1,12 +1,22 @@
 /* Ways to pods: routes of the cluster's route tables that lead to a machine's interface. */
 #include "cloud/aws/aws_internal.h"
 
-static const char *machine_of(const struct aws_interface *all, size_t n, const char *interface)
+/* An interface outlives its machine. */
+static const char *machine_of(const struct aws_interface *all, size_t n, const struct aws_list *machines, const char *interface)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; kp_streq(all[i].id, interface) && k < machines->len; k++)
+            if (kp_streq(aws_tag_of(machines->items[k], AWS_TAG_NAME), all[i].name))
+                return all[i].name;
+    return "";
+}
+
+static bool is_own(const struct aws_interface *all, size_t n, const char *interface)
 {
     for (size_t i = 0; i < n; i++)
         if (kp_streq(all[i].id, interface))
-            return all[i].name;
-    return "";
+            return true;
+    return false;
 }
 
 static int read_tables(struct aws *aws, const struct aws_net *net, struct kp_arena *arena, struct aws_list *ret, struct kp_error *error)
@@ -34,16 +44,18 @@ static const struct aws_node *find_route(const struct aws_node *table, const cha
     return NULL;
 }
 
-/* In somebody else's tables only what leads to a machine of the cluster is its own. */
+/* In somebody else's tables only what leads to an interface of the cluster is its own. */
 int aws_route_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
 {
     struct aws_net net;
     struct aws_interface *interfaces;
-    struct aws_list tables = {0};
+    struct aws_list tables = {0}, machines;
     size_t n, room = 0;
     int r = aws_net_find(aws, uid, arena, &net, error);
     if (r == 0)
         r = aws_interfaces(aws, uid, arena, &interfaces, &n, error);
+    if (r == 0)
+        r = aws_instances(aws, uid, NULL, NULL, AWS_ALIVE, arena, &machines, error);
     if (r == 0 && net.n_tables)
         r = read_tables(aws, &net, arena, &tables, error);
     if (r < 0)
@@ -54,8 +66,8 @@ int aws_route_list(struct aws *aws, const char *uid, struct kp_arena *arena, str
     *ret = (struct cloud_route_list){.items = KP_NEW_ARRAY(arena, struct cloud_route, room + 1)};
     for (size_t i = 0; i < tables.len; i++)
         for (const struct aws_node *route = aws_at(tables.items[i], "routeSet/item"); route; route = aws_again(route)) {
-            const char *to = interface_of(route), *machine = to ? machine_of(interfaces, n, to) : "";
-            bool seen = !to || (net.shared && !*machine);
+            const char *to = interface_of(route), *machine = to ? machine_of(interfaces, n, &machines, to) : "";
+            bool seen = !to || (net.shared && !is_own(interfaces, n, to));
             for (size_t j = 0; j < ret->len && !seen; j++)
                 seen = kp_streq(ret->items[j].destination, aws_text(route, "destinationCidrBlock"));
             if (!seen)
