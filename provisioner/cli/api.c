@@ -12,6 +12,9 @@
 struct cli_api {
     struct loop *loop;
     struct client *client;
+    struct kp_arena *arena;      /* of config */
+    struct client_config config; /* for a client that is to connect anew */
+    int64_t connected_ms;
 };
 
 int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error)
@@ -22,20 +25,57 @@ int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct k
     return r < 0 ? r : cli_api_open_config(&config, ret_api, error);
 }
 
+static const char *copy(struct cli_api *api, const char *text)
+{
+    return text ? kp_arena_strdup(api->arena, text) : NULL;
+}
+
+static void copy_config(struct cli_api *api, const struct client_config *given)
+{
+    api->config = *given;
+    for (size_t i = 0; i < given->n_servers; i++)
+        api->config.servers[i] = copy(api, given->servers[i]);
+    api->config.ca_pem = copy(api, given->ca_pem);
+    api->config.client_cert_pem = copy(api, given->client_cert_pem);
+    api->config.client_key_pem = copy(api, given->client_key_pem);
+    api->config.token = copy(api, given->token);
+    api->config.token_file = copy(api, given->token_file);
+    api->config.tls_server_name = copy(api, given->tls_server_name);
+    api->config.ns = copy(api, given->ns);
+    api->config.user_agent = kp_arena_printf(api->arena, "kprov/%s", kp_version);
+}
+
 int cli_api_open_config(const struct client_config *given, struct cli_api **ret_api, struct kp_error *error)
 {
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(cli_api_close) struct cli_api *api = kp_calloc(1, sizeof(*api));
-    struct client_config config = *given;
-    config.user_agent = kp_arena_printf(arena, "kprov/%s", kp_version);
+    api->arena = kp_arena_new(0);
+    copy_config(api, given);
     api->loop = loop_new();
+    api->connected_ms = kp_mono_ms();
     int r = loop_start(api->loop, "kprov-api", error);
     if (r == 0)
-        r = client_new(api->loop, &config, &api->client, error);
+        r = client_new(api->loop, &api->config, &api->client, error);
     if (r < 0)
         return r;
     *ret_api = KP_TAKE(api);
     return 0;
+}
+
+/* A connection outlives what it was made for: behind a load balancer, or an address that has moved, it stays with an API server that has lost
+   its store and only ever says that it is not ready. A new one goes to whoever answers now. */
+static void connect_anew(struct cli_api *api)
+{
+    struct client *client = NULL;
+    struct kp_error error = {0};
+    if (kp_mono_ms() - api->connected_ms < RETRY_MS)
+        return;
+    api->connected_ms = kp_mono_ms();
+    if (client_new(api->loop, &api->config, &client, &error) < 0) {
+        kp_warn("no new connection to the API server, the old one stays", "error", error.message, NULL);
+        return;
+    }
+    client_free(api->client);
+    api->client = client;
 }
 
 void cli_api_close(struct cli_api *api)
@@ -44,6 +84,7 @@ void cli_api_close(struct cli_api *api)
         return;
     client_free(api->client);
     loop_free(api->loop);
+    kp_arena_free(api->arena);
     free(api);
 }
 
@@ -61,6 +102,7 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
             return 0;
         if (kp_mono_ms() > deadline_ms)
             return kp_wrap(error, "the API server is not ready in time");
+        connect_anew(api);
         cli_progress_tick(progress, NULL);
         r = cli_interrupted(error);
         if (r < 0)
@@ -113,8 +155,10 @@ int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error)
     int r = kp_yaml_parse(yaml, strlen(yaml), arena, &documents, &count, error);
     int64_t deadline_ms = kp_mono_ms() + UNAVAILABLE_MS_MAX;
     for (size_t i = 0; r == 0 && i < count; i++)
-        while ((r = apply_one(api, documents[i], arena, error)) < 0 && may_come_back(r, deadline_ms))
+        while ((r = apply_one(api, documents[i], arena, error)) < 0 && may_come_back(r, deadline_ms)) {
             kp_sleep_ms(RETRY_MS);
+            connect_anew(api);
+        }
     return r;
 }
 
@@ -128,6 +172,8 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
                              NULL, error);
         if ((r != KP_ENOTFOUND && !may_come_back(r, deadline_ms)) || kp_mono_ms() > deadline_ms)
             return r < 0 ? kp_wrap(error, "label node %s as control plane", node) : 0;
+        if (r != KP_ENOTFOUND)
+            connect_anew(api);
         r = cli_interrupted(error);
         if (r < 0)
             return r;

@@ -33,9 +33,43 @@ static int connect_own(const struct machine *machine)
     return fd;
 }
 
-struct passing {
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct passing {
+    struct passing *next;
     int fds[2];
-};
+} *passings; /* under the mutex */
+
+static void add_passing(struct passing *passing)
+{
+    pthread_mutex_lock(&mutex);
+    passing->next = passings;
+    passings = passing;
+    pthread_mutex_unlock(&mutex);
+}
+
+static void remove_passing(const struct passing *passing)
+{
+    pthread_mutex_lock(&mutex);
+    for (struct passing **at = &passings; *at; at = &(*at)->next) {
+        if (*at == passing) {
+            *at = passing->next;
+            break;
+        }
+    }
+    close(passing->fds[0]);
+    close(passing->fds[1]);
+    pthread_mutex_unlock(&mutex);
+}
+
+/* The address goes to another machine, and with it every packet of these connections: none of them lives on. */
+static void end_passings(void)
+{
+    pthread_mutex_lock(&mutex);
+    for (struct passing *passing = passings; passing; passing = passing->next)
+        for (int i = 0; i < 2; i++)
+            shutdown(passing->fds[i], SHUT_RDWR);
+    pthread_mutex_unlock(&mutex);
+}
 
 static bool pass(int from, int to)
 {
@@ -60,8 +94,7 @@ static void *pass_on(void *arg)
             if (polls[i].revents)
                 open = pass(passing->fds[i], passing->fds[!i]);
     }
-    close(passing->fds[0]);
-    close(passing->fds[1]);
+    remove_passing(passing);
     free(passing);
     return NULL;
 }
@@ -107,13 +140,17 @@ static void serve(const struct machine *machine, int client)
     pthread_t thread;
     int own = client < 0 ? -1 : connect_own(machine);
     struct passing *passing = kp_calloc(1, sizeof(*passing));
-    *passing = (struct passing){{client, own}};
-    if (own >= 0 && pthread_create(&thread, NULL, pass_on, passing) == 0) {
-        pthread_detach(thread);
-        return;
+    *passing = (struct passing){.fds = {client, own}};
+    if (own >= 0) {
+        add_passing(passing);
+        if (pthread_create(&thread, NULL, pass_on, passing) == 0) {
+            pthread_detach(thread);
+            return;
+        }
+        remove_passing(passing);
+        client = -1;
     }
     kp_close_fd(&client);
-    kp_close_fd(&own);
     free(passing);
 }
 
@@ -128,6 +165,7 @@ static void *hold(void *arg)
                 serve(machine, accept4(listener, NULL, NULL, SOCK_CLOEXEC));
         }
         close(listener);
+        end_passings();
     }
     return NULL;
 }
