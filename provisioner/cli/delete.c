@@ -3,24 +3,9 @@
 #include <unistd.h>
 
 #include "provisioner/bootstrap/bootstrap.h"
-#include "provisioner/cli/cli.h"
+#include "provisioner/cli/delete_internal.h"
 
-struct deletion {
-    struct kp_arena *arena;
-    struct state *state;
-    struct cloud *cloud;
-    const char *name;
-    struct state_cluster cluster;
-    bool has_cluster; /* otherwise there is but the folder: interrupted before anything was made */
-    struct cloud_machine_list machines;
-    struct cloud_network network; /* cidr NULL: there is none */
-    struct kp_strings owned;      /* what carries the tag, before */
-    struct kp_value *receipt;
-    struct cli_progress progress;
-    int64_t start_ms;
-};
-
-static void receipt(struct deletion *d, const char *object, const char *name, int64_t start_ms)
+void cli_deletion_receipt(struct deletion *d, const char *object, const char *name, int64_t start_ms)
 {
     struct kp_value *row = kp_value_object(d->arena);
     kp_value_set(d->arena, row, "object", kp_value_string(d->arena, object));
@@ -99,13 +84,13 @@ static int delete_machine(struct deletion *d, const struct cloud_machine *machin
         r = state_journal_end(d->state, "delete-machine", machine->name, cloud_machine_delete(d->cloud, uid, machine->name, error), error);
     if (r < 0)
         return r;
-    receipt(d, "machine", machine->name, start_ms);
+    cli_deletion_receipt(d, "machine", machine->name, start_ms);
     start_ms = kp_mono_ms();
     r = state_journal(d->state, "release-address", machine->name, error);
     if (r == 0)
         r = state_journal_end(d->state, "release-address", machine->name, cloud_address_release(d->cloud, uid, machine->name, error), error);
     if (r == 0 && !kp_empty(machine->address))
-        receipt(d, "address", machine->address, start_ms);
+        cli_deletion_receipt(d, "address", machine->address, start_ms);
     if (r == 0)
         cli_progress_machine(&d->progress, machine->name, CLI_PHASE_GONE);
     return r;
@@ -121,10 +106,10 @@ static int purge(struct deletion *d, struct kp_error *error)
     if (r == 0)
         r = state_journal_end(d->state, "purge", uid, cloud_purge(d->cloud, uid, error), error);
     if (r == 0 && d->network.cidr)
-        receipt(d, "network", d->network.cidr, start_ms);
+        cli_deletion_receipt(d, "network", d->network.cidr, start_ms);
     for (size_t i = 0; r == 0 && i < d->owned.len; i++)
         if (!kp_starts_with(d->owned.items[i], "machine "))
-            receipt(d, "resource", d->owned.items[i], start_ms);
+            cli_deletion_receipt(d, "resource", d->owned.items[i], start_ms);
     if (r == 0)
         r = cloud_owned(d->cloud, uid, d->arena, &left, error);
     if (r == 0 && left.len > 0) {
@@ -146,7 +131,7 @@ static int forget(struct deletion *d, struct kp_error *error)
     for (size_t i = 0; r == 0 && i < files.len; i++) {
         r = kubeconfig_unmerge(files.items[i], kp_arena_printf(d->arena, "kprov-%s", d->name), error);
         if (r == 0)
-            receipt(d, "context", kp_arena_printf(d->arena, "kprov-%s in %s", d->name, files.items[i]), start_ms);
+            cli_deletion_receipt(d, "context", kp_arena_printf(d->arena, "kprov-%s in %s", d->name, files.items[i]), start_ms);
     }
     kp_strings_done(&files);
     start_ms = kp_mono_ms();
@@ -155,7 +140,7 @@ static int forget(struct deletion *d, struct kp_error *error)
     if (r == 0)
         r = state_remove(d->state, error);
     if (r == 0)
-        receipt(d, "state", folder, start_ms);
+        cli_deletion_receipt(d, "state", folder, start_ms);
     return r;
 }
 
@@ -166,6 +151,10 @@ static int delete_all(struct deletion *d, struct kp_error *error)
         return forget(d, error);
     d->cluster.phase = STATE_DELETING;
     r = state_write(d->state, &d->cluster, error);
+    if (r == 0)
+        r = cli_deletion_services(d, error);
+    if (r == 0)
+        r = cli_deletion_balancers(d, false, error);
     for (size_t i = 0; r == 0 && i < d->machines.len; i++) {
         r = cli_interrupted(error);
         if (r == 0)
@@ -173,6 +162,8 @@ static int delete_all(struct deletion *d, struct kp_error *error)
     }
     if (r == 0)
         r = cli_interrupted(error);
+    if (r == 0) /* once more: until its machines were gone the cluster may have made some */
+        r = cli_deletion_balancers(d, true, error);
     if (r == 0)
         r = purge(d, error);
     return r < 0 ? r : forget(d, error);
@@ -185,15 +176,15 @@ static struct kp_value *what_goes(struct deletion *d)
     struct kp_value *list = kp_value_array(d->arena);
     d->receipt = list;
     for (size_t i = 0; i < d->machines.len; i++) {
-        receipt(d, "machine", d->machines.items[i].name, 0);
+        cli_deletion_receipt(d, "machine", d->machines.items[i].name, 0);
         if (!kp_empty(d->machines.items[i].address))
-            receipt(d, "address", d->machines.items[i].address, 0);
+            cli_deletion_receipt(d, "address", d->machines.items[i].address, 0);
     }
     if (d->network.cidr)
-        receipt(d, "network", d->network.cidr, 0);
+        cli_deletion_receipt(d, "network", d->network.cidr, 0);
     for (size_t i = 0; i < d->owned.len; i++)
         if (!kp_starts_with(d->owned.items[i], "machine "))
-            receipt(d, "resource", d->owned.items[i], 0);
+            cli_deletion_receipt(d, "resource", d->owned.items[i], 0);
     for (size_t i = 0; i < list->array.len; i++)
         kp_value_remove(list->array.items[i], "seconds");
     d->receipt = all;
