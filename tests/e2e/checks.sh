@@ -15,3 +15,39 @@ eventually() { # SECONDS COMMAND...: until it succeeds
   done
 }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
+
+# ---- the API by curl, with the administrator's certificates: an answer's time tells, and a certificate may be swapped on the way
+split_kubeconfig() { # kubeconfig, folder: its certificates as ca.crt, client.crt and client.key there; sets SERVER
+  local part
+  mkdir -p "$2"
+  for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
+    timeout 20 "$KUBECTL" --kubeconfig "$1" config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$2/${part#*:}"
+  done
+  SERVER=$(timeout 20 "$KUBECTL" --kubeconfig "$1" config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
+}
+api() { # curl's arguments; certificates of $CERTS, or of $DIR
+  local certs=${CERTS:-$DIR}
+  curl -sf -m "${API_SECONDS:-1}" --connect-timeout 1 --cacert "$certs/ca.crt" --cert "$certs/client.crt" --key "$certs/client.key" "$@"
+}
+writer() { # name, file, pause: while the file is there one ConfigMap after another; those acknowledged are noted in $DIR/acked with their time
+  local i=0
+  while [ -e "$2" ]; do
+    i=$((i + 1))
+    if api -X POST -H 'Content-Type: application/json' -o /dev/null \
+      -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'"$1-$i"'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
+      echo "$(now_ms) w-$1-$i" >>"$DIR/acked"
+    fi
+    sleep "$3"
+  done
+}
+longest_gap() { # from-ms: the longest time without an acknowledged write since
+  awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
+}
+nothing_lost() { # where, server [until-ms]: every acknowledged write is there
+  local lost
+  awk -v until="${3:-0}" '!until || $1 < until { print $2 }' "$DIR/acked" | LC_ALL=C sort >"$DIR/wanted"
+  api -m 20 "$2/api/v1/namespaces/default/configmaps" | grep -o '"name": *"w-[a-z]*-[0-9]*"' | sed 's/.*"\(w-.*\)"/\1/' | LC_ALL=C sort >"$DIR/there"
+  lost=$(LC_ALL=C comm -23 "$DIR/wanted" "$DIR/there" | wc -l)
+  [ "$lost" = 0 ] && [ -s "$DIR/wanted" ]
+  result $? "all $(wc -l <"$DIR/wanted") acknowledged writes are $1" "$lost are not"
+}
