@@ -187,6 +187,15 @@ static int redefine(struct lv *lv, const char *uuid, const char *document, struc
     return *ret ? 0 : lv_fail(error, "define the machine again");
 }
 
+/* QEMU has read the config that it was started with; the file is for its next start. */
+static int change_later(struct lv *lv, const struct cloud_machine_spec *spec, const struct cloud_machine *machine, struct kp_arena *arena,
+                        struct kp_error *error)
+{
+    if (!kp_streq(machine->image, spec->image))
+        return kp_fail(error, KP_EINVALID, "machine %s runs: it gets another image only when it is turned off", spec->name);
+    return lv_config_put(lv, spec, arena, error);
+}
+
 /* The data disk stays, and its layer over the image with it (initrd-init.sh makes that anew for another image). */
 int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                        struct kp_error *error)
@@ -198,6 +207,11 @@ int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, str
     int r = find_domain(lv, spec->cluster_uid, spec->name, arena, &domain, &machine, error);
     if (r < 0)
         return r;
+    if (spec->at_next_boot) {
+        *ret = machine;
+        virDomainFree(domain);
+        return change_later(lv, spec, &machine, arena, error);
+    }
     struct cloud_machine_spec wanted = *spec;
     wanted.role = machine.role;
     wanted.pool = machine.pool;

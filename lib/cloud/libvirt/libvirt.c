@@ -177,7 +177,7 @@ static int images_prune(void *state, const char *const *keep, struct kp_strings 
 
 const struct cloud_driver cloud_driver_libvirt = {
     .name = "libvirt",
-    .capabilities = CLOUD_CAN_CONSOLE,
+    .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_CHANGE_LATER,
     .open = driver_open,
     .close = driver_close,
     .check = check,

@@ -130,6 +130,8 @@ const char *lv_volume_path(const char *pool, const char *name, struct kp_arena *
 /* The machine's own files: data disk (kept when there), bootstrap config (written anew, 0600), console log. */
 int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
                     struct kp_error *error);
+/* Only the bootstrap config: read when the machine is started next. */
+int lv_config_put(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct kp_error *error);
 int lv_disks_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error);
 int lv_console(struct lv *lv, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
 int lv_pool_delete(struct lv *lv, const char *uid, struct kp_error *error); /* with all volumes; absent is fine */

@@ -137,10 +137,26 @@ const char *lv_volume_path(const char *pool, const char *name, struct kp_arena *
     return kp_arena_printf(arena, "%s/%s/%s", LV_POOLS_DIR, pool, name);
 }
 
+static const char *config_name(const char *machine, struct kp_arena *arena)
+{
+    return kp_arena_printf(arena, "%s.json", machine);
+}
+
+int lv_config_put(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct kp_error *error)
+{
+    virStoragePoolPtr pool = NULL;
+    int r = lv->test ? 0 : lv_pool_ensure(lv, spec->cluster_uid, &pool, error);
+    if (pool) {
+        r = lv_volume_put(lv, pool, config_name(spec->name, arena), spec->user_data, spec->user_data_len, "0600", error);
+        virStoragePoolFree(pool);
+    }
+    return r;
+}
+
 int lv_disks_ensure(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct lv_paths *ret,
                     struct kp_error *error)
 {
-    const char *data = kp_arena_printf(arena, "%s.data", spec->name), *config = kp_arena_printf(arena, "%s.json", spec->name);
+    const char *data = kp_arena_printf(arena, "%s.data", spec->name), *config = config_name(spec->name, arena);
     virStoragePoolPtr pool = NULL;
     virStorageVolPtr volume = NULL;
     ret->data = lv_volume_path(spec->cluster_uid, data, arena);

@@ -92,6 +92,27 @@ static void a_machine_gets_another_image_and_stays_itself(void **state)
     purge(f, UID_A);
 }
 
+static void a_machine_that_runs_gets_another_config_but_no_other_image(void **state)
+{
+    struct fixture *f = *state;
+    struct kp_error error = {0};
+    struct cloud_machine machine, after;
+    struct cloud_machine_spec spec = {
+        .cluster_uid = UID_A, .name = "demo-cp-1", .image = "node-test", .user_data = "{}", .user_data_len = 2, .at_next_boot = true};
+    ensure_network(f, UID_A, "10.88.9.0/24");
+    assert_int_equal(cloud_machine_reimage(f->cloud, &spec, f->arena, &after, &error), KP_ENOTFOUND);
+    assert_int_equal(make(f, UID_A, "demo-cp-1", &machine, &error), 0);
+    if (cloud_machine_reimage(f->cloud, &spec, f->arena, &after, &error) < 0)
+        fail_msg("%s", error.message);
+    assert_string_equal(after.id, machine.id);
+    assert_string_equal(after.image, "node-test");
+    assert_int_equal(after.power, CLOUD_POWER_ON);
+    spec.image = "node-other";
+    assert_int_equal(cloud_machine_reimage(f->cloud, &spec, f->arena, &after, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "only when it is turned off"));
+    purge(f, UID_A);
+}
+
 static xmlNodePtr find(xmlNodePtr at, const char *name, const char *attribute, const char *value, struct kp_arena *arena)
 {
     for (xmlNodePtr node = lv_xml_child(at, name); node; node = lv_xml_next(node, name))
@@ -370,6 +391,7 @@ int main(void)
         cmocka_unit_test(an_emulated_domain_has_no_features_that_emulation_pays_for),
         cmocka_unit_test_setup_teardown(addresses_stay_with_their_names_and_the_lowest_free_one_goes_next, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_machine_gets_another_image_and_stays_itself, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_machine_that_runs_gets_another_config_but_no_other_image, set_up, tear_down),
         cmocka_unit_test_setup_teardown(networks_that_overlap_or_are_no_networks_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_machine_is_made_once_found_by_its_tag_and_deleted_with_its_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(power_goes_off_and_on_and_off_again, set_up, tear_down),
