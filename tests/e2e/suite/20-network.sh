@@ -55,3 +55,20 @@ test_pod_reaches_the_api_by_its_service() {
   k exec client -- nc -w 3 kubernetes.default.svc 443 -e true
   has "$NS" "$(k exec client -- cat /var/run/secrets/kubernetes.io/serviceaccount/namespace)"
 }
+
+# A machine of a cloud asks there for its keys: worker 2 plays the metadata service for worker 1. Pods of the machine's own network may ask.
+test_pods_do_not_reach_the_metadata_service() {
+  local metadata=169.254.169.254 name network
+  on "$CLUSTER-worker-2" -- ip address add $metadata/32 dev lo
+  on "$CLUSTER-worker-1" -- ip route add $metadata via "$(address worker-2)"
+  for name in host:true pod:false; do
+    network=${name#*:} name=${name%:*}
+    k run "$name" --image="$BUSYBOX" --restart=Never --overrides='{"spec":{"nodeName":"'"$CLUSTER-worker-1"'","hostNetwork":'"$network"',"terminationGracePeriodSeconds":0}}' --command -- sleep 3600 >/dev/null
+  done
+  k wait --for=condition=Ready pod/host pod/pod --timeout=30s >/dev/null
+  k exec host -- nc -w 3 $metadata 10250 -e true
+  ! k exec pod -- nc -w 3 $metadata 10250 -e true 2>/dev/null || fail 'a pod reached the metadata service'
+  k exec pod -- nc -w 3 "$(address worker-2)" 10250 -e true
+  on "$CLUSTER-worker-1" -- ip route del $metadata
+  on "$CLUSTER-worker-2" -- ip address del $metadata/32 dev lo
+}
