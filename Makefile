@@ -188,6 +188,13 @@ $(O)/faults/contract: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/contract/*.c)
 test-contract: $(O)/faults/contract $(BINARIES)
 	@BUILD=$(O) tests/contract/run
 faults-bins: $(O)/faults/kprov $(O)/faults/fake-machine $(O)/bin/etcd $(O)/bin/kube-apiserver
+# The same for the cloud-controller-manager, against a real API server.
+$(O)/faults/ccm: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/faults-ccm/*.c)) $(FAKE_CLOUD) $(FAULT_LIBS) $(foreach m,$(filter cloud-controller/%,$(MODULES)),$(call module_lib,$(m)))
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+faults-ccm: $(O)/faults/ccm $(O)/bin/etcd $(O)/bin/kube-apiserver
+	@BUILD=$(O) tests/faults-ccm/run
 # Every driver call fails, hangs or loses its answer, every journal entry is the last: the same command again converges.
 faults: faults-bins
 	@BUILD=$(O) tests/faults/run
@@ -295,6 +302,7 @@ help:
 	@echo "make sim        seeds of etcd's simulator, SEEDS=500 FIRST=1, or SEED=n; sim-planted: the planted bugs"
 	@echo "make sim-real   three etcd members as processes under faults, SIM_REAL_SECONDS=600 (root); test-checkers: what judges them"
 	@echo "make faults     kprov against a cloud that fails, FAULTS_EVERY=5 for a slice; test-contract: what drivers promise"
+	@echo "make faults-ccm the cloud-controller-manager against a cloud that fails"
 	@echo "make bench-etcd our etcd beside a stock one; BENCH_QUICK=1, BENCH_TLS=1"
 	@echo "make bench      memory, create to Ready, pod start; table and build/bench.json (root)"
 	@echo "make e2e-ha     the API's availability through the loss of machines; PROVIDER=local, libvirt, or both (root)"
@@ -302,6 +310,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all faults faults-bins test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
