@@ -139,6 +139,9 @@ int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_v
 int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;
 
 const char *cli_image_dir(void); /* where they are */
+/* image_states.c: the folders of state whose clusters go by the folder of images, the own one first; and noting the own one there. */
+int cli_image_states(struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error) KP_NODISCARD;
+int cli_image_note_state(struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 
 /* ---- preflight.c: of a cluster that is not there yet, before anything is made */
 int cli_preflight(const struct config *config, const struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;

@@ -58,7 +58,7 @@ static void stat_into(const char *path, struct kp_buf *out)
 static uint64_t signature(const struct recipe *recipe)
 {
     static const char *const programs[] = {
-        "kprov-init", "kubelet", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
+        "kprov-init", "kubelet", "kprov-snapshots", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
         "kprov-network", "kprov-dns", "kprov-vip", "cloud-controller-manager", "pause",
     };
     KP_AUTO_BUF struct kp_buf text = {0};
@@ -110,6 +110,8 @@ int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_erro
 {
     struct recipe recipe;
     int r = find_recipe(&recipe, error);
+    if (r == 0)
+        r = cli_image_note_state(arena, error);
     if (r < 0)
         return r;
     uint64_t wanted = signature(&recipe);
@@ -192,23 +194,41 @@ static bool cluster_uses(const struct state_cluster *cluster, const char *id, st
     return uses;
 }
 
-/* Which clusters use an image, comma-separated. */
+/* Of the clusters in one folder of state; *users gets their names. Another user's folder has its path before each. */
+static int add_users(const char *root, bool own, const char *id, struct kp_arena *arena, struct kp_buf *users, struct kp_error *error)
+{
+    struct kp_strings names = {0};
+    int r = state_list(&names, error);
+    for (size_t i = 0; r == 0 && i < names.len; i++) {
+        struct state_cluster cluster;
+        /* A cluster whose state cannot be read may use any image. So may one of another's that is being changed: where its machines are is not known. */
+        bool uses = state_read(names.items[i], arena, &cluster, NULL) < 0 || (!own && cluster.rollout != STATE_ROLLOUT_IDLE) ||
+                    cluster_uses(&cluster, id, arena);
+        if (uses)
+            kp_buf_printf(users, "%s%s%s%s", users->len ? "," : "", own ? "" : root, own ? "" : "/", names.items[i]);
+    }
+    kp_strings_done(&names);
+    return r;
+}
+
+/* Which clusters use an image, comma-separated: of all folders of state that go by the folder of images. */
 static const char *image_users(const char *id, struct kp_arena *arena, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf users = {0};
-    struct kp_strings names = {0};
-    if (state_list(&names, error) < 0) {
-        kp_strings_done(&names);
+    KP_AUTO_FREE char *before = getenv("KPROV_STATE_DIR") ? kp_strdup(getenv("KPROV_STATE_DIR")) : NULL;
+    struct kp_strings roots = {0};
+    int r = cli_image_states(arena, &roots, error);
+    for (size_t i = 0; r == 0 && i < roots.len; i++) {
+        setenv("KPROV_STATE_DIR", roots.items[i], 1); /* one thread runs here */
+        r = add_users(roots.items[i], i == 0, id, arena, &users, error);
+    }
+    if (before)
+        setenv("KPROV_STATE_DIR", before, 1);
+    else
+        unsetenv("KPROV_STATE_DIR");
+    kp_strings_done(&roots);
+    if (r < 0)
         return NULL;
-    }
-    for (size_t i = 0; i < names.len; i++) {
-        struct state_cluster cluster;
-        /* A cluster whose state cannot be read may use any image. */
-        bool uses = state_read(names.items[i], arena, &cluster, NULL) < 0 || cluster_uses(&cluster, id, arena);
-        if (uses)
-            kp_buf_printf(&users, "%s%s", users.len ? "," : "", names.items[i]);
-    }
-    kp_strings_done(&names);
     return users.len ? kp_arena_strndup(arena, users.data, users.len) : "";
 }
 
