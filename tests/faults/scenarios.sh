@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # The operations of the fault tests: what is there BEFORE (fault-free commands), the COMMAND under test, and its words for the table.
 # A cluster is always called f; pod and files are made by the functions below.
-SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete grow-members shrink-members repair repair-member upgrade rollback'
+SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete grow-members shrink-members repair repair-member upgrade rollback renew restore'
 
 cluster_file() { # FILE CONTROL_PLANES POOLS...: name:replicas[:label]
   local file=$1 replicas=$2 pool
@@ -29,6 +29,8 @@ before() { # SCENARIO
     repair) new_cluster 1 worker:2 && lose f-worker-1 && kprov node stop f worker-2 --force ;;
     repair-member) new_cluster 3 worker:0 && lose f-cp-3 ;;
     upgrade) new_cluster 1 worker:1 ;;
+    renew) new_cluster 1 worker:1 ;;
+    restore) new_cluster 1 worker:1 && rm -f "$D"/f.db* && kprov etcd snapshot save f --output "$D/f.db" && kprov add-pod f f-worker-1 ;;
     rollback) new_cluster 1 worker:1 && kprov upgrade cluster f --image node-other --yes --machine-timeout 30s ;;
   esac
 }
@@ -52,6 +54,8 @@ command_of() { # SCENARIO: sets COMMAND
     shrink-members) cluster_file f.yaml 1 worker:0 && COMMAND=(apply -f "$D/f.yaml" --yes --wait 60s --drain-timeout 30s) ;;
     repair | repair-member) COMMAND=(repair f --yes --wait 60s --settle 1s) ;;
     upgrade) COMMAND=(upgrade cluster f --image node-other --yes --machine-timeout 30s --drain-timeout 30s) ;;
+    renew) COMMAND=(certs renew f) ;;
+    restore) COMMAND=(etcd snapshot restore f "$D/f.db" --yes) ;;
     rollback) COMMAND=(rollback cluster f --yes --machine-timeout 30s --drain-timeout 30s) ;;
   esac
 }

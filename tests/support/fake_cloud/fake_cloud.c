@@ -373,13 +373,13 @@ static int machine_reimage_now(const struct world *world, const struct cloud_mac
                                struct cloud_machine *ret, struct kp_error *error)
 {
     char dir[PATH_MAX];
-    struct cloud_machine before;
+    struct cloud_machine before = {0};
     KP_AUTO_CLOSE int lock = -1;
     int r = fake_lock(world, &lock, error);
     if (r == 0)
         r = fake_read_machine(world, spec->cluster_uid, spec->name, arena, &before, error);
     fake_path(world, spec->cluster_uid, "machines", spec->name, dir);
-    if (r == 0)
+    if (r == 0 && !spec->at_next_boot)
         r = fake_machine_kill(dir, error);
     struct cloud_machine_spec own = *spec;
     own.role = before.role;
@@ -390,7 +390,7 @@ static int machine_reimage_now(const struct world *world, const struct cloud_mac
         r = write_machine(dir, &own, error);
     if (r == 0)
         fake_call_half(call);
-    if (r == 0)
+    if (r == 0 && !spec->at_next_boot)
         r = fake_machine_start(dir, error);
     return r < 0 ? r : fake_read_machine(world, spec->cluster_uid, spec->name, arena, ret, error);
 }
@@ -549,18 +549,18 @@ static int machine_create_typed(void *state, const struct cloud_machine_spec *sp
     .network_delete = network_delete, .address_reserve = address_reserve, .address_release = address_release, \
     .machine_reimage = machine_reimage, .machine_get = machine_get,                                           \
     .machine_list = machine_list, .machine_power = machine_power, .machine_delete = machine_delete,           \
-    .machine_console = machine_console, .owned = owned, .clusters = clusters, .purge = purge,
+    .machine_console = machine_console, .machine_exec = fake_machine_exec, .owned = owned, .clusters = clusters, .purge = purge,
 
 const struct cloud_driver cloud_driver_fake = {
     .name = "fake",
-    .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES,
+    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CHANGE_LATER | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES,
     .machine_create = machine_create,
     MACHINES_AND_NETWORKS
 };
 
 const struct cloud_driver cloud_driver_fake_api = {
     .name = "fake",
-    .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_PUBLIC_ADDRESSES |
+    .capabilities = CLOUD_CAN_EXEC | CLOUD_CAN_CHANGE_LATER | CLOUD_CAN_CONSOLE | CLOUD_CAN_LOCAL_IMAGES | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_PUBLIC_ADDRESSES |
                     CLOUD_HAS_NODE_FACTS,
     MACHINES_AND_NETWORKS
     .check = fake_check,

@@ -6,6 +6,7 @@
  *   <state_dir>/<uid>/addresses/<name>          one reserved address each
  *   <state_dir>/<uid>/machines/<name>/machine   what was asked for; absent: half-made
  *   <state_dir>/<uid>/machines/<name>/user-data, pid (of the machine's process), console.log, root (what that process writes), forward
+ *   <state_dir>/<uid>/machines/<name>/apply, hup  for the machine's process to do, see exec.c
  *   <state_dir>/<uid>/balancers/<name>/...      see balancers.c
  *   <state_dir>/<uid>/routes/10.244.1.0_24      the machine's name
  *   <state_dir>/<uid>/public/<name>             the public address

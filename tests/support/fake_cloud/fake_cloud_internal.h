@@ -36,6 +36,9 @@ int fake_route_list(void *state, const char *uid, struct kp_arena *arena, struct
 int fake_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 int fake_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 
+/* ---- exec.c */
+int fake_machine_exec(void *state, const char *uid, const char *name, const struct cloud_exec *exec, int *ret_status, struct kp_error *error);
+
 /* ---- balancers.c */
 int fake_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
 int fake_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);

@@ -15,17 +15,23 @@ struct machine {
     const char *node_labels, *node_taints;
     struct { /* every static pod of the user data */
         const char *name, *image;
+        const char *stamp; /* of the files that it reads once, or "" */
     } pods[MACHINE_PODS_MAX];
     size_t n_pods;
 };
 
 /* ---- machine_pods.c: etcd and the API server as the static pods have them, but on the machine's address instead of 127.0.0.1 */
 int machine_pods_start(struct machine *machine, struct kp_error *error);
+/* Other files are there: a pod of another manifest starts anew. */
+int machine_pods_reload(struct machine *machine, struct kp_error *error);
 void machine_pods_tend(struct machine *machine); /* starts again what has ended */
 
 /* ---- machine_vip.c */
 /* A thread that holds the endpoint's address whenever no other machine does, and passes its connections on to the machine's own API server. */
 void machine_vip_start(const struct machine *machine);
+
+/* ---- machine_kubelet.c: a thread that answers on the kubelet's port */
+void machine_kubelet_start(const struct machine *machine);
 
 /* ---- machine_leases.c: threads that lead as controllers and scheduler of a control plane */
 void machine_leases_start(const struct machine *machine);
@@ -35,5 +41,6 @@ struct machine_node;
 int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error);
 /* One round: registers the Node when it is not there, says Ready, ends the pods that are to go. */
 int machine_node_tend(struct machine_node *node, struct kp_error *error);
+void machine_node_look(struct machine_node *node); /* the pods are others: the next round tells the API server */
 
 #endif

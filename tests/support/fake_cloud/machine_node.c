@@ -103,7 +103,7 @@ static int say_ready(struct machine_node *node, struct kp_arena *arena, struct k
 }
 
 /* Mirror pods of the static pods, and two that stand for the agents' DaemonSets; ready, with containers of this boot. */
-static int mirror_pod(struct machine_node *node, const char *name, const char *image, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
+static int mirror_pod(struct machine_node *node, const char *name, const char *image, const char *stamp, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
 {
     const char *host = node->machine->name;
     const char *body = kp_arena_printf(arena,
@@ -113,10 +113,17 @@ static int mirror_pod(struct machine_node *node, const char *name, const char *i
     const char *status = kp_arena_printf(arena,
         "{\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":0,\"image\":\"%s\",\"imageID\":\"%s\","
         "\"containerID\":\"fake://%s-%lld\",\"state\":{\"running\":{}}}]}}", image, image, name, (long long)node->boot);
-    static const struct client_write_options options = {.subresource = "status"};
+    const char *annotations = kp_arena_printf(arena, "{\"metadata\":{\"annotations\":{\"kprov.dev/files\":\"%s\"}}}", stamp);
+    static const struct client_write_options options = {.subresource = "status"}, plain = {0};
     int r = client_raw(node->client, "POST", "/api/v1/namespaces/kube-system/pods", "application/json", body, strlen(body), NULL, NULL, error);
     if (r < 0 && r != KP_EEXISTS)
         return r;
+    if (!kp_empty(stamp)) {
+        r = client_patch(node->client, &k8s_pods_resource, "kube-system", kp_arena_printf(arena, "%s-%s", name, host), CLIENT_PATCH_MERGE, annotations,
+                         strlen(annotations), &plain, arena, NULL, error);
+        if (r < 0)
+            return r;
+    }
     return client_patch(node->client, &k8s_pods_resource, "kube-system", kp_arena_printf(arena, "%s-%s", name, host), CLIENT_PATCH_MERGE, status,
                         strlen(status), &options, arena, NULL, error);
 }
@@ -126,9 +133,9 @@ static int mirror_pods(struct machine_node *node, const char *node_uid, struct k
     static const char *const agents[] = {"kube-proxy", "kprov-network"};
     int r = 0;
     for (size_t i = 0; r == 0 && i < node->machine->n_pods; i++)
-        r = mirror_pod(node, node->machine->pods[i].name, node->machine->pods[i].image, node_uid, arena, error);
+        r = mirror_pod(node, node->machine->pods[i].name, node->machine->pods[i].image, node->machine->pods[i].stamp, node_uid, arena, error);
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(agents); i++)
-        r = mirror_pod(node, agents[i], "agent", node_uid, arena, error);
+        r = mirror_pod(node, agents[i], "agent", "", node_uid, arena, error);
     return r;
 }
 
@@ -147,6 +154,11 @@ static int end_pods(struct machine_node *node, struct kp_arena *arena, struct kp
         r = r == KP_ENOTFOUND ? 0 : r;
     }
     return r;
+}
+
+void machine_node_look(struct machine_node *node)
+{
+    node->ready = false;
 }
 
 int machine_node_tend(struct machine_node *node, struct kp_error *error)

@@ -35,7 +35,7 @@ static const char *translate(struct machine *machine, const char *word)
     return replace(machine, word, "=/var/lib/etcd", kp_arena_printf(machine->arena, "=%s/var/lib/etcd", machine->root));
 }
 
-static int read_manifest(struct machine *machine, const char *name, const struct kp_value **ret_container, struct kp_error *error)
+static int read_manifest(struct machine *machine, const char *name, const struct kp_value **ret_container, const char **ret_stamp, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
     struct kp_value **documents = NULL;
@@ -47,9 +47,12 @@ static int read_manifest(struct machine *machine, const char *name, const struct
     int r = kp_read_file(path, MANIFEST_MAX, &text, error);
     if (r == 0)
         r = kp_yaml_parse(text.data, text.len, machine->arena, &documents, &count, error);
-    if (r == 0)
-        *ret_container = kp_value_at(kp_value_path(documents[0], "spec", "containers", NULL), 0);
-    return r < 0 ? kp_wrap(error, "%s", path) : 0;
+    if (r < 0)
+        return kp_wrap(error, "%s", path);
+    const char *stamp = kp_value_str(kp_value_path(documents[0], "metadata", "annotations", "kprov.dev/files", NULL));
+    *ret_container = kp_value_at(kp_value_path(documents[0], "spec", "containers", NULL), 0);
+    *ret_stamp = stamp ? stamp : "";
+    return 0;
 }
 
 static void start(struct machine *machine, struct pod *pod)
@@ -87,19 +90,37 @@ int machine_pods_start(struct machine *machine, struct kp_error *error)
     static const char *const names[] = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kprov-vip"};
     for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
         const struct kp_value *container = NULL;
-        int r = read_manifest(machine, names[i], &container, error);
+        const char *stamp = "";
+        int r = read_manifest(machine, names[i], &container, &stamp, error);
         if (r < 0)
             return r;
         if (!container)
             continue;
         const struct kp_value *command = kp_value_get(container, "command");
         machine->pods[machine->n_pods].name = names[i];
+        machine->pods[machine->n_pods].stamp = stamp;
         machine->pods[machine->n_pods++].image = kp_value_str(kp_value_get(container, "image"));
         if (find_pod(names[i]))
             run(machine, find_pod(names[i]), command);
         for (size_t w = 0; kp_streq(names[i], "kprov-vip") && w < command->array.len; w++)
             if (kp_starts_with(kp_value_str(command->array.items[w]), "--address="))
                 machine->api_address = strchr(kp_value_str(command->array.items[w]), '=') + 1;
+    }
+    return 0;
+}
+
+int machine_pods_reload(struct machine *machine, struct kp_error *error)
+{
+    for (size_t i = 0; i < machine->n_pods; i++) {
+        const struct kp_value *container = NULL;
+        const char *stamp = "";
+        int r = read_manifest(machine, machine->pods[i].name, &container, &stamp, error);
+        if (r < 0)
+            return r;
+        struct pod *pod = find_pod(machine->pods[i].name);
+        if (container && pod && !kp_streq(stamp, machine->pods[i].stamp))
+            kill(pod->pid, SIGTERM); /* its end is seen, and it starts again */
+        machine->pods[i].stamp = stamp;
     }
     return 0;
 }

@@ -1,0 +1,83 @@
+/* Commands in machines of the fake cloud. What changes a machine that runs is handed to the machine's process as a file, which it takes away when
+ * it is done; anything else runs on this host. */
+#include <errno.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/fake_cloud/fake_cloud_internal.h"
+
+#define DONE_MS_MAX 20000
+#define POLL_MS 5
+#define INPUT_MAX CLOUD_USER_DATA_MAX
+
+static int read_input(int fd, struct kp_buf *out, struct kp_error *error)
+{
+    char chunk[65536];
+    for (ssize_t n; (n = read(fd, chunk, sizeof(chunk))) != 0;) {
+        if (n < 0)
+            return kp_fail_errno(error, "read the command's input");
+        if (out->len + (size_t)n > INPUT_MAX)
+            return kp_fail(error, KP_ETOOLARGE, "the command's input is too long");
+        kp_buf_append(out, chunk, (size_t)n);
+    }
+    return 0;
+}
+
+/* kp_write_file writes beside the place and renames: the machine sees it whole. */
+static int hand_over(const char *dir, const char *file, int input, struct kp_error *error)
+{
+    char path[PATH_MAX];
+    KP_AUTO_BUF struct kp_buf data = {0};
+    snprintf(path, sizeof(path), "%.3900s/%s", dir, file);
+    int r = input < 0 ? 0 : read_input(input, &data, error);
+    if (r == 0)
+        r = kp_write_file(path, data.data ? data.data : "", data.len, 0600, error);
+    for (int64_t deadline_ms = kp_mono_ms() + DONE_MS_MAX; r == 0 && kp_path_exists(path); kp_sleep_ms(POLL_MS)) {
+        if (!fake_machine_runs(dir))
+            r = kp_fail(error, KP_EUNAVAILABLE, "the machine has gone off");
+        else if (kp_mono_ms() > deadline_ms)
+            r = kp_fail(error, KP_ETIMEOUT, "the machine does not take %s", file);
+    }
+    return r;
+}
+
+static int run(const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid < 0)
+        return kp_fail_errno(error, "fork");
+    if (pid == 0) {
+        if (dup2(exec->stdin_fd, 0) >= 0 && dup2(exec->stdout_fd, 1) >= 0 && dup2(exec->stderr_fd, 2) >= 0)
+            execvp(exec->argv[0], (char *const *)exec->argv);
+        _exit(127);
+    }
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return kp_fail_errno(error, "wait for %s", exec->argv[0]);
+    *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return 0;
+}
+
+static int exec_now(const struct world *world, const char *uid, const char *name, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
+{
+    char dir[PATH_MAX];
+    fake_path(world, uid, "machines", name, dir);
+    if (!kp_path_exists(dir))
+        return kp_fail(error, KP_ENOTFOUND, "machine %s does not exist", name);
+    if (!fake_machine_runs(dir))
+        return kp_fail(error, KP_EUNAVAILABLE, "machine %s is off", name);
+    *ret_status = 0;
+    if (kp_ends_with(exec->argv[0], "/kprov-init") && kp_streq(exec->argv[1], "apply"))
+        return hand_over(dir, "apply", exec->stdin_fd, error);
+    if (kp_streq(exec->argv[0], "sh") && kp_streq(exec->argv[1], "-c") && kp_streq(exec->argv[2], "kill -HUP 1"))
+        return hand_over(dir, "hup", -1, error);
+    return run(exec, ret_status, error);
+}
+
+int fake_machine_exec(void *state, const char *uid, const char *name, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
+{
+    struct fake_call call;
+    int r = fake_call_begin("machine_exec", name, &call, error);
+    return r < 0 ? r : fake_call_end(&call, exec_now(state, uid, name, exec, ret_status, error), error);
+}
