@@ -82,6 +82,12 @@ static int check_fit(const struct cli_operation *op, const struct snapshot_meta 
     return 0;
 }
 
+/* Clouds with metadata take some tens of KB of user data, which the machine's certificates need. */
+static size_t room_in_user_data(const struct cli_operation *op)
+{
+    return cloud_can(op->cloud, CLOUD_HAS_METADATA) ? 0 : BOOTSTRAP_RESTORE_INLINE_MAX;
+}
+
 /* What is too large for user data has to be brought by another way. */
 static int make_restore(struct cli_operation *op, const struct pending *pending, struct kp_error *error)
 {
@@ -98,15 +104,15 @@ static int make_restore(struct cli_operation *op, const struct pending *pending,
     if (r < 0 && r != KP_ETOOLARGE)
         return r;
     KP_AUTO(kp_blob_unref) struct kp_blob *gz = r == 0 ? http_gzip(data.data, data.len) : NULL;
-    if (gz && gz->len <= BOOTSTRAP_RESTORE_INLINE_MAX) {
+    if (gz && gz->len <= room_in_user_data(op)) {
         struct kp_blob *kept = kp_arena_alloc(op->arena, sizeof(*kept) + gz->len + 1);
         *kept = (struct kp_blob){.refs = 1, .len = gz->len};
         memcpy(kept->data, gz->data, gz->len);
         restore->gz = kept;
     } else if (!cloud_can(op->cloud, CLOUD_CAN_EXEC)) {
         return kp_fail(error, KP_ENOTSUPPORTED,
-                       "the snapshot is larger than %zu bytes when compressed: it does not fit into a machine's user data, and provider %s "
-                       "has no other way to bring it there", BOOTSTRAP_RESTORE_INLINE_MAX, cloud_name(op->cloud));
+                       "the snapshot does not fit into a machine's user data, which has room for %zu bytes of it when compressed, and provider %s "
+                       "has no other way to bring it there", room_in_user_data(op), cloud_name(op->cloud));
     }
     op->restore = restore;
     return 0;

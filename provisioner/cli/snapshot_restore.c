@@ -55,7 +55,7 @@ static int reimage(struct cli_operation *op, const struct bootstrap_node *node, 
     KP_AUTO_BUF struct kp_buf user_data = {0};
     int r = cloud_machine_get(op->cloud, op->cluster.uid, node->name, op->arena, &machine, error);
     if (r == 0)
-        r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
+        r = cli_op_user_data(op, node, &user_data, error);
     if (r == 0)
         r = state_journal(op->state, "reimage-machine", node->name, error);
     if (r < 0)
