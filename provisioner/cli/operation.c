@@ -175,9 +175,24 @@ int cli_op_wait_api(struct cli_operation *op, struct kp_error *error)
     return r < 0 ? r : cli_api_wait(op->api, deadline_ms, &op->progress, error);
 }
 
+/* Applying is repeatable, and an API that has just begun to answer may stop for a moment, or move with its address. */
 int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error)
 {
-    return cli_api_apply(op->api, bootstrap_addons(&op->bootstrap, op->arena), error);
+    const char *documents = bootstrap_addons(&op->bootstrap, op->arena);
+    int64_t deadline_ms = KP_MAX(op->wait_ns ? op->deadline_ms : 0, kp_mono_ms() + API_WAIT_MS);
+    for (;;) {
+        struct kp_error failure = {0};
+        int r = cli_api_apply(op->api, documents, &failure);
+        bool passes = r == KP_EUNAVAILABLE || r == KP_ETIMEOUT || r == KP_EIO || r == KP_ETOOMANY;
+        if (r < 0)
+            *error = failure;
+        if (!passes || kp_mono_ms() > deadline_ms)
+            return r;
+        cli_progress_tick(&op->progress, failure.message);
+        if (cli_interrupted(error) < 0)
+            return error->code;
+        kp_sleep_ms(NODES_POLL_MS);
+    }
 }
 
 int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error)
