@@ -30,7 +30,8 @@ static const struct check {
     {"machines", validate_machines, false},       {"API servers", validate_api_servers, false},
     {"nodes", validate_nodes, false},             {"etcd", validate_etcd, false},
     {"leases", validate_leases, false},           {"kube-system", validate_system_pods, false},
-    {"certificates", validate_certificates, false}, {"test pod", validate_workload, true},
+    {"certificates", validate_certificates, false}, {"snapshots", validate_snapshots, false},
+    {"test pod", validate_workload, true},
 };
 
 static bool all_passed(const struct validate *v)

@@ -41,6 +41,8 @@ void validate_leases(struct validate *v);
 void validate_system_pods(struct validate *v);
 /* ---- validate_certificates.c */
 void validate_certificates(struct validate *v);
+/* ---- validate_snapshots.c: no row when none are wanted */
+void validate_snapshots(struct validate *v);
 /* ---- validate_workload.c: a namespace with a Service, a pod behind it and one that asks for it; gone again afterwards */
 void validate_workload(struct validate *v);
 
@@ -48,6 +50,9 @@ void validate_workload(struct validate *v);
 #define VALIDATE_CERTIFICATE_WARN_S (30LL * 86400)
 #define VALIDATE_CERTIFICATE_FAIL_S (7LL * 86400)
 enum validate_result validate_certificate_age(int64_t not_after_s, int64_t now_s);
+/* Pure: a control plane's newest snapshot (0: it has none), when the machine was made, and how often one is wanted. */
+#define VALIDATE_SNAPSHOT_LATE_S 300 /* or half the interval, when that is longer */
+enum validate_result validate_snapshot_age(int64_t newest_s, int64_t machine_s, int64_t every_s, int64_t now_s);
 /* Pure: a Lease renewed then, of so many seconds; clocks may differ by a little. */
 bool validate_lease_is_fresh(int64_t renewed_s, int64_t duration_s, int64_t now_s);
 

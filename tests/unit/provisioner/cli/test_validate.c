@@ -21,6 +21,17 @@ static void certificates_warn_before_they_fail(void **state)
     assert_int_equal(validate_certificate_age(0, DAY_S), VALIDATE_FAILED);
 }
 
+static void snapshots_that_do_not_come_are_warned_of(void **state)
+{
+    const int64_t twice_a_day = DAY_S / 2;
+    assert_int_equal(validate_snapshot_age(0, 1000, twice_a_day, 1000 + 600 + DAY_S / 4), VALIDATE_OK);
+    assert_int_equal(validate_snapshot_age(0, 1000, twice_a_day, 1000 + 600 + DAY_S / 4 + 1), VALIDATE_WARNING);
+    assert_int_equal(validate_snapshot_age(5 * DAY_S, 1000, twice_a_day, 5 * DAY_S + DAY_S * 3 / 4), VALIDATE_OK);
+    assert_int_equal(validate_snapshot_age(5 * DAY_S, 1000, twice_a_day, 5 * DAY_S + DAY_S * 3 / 4 + 1), VALIDATE_WARNING);
+    assert_int_equal(validate_snapshot_age(5 * DAY_S, 1000, 5, 5 * DAY_S + 305), VALIDATE_OK);
+    assert_int_equal(validate_snapshot_age(5 * DAY_S, 1000, 5, 5 * DAY_S + 306), VALIDATE_WARNING);
+}
+
 static void a_lease_is_fresh_until_it_has_run_out(void **state)
 {
     assert_true(validate_lease_is_fresh(100, 15, 100));
@@ -114,6 +125,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(certificates_warn_before_they_fail),
+        cmocka_unit_test(snapshots_that_do_not_come_are_warned_of),
         cmocka_unit_test(a_lease_is_fresh_until_it_has_run_out),
         cmocka_unit_test(certificates_are_found_in_pem_and_in_kubeconfigs),
         cmocka_unit_test(events_come_by_time_and_on_one_line),
