@@ -60,7 +60,7 @@ static int purge(struct gc *gc, const char *uid, struct kp_error *error)
 static int look_at_stranger(struct gc *gc, const char *uid, struct kp_error *error)
 {
     struct kp_strings owned = {0};
-    bool goes = gc->options->yes && kp_streq(gc->options->cluster_uid, uid);
+    bool goes = gc->options->yes && gc->options->cluster_uid;
     int r = cloud_owned(gc->cloud, uid, gc->arena, &owned, error);
     if (r == 0 && goes)
         r = purge(gc, uid, error);
@@ -111,7 +111,7 @@ static int look_at_extra(struct gc *gc, const struct state_cluster *cluster, con
             add_row(gc, cluster->name, object, unknown.code ? "the API does not tell whether it is a node" : "is a node beyond what the config counts: kprov apply", "left");
             continue;
         }
-        bool goes = gc->options->yes && (kp_empty(gc->options->cluster_uid) || kp_streq(gc->options->cluster_uid, cluster->uid));
+        const bool goes = gc->options->yes;
         if (goes && remove_machine(gc, cluster, name, error) < 0)
             return error->code;
         add_row(gc, cluster->name, object, "neither wanted nor a node", goes ? "removed" : "left");
@@ -141,6 +141,8 @@ static int look_at_cloud(struct gc *gc, struct kp_error *error)
     for (size_t i = 0; r == 0 && i < uids.len; i++) {
         struct state_cluster cluster;
         bool known = false;
+        if (gc->options->cluster_uid && !kp_streq(gc->options->cluster_uid, uids.items[i]))
+            continue;
         r = find_known(gc, uids.items[i], &cluster, &known, error);
         if (r == 0)
             r = known ? look_at_known(gc, &cluster, error) : look_at_stranger(gc, uids.items[i], error);
@@ -240,7 +242,7 @@ int cli_gc(int argc, char **argv, struct kp_error *error)
         {"file", 'f', KP_FLAG_STRING, &options.file, "cluster file: the cloud and the account that it names", NULL},
         {"provider", 0, KP_FLAG_STRING, &options.provider, "the cloud, with the account that the environment names (those of all known clusters)", NULL},
         {"uri", 0, KP_FLAG_STRING, &options.uri, "of provider libvirt", NULL},
-        {"cluster-uid", 0, KP_FLAG_STRING, &options.cluster_uid, "with --yes: everything of this cluster goes, which is not known here", NULL},
+        {"cluster-uid", 0, KP_FLAG_STRING, &options.cluster_uid, "look at this cluster alone; with --yes everything of it goes when it is not known here", NULL},
         {"yes", 'y', KP_FLAG_BOOL, &options.yes, "remove; without, nothing is changed", NULL},
         {"dry-run", 0, KP_FLAG_BOOL, &dry_run, "only list, as without --yes", NULL},
         {"output", 'o', KP_FLAG_STRING, &output, "table, json or yaml", NULL},

@@ -17,8 +17,8 @@ int __wrap_kp_write_file(const char *path, const void *data, size_t len, unsigne
 
 int __wrap_cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
 {
-    if (kp_streq(name, cloud_driver_fake.name))
-        return cloud_open_driver(&cloud_driver_fake, options, ret_cloud, error);
+    if (kp_streq(name, cloud_driver_fake.name)) /* $FAKE_CLOUD_API: one with sizes, images, public addresses and load balancers */
+        return cloud_open_driver(getenv("FAKE_CLOUD_API") ? &cloud_driver_fake_api : &cloud_driver_fake, options, ret_cloud, error);
     return __real_cloud_open(name, options, ret_cloud, error);
 }
 

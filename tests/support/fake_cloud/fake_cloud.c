@@ -578,4 +578,5 @@ const struct cloud_driver cloud_driver_fake_api = {
     .route_list = fake_route_list,
     .route_ensure = fake_route_ensure,
     .route_delete = fake_route_delete,
+    .account_export = fake_account_export,
 };

@@ -34,6 +34,7 @@ int fake_address_publish(void *state, const char *uid, const char *name, struct 
 int fake_machine_forward(void *state, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
 int fake_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
 int fake_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int fake_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
 int fake_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 
 /* ---- exec.c */

@@ -289,3 +289,14 @@ int fake_route_delete(void *state, const char *uid, const struct cloud_route *ro
     route_path(state, uid, route->destination, path);
     return fake_call_end(&call, fake_remove(path, error), error);
 }
+
+/* ---- the account */
+
+int fake_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+{
+    (void)state;
+    (void)arena;
+    (void)error;
+    *ret = (struct cloud_export){.account = {.profile = "fake", .region = "here"}, .credentials = "a secret of the fake cloud\n"};
+    return 0;
+}
