@@ -37,7 +37,7 @@ int aws_image_find(struct aws *aws, const char *image, struct kp_arena *arena, c
     if (by_id)
         return kp_fail(error, KP_ENOTFOUND, "there is no AMI %s in %s, or this account may not use it", image, aws->region);
     return kp_fail(error, KP_ENOTFOUND, "no AMI of this account in %s carries the tag " AWS_TAG_IMAGE "=%s or that name: make one of the node image and tag it "
-                   "(docs/aws.md, \"The node image\"), or give an AMI's id as the cluster's image", aws->region, image);
+                   "(docs/aws.md, \"The node image\")", aws->region, image);
 }
 
 int aws_image_ensure(struct aws *aws, const char *image, struct kp_error *error)

@@ -66,7 +66,7 @@ int aws_machine_list(struct aws *aws, const char *uid, struct kp_arena *arena, s
     return 0;
 }
 
-static void fill_form(struct aws_form *form, const struct cloud_machine_spec *spec, const char *ami, const char *interface, const char *user_data)
+static void fill_form(struct aws_form *form, const struct cloud_machine_spec *spec, const char *ami, const struct aws_interface *interface, const char *user_data)
 {
     char created[24];
     snprintf(created, sizeof(created), "%lld", (long long)kp_now_s());
@@ -75,7 +75,8 @@ static void fill_form(struct aws_form *form, const struct cloud_machine_spec *sp
     aws_set(form, "MinCount", "1");
     aws_set(form, "MaxCount", "1");
     aws_set(form, "NetworkInterface.1.DeviceIndex", "0");
-    aws_set(form, "NetworkInterface.1.NetworkInterfaceId", interface);
+    aws_set(form, "NetworkInterface.1.NetworkInterfaceId", interface->id);
+    aws_set(form, "Placement.AvailabilityZone", interface->zone);
     aws_set(form, "UserData", user_data);
     aws_set(form, "InstanceInitiatedShutdownBehavior", "stop");
     /* Version 2 of the metadata service alone; two hops, so that a controller in a pod may ask for the instance's keys. */
@@ -139,7 +140,7 @@ static int launch(struct aws *aws, const struct cloud_machine_spec *spec, struct
         r = aws_user_data(spec->user_data, spec->user_data_len, &user_data, error);
     if (r < 0)
         return r;
-    fill_form(&form, spec, ami, interface.id, user_data.data ? user_data.data : "");
+    fill_form(&form, spec, ami, &interface, user_data.data ? user_data.data : "");
     r = aws_do(aws, AWS_EC2, "RunInstances", &form, 0, arena, &answer, error);
     if (r == 0)
         r = settle(aws, aws_text(answer, "instancesSet/item/instanceId"), arena, &item, error);

@@ -1,0 +1,106 @@
+#!/bin/bash
+# kprov against AWS's API as moto's server has it, every call signed and checked: what is said to wrong keys, a denied policy, throttling and a
+# machine type that is not sold; then a cluster's life cycle through the API. Machines do not boot there: creation is left when all is made.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/e2e/checks.sh
+. tests/support/moto/moto.sh
+KPROV=$PWD/${BUILD:-build}/bin/kprov
+command -v moto_server >/dev/null || { echo 'SKIP: no moto_server (pip install "moto[server]", or Debian trixie: python3-moto)'; exit 77; }
+DIR=$(mktemp -d /tmp/e2e-aws-XXXXXX)
+export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
+THROTTLE_PID=
+throttle_stop() { [ -z "$THROTTLE_PID" ] || { kill "$THROTTLE_PID"; wait "$THROTTLE_PID"; } 2>/dev/null; THROTTLE_PID=; }
+cleanup() {
+  throttle_stop
+  moto_stop
+  rm -rf "$DIR"
+}
+trap cleanup EXIT
+moto_start || { not_ok 'moto starts' "$(tail -n 3 "$DIR/moto.log")"; exit 1; }
+export AWS_ENDPOINT_URL=$MOTO_URL
+NAME=e2eaws
+# What nobody has uses the id of the newest node image; it need not be one that boots.
+IMAGE=$(find "${KPROV_IMAGE_DIR:-/var/lib/kprov/images}" -mindepth 2 -maxdepth 2 -name rootfs -printf '%T@ %h\n' 2>/dev/null | sort -n | tail -n 1 | sed 's/.*\///')
+[ -n "$IMAGE" ] || { echo 'SKIP: no node image (kprov image build)'; exit 77; }
+
+create() { timeout 100 "$KPROV" create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
+refused() { # WHAT PATTERN: the last creation failed, saying so, and made nothing
+  local status=$?
+  [ $status = 1 ] && grep -Eq "$2" "$DIR/create.log"
+  result $? "$1" "status $status: $(tail -n 2 "$DIR/create.log")"
+}
+count() { moto_call ec2 "$1" "${@:3}" | grep -o "<$2>" | wc -l; } # of elements in an answer
+
+# ---- what is said when it does not go
+AWS_SECRET_ACCESS_KEY=wrong create --dry-run
+refused 'a wrong secret is told, with where the keys are from' 'SignatureDoesNotMatch.*AWS_ACCESS_KEY_ID of the environment'
+AWS_ACCESS_KEY_ID='' AWS_SECRET_ACCESS_KEY='' create --dry-run
+refused 'without keys every place that was looked at is named' 'no AWS keys: looked at AWS_ACCESS_KEY_ID.*profile "default" in .*instance metadata'
+cat >"$DIR/reader.json" <<'JSON'
+{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:Describe*","elasticloadbalancing:Describe*"],"Resource":"*"}]}
+JSON
+read -r id secret <<<"$(moto_user reader "$DIR/reader.json")"
+AWS_ACCESS_KEY_ID=$id AWS_SECRET_ACCESS_KEY=$secret create --dry-run
+refused 'a policy that denies is told, with who may not do what' 'user/reader may not CreateInternetGateway in eu-west-1.*AccessDenied'
+create --dry-run --machine t9.enormous
+refused 'a machine type that is not sold is told' 'no machine type "t9.enormous" in eu-west-1'
+
+port=$(moto_free_port)
+tests/support/moto/throttle "$port" "$MOTO_URL" 1000000 &
+THROTTLE_PID=$!
+eventually 5 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
+AWS_MAX_ATTEMPTS=2 AWS_ENDPOINT_URL=http://127.0.0.1:$port create --dry-run
+refused 'throttling that does not end is told, after all attempts' '(Throttling|RequestLimitExceeded): .*\(2 attempts\)'
+throttle_stop
+is 1 "$(count DescribeVpcs vpcId)" 'what was refused made nothing: the VPC that the account came with is the only one'
+
+# ---- a life cycle
+port=$(moto_free_port)
+tests/support/moto/throttle "$port" "$MOTO_URL" 3 &
+THROTTLE_PID=$!
+eventually 5 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port"
+AWS_ENDPOINT_URL=http://127.0.0.1:$port create --dry-run
+result $? 'throttling that ends is lived through' "$(tail -n 2 "$DIR/create.log")"
+throttle_stop
+create --control-planes 3 --workers 2 --wait 1s
+refused 'an image that the account does not have is told before anything is made' "no AMI of this account in eu-west-1 carries the tag kprov-image=$IMAGE"
+is 1 "$(count DescribeVpcs vpcId)" 'nothing is'
+moto_image "$IMAGE" >/dev/null
+create --control-planes 3 --workers 2 --wait 1s
+refused 'the same command again makes a cluster, up to an API that nobody serves' 'API server is not ready in time: look up kp-[0-9a-f]+-1\.eu-west-1\.elb\.amazonaws\.com:6443'
+UID_=$("$KPROV" get clusters -o json | sed -n 's/.*"uid": *"\([^"]*\)".*/\1/p')
+MINE=(Filter.1.Name=tag:kprov-cluster "Filter.1.Value.1=$UID_")
+is 5 "$(count DescribeInstances instanceId "${MINE[@]}")" 'five instances are there, with the tag'
+is 3 "$(moto_call ec2 DescribeInstances "${MINE[@]}" | grep -o '<availabilityZone>[^<]*' | sort -u | wc -l)" 'over three zones'
+is 3 "$(moto_call ec2 DescribeInstances "${MINE[@]}" Filter.2.Name=tag:kprov-role Filter.2.Value.1=control-plane |
+  grep -o '<availabilityZone>[^<]*' | sort -u | wc -l)" 'the control planes too'
+is 5 "$(moto_call ec2 DescribeNetworkInterfaces "${MINE[@]}" | grep -o '<sourceDestCheck>false' | wc -l)" 'no machine is checked for source and destination'
+target=$(moto_call elasticloadbalancing DescribeTargetGroups | moto_text TargetGroupArn)
+is 3 "$(moto_call elasticloadbalancing DescribeTargetHealth "TargetGroupArn=$target" | grep -o '<Port>6443<' | wc -l)" 'the API balancer has three targets'
+instance=$(moto_call ec2 DescribeInstances "${MINE[@]}" Filter.2.Name=tag:kprov-name "Filter.2.Value.1=$NAME-cp-1" | moto_text instanceId)
+moto_call ec2 DescribeInstanceAttribute "InstanceId=$instance" Attribute=userData | moto_text value | base64 -d >"$DIR/user-data"
+gzip -dc "$DIR/user-data" | grep -q "\"hostname\": *\"$NAME-cp-1\""
+result $? "a control plane's user data is its config, compressed ($(stat -c %s "$DIR/user-data") of 16384 bytes)" "$(head -c 100 "$DIR/user-data" | od -c | head -n 3)"
+node=$("$KPROV" get nodes --cluster $NAME 2>"$DIR/get.log" | grep -c "$NAME-")
+is 5 "$node" 'kprov get nodes lists them'
+
+# Damage is mended by the same command.
+moto_call elasticloadbalancing DeleteListener "ListenerArn=$(moto_call elasticloadbalancing DescribeListeners \
+  "LoadBalancerArn=$(moto_call elasticloadbalancing DescribeLoadBalancers | moto_text LoadBalancerArn)" | moto_text ListenerArn)" >/dev/null
+create --control-planes 3 --workers 2 --wait 1s
+is 1 "$(moto_call elasticloadbalancing DescribeListeners "LoadBalancerArn=$(moto_call elasticloadbalancing DescribeLoadBalancers | moto_text LoadBalancerArn)" |
+  grep -o '<ListenerArn>' | wc -l)" 'a listener that somebody deleted is there again after the same command'
+is 5 "$(count DescribeInstances instanceId "${MINE[@]}")" 'and still five instances'
+
+timeout 100 "$KPROV" delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
+result $? 'the cluster is deleted' "$(tail -n 3 "$DIR/delete.log")"
+for kind in DescribeVpcs:vpcId DescribeSubnets:subnetId DescribeSecurityGroups:groupId DescribeRouteTables:routeTableId DescribeNetworkInterfaces:networkInterfaceId \
+  DescribeInternetGateways:internetGatewayId DescribeAddresses:allocationId DescribeVolumes:volumeId; do
+  is 0 "$(count "${kind%:*}" "${kind#*:}" "${MINE[@]}")" "nothing of it is left: ${kind%:*}"
+done
+is 0 "$(count DescribeInstances instanceId "${MINE[@]}" Filter.2.Name=instance-state-name Filter.2.Value.1=running Filter.2.Value.2=stopped)" 'no instances either'
+is 0 "$(moto_call elasticloadbalancing DescribeLoadBalancers | grep -o '<LoadBalancerArn>' | wc -l)" 'nor load balancers'
+is 0 "$(moto_call elasticloadbalancing DescribeTargetGroups | grep -o '<TargetGroupArn>' | wc -l)" 'nor target groups'
+echo "$PASSED passed, $FAILED failed"
+[ $FAILED = 0 ]
