@@ -6,8 +6,8 @@
 Prints the port it listens on (127.0.0.1), and ends with its standard input. No clock decides anything: an action is running until N
 further requests were answered. Field names, status and error codes are those of the published API description.
 
-Requests below /_fake/ are for tests: POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
-/servers", "kind": "status"|"lost"|"reset"|"action", "status", "code", "times"}; GET log; POST image {"labels"}.
+Requests below /_fake/ are for tests: POST reset; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
+/servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}.
 """
 import argparse
 import ipaddress
@@ -32,6 +32,14 @@ class ApiError(Exception):
     def __init__(self, status, code, message, details=None):
         super().__init__(message)
         self.status, self.body = status, {"error": {"code": code, "message": message, "details": details}}
+
+
+class NotTheApi(ApiError):
+    """What a proxy on the way answers."""
+
+    def __init__(self, status):
+        super().__init__(status, "", "")
+        self.body = {"message": "somebody else"}
 
 
 def invalid(field, why):
@@ -158,7 +166,7 @@ class Project:
 
     # ---- actions
     def action(self, command, effect=None, *resources):
-        """resources: (kind, id); they are locked until it is over."""
+        """effect(worked) when it is over; resources: (kind, id), locked until then."""
         action = {"id": self.new_id(), "command": command, "status": "running", "progress": 0, "started": CREATED, "finished": None, "error": None,
                   "resources": [{"id": number, "type": kind} for kind, number in resources]}
         self.actions[action["id"]] = action
@@ -178,9 +186,9 @@ class Project:
             if failure:
                 action.update(status="error", error={"code": failure[1], "message": f"{failure[1]} as the test asked"})
             else:
-                if entry[2]:
-                    entry[2]()
                 action["status"] = "success"
+            if entry[2]:
+                entry[2](not failure)
             action.update(progress=100, finished=CREATED)
 
     def check_free(self, kind, thing):
@@ -230,13 +238,16 @@ class Project:
         if group:
             group["servers"].append(number)
         start = body.get("start_after_create", True)
-        first = self.action("create_server", lambda: server.update(status="running" if start else "off"), ("server", number))
+        first = self.action("create_server", lambda worked: server.update(status="running" if start and worked else "off"), ("server", number))
         return {"server": server, "action": first, "next_actions": [], "root_password": "YItygq1v3GYjjMomLaKc"}
 
     def delete_server(self, server):
         self.check_free("servers", server)
 
-        def go():
+        def go(worked):
+            if not worked:
+                server["status"] = "off"
+                return
             self.things["servers"].pop(server["id"], None)
             for network in self.things["networks"].values():
                 network["servers"] = [n for n in network["servers"] if n != server["id"]]
@@ -256,19 +267,24 @@ class Project:
         self.check_free("servers", server)
         if verb in ("poweron", "poweroff", "shutdown"):
             name, status = {"poweron": ("start_server", "running"), "poweroff": ("stop_server", "off"), "shutdown": ("shutdown_server", "off")}[verb]
-            return {"action": self.action(name, lambda: server.update(status=status), ("server", server["id"]))}
+            return {"action": self.action(name, lambda worked: worked and server.update(status=status), ("server", server["id"]))}
         if verb == "attach_to_network":
             network = self.get("networks", body.get("network"))
             self.check_free("networks", network)
             if any(net["network"] == network["id"] for net in server["private_net"]):
                 raise ApiError(422, "server_already_attached", "the server is attached to the network already")
             address = self.network_address(network, body.get("ip"), server["location"]["network_zone"])
-            network["servers"].append(server["id"])
             number = server["id"] % 0xffffff
             net = {"network": network["id"], "ip": address, "alias_ips": [], "mac_address": "86:00:00:%02x:%02x:%02x" %
                    (number >> 16, number >> 8 & 255, number & 255)}
             server["#pending_net"] = net
-            return {"action": self.action("attach_to_network", lambda: server["private_net"].append(net), ("server", server["id"]), ("network", network["id"]))}
+
+            def settle(worked):
+                server.pop("#pending_net")
+                if worked:
+                    server["private_net"].append(net)
+                    network["servers"].append(server["id"])
+            return {"action": self.action("attach_to_network", settle, ("server", server["id"]), ("network", network["id"]))}
         raise ApiError(404, "not_found", f"no action {verb}")
 
     # ---- networks
@@ -588,9 +604,13 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, options):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.options, self.project, self.lock = options, Project(options.ticks), threading.Lock()
+        self.options, self.lock = options, threading.Lock()
+        self.reset()
+
+    def reset(self):
+        self.project = Project(self.options.ticks)
         self.log, self.faults, self.rate_limit, self.remaining = [], [], 3600, 3600
-        for image in options.image:
+        for image in self.options.image:
             self.add_image({"kprov-image": image})
 
     def add_image(self, labels, **more):
@@ -628,6 +648,9 @@ class Handler(BaseHTTPRequestHandler):
             server.project.unhealthy = set(body.get("unhealthy", server.project.unhealthy))
             if "rate_limit" in body:
                 server.rate_limit = server.remaining = body["rate_limit"]
+            return {}
+        if path == "reset":
+            server.reset()
             return {}
         if path == "fault":
             server.faults.append(dict(body))
@@ -680,7 +703,7 @@ class Handler(BaseHTTPRequestHandler):
                 if over:
                     raise ApiError(429, "rate_limit_exceeded", "limit of requests per hour reached")
                 if fault and fault["kind"] == "status":
-                    raise ApiError(fault["status"], fault["code"], fault["code"] + " as the test asked")
+                    raise ApiError(fault["status"], fault["code"], fault["code"] + " as the test asked") if fault["code"] else NotTheApi(fault["status"])
                 if fault and fault["kind"] == "reset":
                     self.close_connection = True
                     return self.connection.close()
@@ -692,6 +715,8 @@ class Handler(BaseHTTPRequestHandler):
                 except ValueError:
                     raise ApiError(400, "json_error", "the body is no JSON")
                 status, answer = server.project.answer(self.command, path, parse_qs(url.query, keep_blank_values=True), body)
+                if fault and fault["kind"] == "body":
+                    answer = fault["body"]
             except ApiError as error:
                 status, answer = error.status, error.body
             if fault and fault["kind"] == "lost":

@@ -113,6 +113,17 @@ static int image_ensure(void *state, const char *image, struct kp_error *error)
     return hz_image_find(state, image, &id, error);
 }
 
+static int account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+{
+    const struct hz *hz = state;
+    bool own = !kp_streq(hz->endpoint, HZ_ENDPOINT_DEFAULT);
+    *ret = (struct cloud_export){
+        .account = {.region = kp_arena_strdup(arena, hz->zone), .endpoint = own ? kp_arena_strdup(arena, hz->endpoint) : NULL},
+        .credentials = kp_arena_strdup(arena, hz->token),
+    };
+    return 0;
+}
+
 /* The calls of the interface have a void pointer where ours have the state: one wrapper each. */
 #define WRAP(name, parameters, arguments) \
     static int name parameters            \
@@ -176,4 +187,5 @@ const struct cloud_driver cloud_driver_hetzner = {
     .route_list = route_list,
     .route_ensure = route_ensure,
     .route_delete = route_delete,
+    .account_export = account_export,
 };

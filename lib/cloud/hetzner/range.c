@@ -55,7 +55,7 @@ bool hz_range_is_private(const struct hz_range *range)
 
 void hz_range_hosts(const struct hz_range *range, bool balancers, uint32_t *first, uint32_t *last)
 {
-    uint32_t size = ~mask(range->bits), limit = size / 4 * 3;
+    uint32_t quarter = (uint32_t)1 << (30 - range->bits), limit = 3 * quarter; /* networks are of /24 or larger */
     *first = range->base + (balancers ? limit : HZ_FIRST_HOST);
-    *last = range->base + (balancers ? size - 1 : limit - 1);
+    *last = range->base + (balancers ? 4 * quarter - 2 : limit - 1);
 }
