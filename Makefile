@@ -275,6 +275,9 @@ test:
 	@BUILD=$(O) STAGES="$(STAGES)" tests/run-all
 bench: all
 	@BUILD=$(O) tests/bench/run
+# A cluster on a real OpenStack: the test-bed, or the project of OS_*.
+e2e-openstack: all
+	@E2E_OPENSTACK=1 BUILD=$(O) tests/e2e-openstack/run
 # The API through the loss of machines, gaps measured; PROVIDER=local|libvirt picks one.
 e2e-ha: all
 	@for provider in $(or $(PROVIDER),local libvirt); do PROVIDER=$$provider BUILD=$(O) E2E=/ha.sh tests/e2e/run || exit 1; done
@@ -305,11 +308,12 @@ help:
 	@echo "make faults-ccm the cloud-controller-manager against a cloud that fails"
 	@echo "make bench-etcd our etcd beside a stock one; BENCH_QUICK=1, BENCH_TLS=1"
 	@echo "make bench      memory, create to Ready, pod start; table and build/bench.json (root)"
+	@echo "make e2e-openstack  a cluster on a real OpenStack: the test-bed, or the project of OS_* (root)"
 	@echo "make e2e-ha     the API's availability through the loss of machines; PROVIDER=local, libvirt, or both (root)"
 	@echo "make demo       packages, build, node image, cluster 'demo', an application on it (root)"
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all e2e-openstack faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)

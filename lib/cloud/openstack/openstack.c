@@ -32,7 +32,7 @@ static int driver_open(const struct cloud_options *options, void **ret_state, st
     pthread_mutex_init(&os->shared, NULL);
     int r = os_account_read(&options->account, os->arena, &os->account, error);
     if (r == 0) {
-        const struct rest_options rest = {.cloud = "openstack", .ca_file = os->account.cacert, .insecure = os->account.insecure};
+        const struct rest_options rest = {.cloud = "openstack", .ca_file = os->account.cacert, .insecure = os->account.insecure, .attempt_timeout_ms = OS_ATTEMPT_MS};
         r = rest_new(&rest, &os->rest, error);
     }
     if (r < 0)

@@ -15,6 +15,7 @@
 #define OS_PAGE 500
 #define OS_ITEMS_MAX 20000              /* of one list */
 #define OS_USER_DATA_MAX 65535          /* bytes that Nova takes, in base64 */
+#define OS_ATTEMPT_MS 55000              /* a router takes its time to be made */
 #define OS_POLL_MS 500
 #define OS_BUILD_MS 280000              /* below the time that a call may take */
 #define OS_DELETE_MS 170000
