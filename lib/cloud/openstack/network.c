@@ -132,6 +132,19 @@ static int ensure_subnet(struct os *os, const struct cloud_network_spec *spec, c
     return os_ensure(os, &os_subnets, spec->cluster_uid, "subnet", body, ret, error);
 }
 
+/* A request whose answer was lost is made again, and refused then for what it has done. */
+static int connect_router(struct os *os, const char *router, const char *subnet, struct kp_arena *arena, struct kp_error *error)
+{
+    struct kp_error why = {0};
+    int r = os_send(os, "routers.add-interface", OS_NETWORK, "PUT", kp_arena_printf(arena, "/routers/%s/add_router_interface", router),
+                    json_pack("{s:s}", "subnet_id", subnet), NULL, &why);
+    if (r == 0 || (r == KP_EINVALID && strstr(why.message, "already has a port on subnet")))
+        return 0;
+    if (error)
+        *error = why;
+    return kp_wrap(error, "connect the cluster's router");
+}
+
 static int ensure_router(struct os *os, const char *uid, const char *subnet, const char *external, struct kp_arena *arena, const char **ret_id, struct kp_error *error)
 {
     KP_AUTO(json_decref) json_t *router = NULL, *ports = NULL;
@@ -150,10 +163,7 @@ static int ensure_router(struct os *os, const char *uid, const char *subnet, con
             if (kp_streq(rest_json_text(json_array_get(fixed, j), "subnet_id"), subnet))
                 return 0;
     }
-    if (r == 0)
-        r = os_send(os, "routers.add-interface", OS_NETWORK, "PUT", kp_arena_printf(arena, "/routers/%s/add_router_interface", *ret_id),
-                    json_pack("{s:s}", "subnet_id", subnet), NULL, error);
-    return r < 0 ? kp_wrap(error, "connect the cluster's router") : 0;
+    return r < 0 ? r : connect_router(os, *ret_id, subnet, arena, error);
 }
 
 /* ---- the record */
