@@ -20,9 +20,17 @@ trap cleanup EXIT
 moto_start || { not_ok 'moto starts' "$(tail -n 3 "$DIR/moto.log")"; exit 1; }
 export AWS_ENDPOINT_URL=$MOTO_URL
 NAME=e2eaws
-# What nobody has uses the id of the newest node image; it need not be one that boots.
-IMAGE=$(find "${KPROV_IMAGE_DIR:-/var/lib/kprov/images}" -mindepth 2 -maxdepth 2 -name rootfs -printf '%T@ %h\n' 2>/dev/null | sort -n | tail -n 1 | sed 's/.*\///')
-[ -n "$IMAGE" ] || { echo 'SKIP: no node image (kprov image build)'; exit 77; }
+# Machines do not boot, so any node image of this version will do; the newest is not about to be removed.
+VERSION=$("$KPROV" version | sed -n 's/.*(Kubernetes \(.*\))/\1/p')
+newest_image() {
+  local id
+  "$KPROV" image list | awk -v v="$VERSION" '$2 == v { print $1 }' >"$DIR/images"
+  # shellcheck disable=SC2012 # names are ids
+  for id in $(ls -t "${KPROV_IMAGE_DIR:-/var/lib/kprov/images}" 2>/dev/null); do grep -qx "$id" "$DIR/images" && { echo "$id"; return; }; done
+}
+[ "$(id -u)" = 0 ] || { echo 'SKIP: a node image is made by root'; exit 77; }
+IMAGE=$(newest_image)
+[ -n "$IMAGE" ] || { "$KPROV" image build || exit 1; IMAGE=$(newest_image); }
 
 create() { timeout 100 "$KPROV" create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
 refused() { # WHAT PATTERN: the last creation failed, saying so, and made nothing
@@ -67,8 +75,13 @@ create --control-planes 3 --workers 2 --wait 1s
 refused 'an image that the account does not have is told before anything is made' "no AMI of this account in eu-west-1 carries the tag kprov-image=$IMAGE"
 is 1 "$(count DescribeVpcs vpcId)" 'nothing is'
 moto_image "$IMAGE" >/dev/null
+# From here on as a user that has the policy of the documentation and no other.
+sed -n '/^```json$/,/^```$/{//!p}' docs/aws.md >"$DIR/policy.json"
+read -r operator_id operator_secret <<<"$(moto_user operator "$DIR/policy.json")"
+kprov() { AWS_ACCESS_KEY_ID=$operator_id AWS_SECRET_ACCESS_KEY=$operator_secret timeout 100 "$KPROV" "$@"; }
+create() { kprov create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
 create --control-planes 3 --workers 2 --wait 1s
-refused 'the same command again makes a cluster, up to an API that nobody serves' 'API server is not ready in time: look up kp-[0-9a-f]+-1\.eu-west-1\.elb\.amazonaws\.com:6443'
+refused 'the same command again makes a cluster, up to an API that nobody serves' 'look up kp-[0-9a-f]+-1\.eu-west-1\.elb\.amazonaws\.com:6443'
 UID_=$("$KPROV" get clusters -o json | sed -n 's/.*"uid": *"\([^"]*\)".*/\1/p')
 MINE=(Filter.1.Name=tag:kprov-cluster "Filter.1.Value.1=$UID_")
 is 5 "$(count DescribeInstances instanceId "${MINE[@]}")" 'five instances are there, with the tag'
@@ -82,7 +95,7 @@ instance=$(moto_call ec2 DescribeInstances "${MINE[@]}" Filter.2.Name=tag:kprov-
 moto_call ec2 DescribeInstanceAttribute "InstanceId=$instance" Attribute=userData | moto_text value | base64 -d >"$DIR/user-data"
 gzip -dc "$DIR/user-data" | grep -q "\"hostname\": *\"$NAME-cp-1\""
 result $? "a control plane's user data is its config, compressed ($(stat -c %s "$DIR/user-data") of 16384 bytes)" "$(head -c 100 "$DIR/user-data" | od -c | head -n 3)"
-node=$("$KPROV" get nodes --cluster $NAME 2>"$DIR/get.log" | grep -c "$NAME-")
+node=$(kprov get nodes --cluster $NAME 2>"$DIR/get.log" | grep -c "$NAME-")
 is 5 "$node" 'kprov get nodes lists them'
 
 # Damage is mended by the same command.
@@ -93,7 +106,7 @@ is 1 "$(moto_call elasticloadbalancing DescribeListeners "LoadBalancerArn=$(moto
   grep -o '<ListenerArn>' | wc -l)" 'a listener that somebody deleted is there again after the same command'
 is 5 "$(count DescribeInstances instanceId "${MINE[@]}")" 'and still five instances'
 
-timeout 100 "$KPROV" delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
+kprov delete cluster $NAME --yes >"$DIR/delete.log" 2>&1
 result $? 'the cluster is deleted' "$(tail -n 3 "$DIR/delete.log")"
 for kind in DescribeVpcs:vpcId DescribeSubnets:subnetId DescribeSecurityGroups:groupId DescribeRouteTables:routeTableId DescribeNetworkInterfaces:networkInterfaceId \
   DescribeInternetGateways:internetGatewayId DescribeAddresses:allocationId DescribeVolumes:volumeId; do
@@ -102,5 +115,24 @@ done
 is 0 "$(count DescribeInstances instanceId "${MINE[@]}" Filter.2.Name=instance-state-name Filter.2.Value.1=running Filter.2.Value.2=stopped)" 'no instances either'
 is 0 "$(moto_call elasticloadbalancing DescribeLoadBalancers | grep -o '<LoadBalancerArn>' | wc -l)" 'nor load balancers'
 is 0 "$(moto_call elasticloadbalancing DescribeTargetGroups | grep -o '<TargetGroupArn>' | wc -l)" 'nor target groups'
+
+# ---- in a network that is somebody else's
+vpc=$(moto_call ec2 CreateVpc CidrBlock=192.168.0.0/16 | moto_text vpcId)
+moto_call ec2 CreateTags "ResourceId.1=$vpc" Tag.1.Key=Name Tag.1.Value=theirs >/dev/null
+subnet=$(moto_call ec2 CreateSubnet "VpcId=$vpc" CidrBlock=192.168.7.0/24 AvailabilityZone=eu-west-1b | moto_text subnetId)
+cat >"$DIR/cluster.yaml" <<YAML
+apiVersion: kprov.dev/v1alpha1
+kind: Cluster
+metadata: {name: e2eshared}
+spec: {provider: aws, image: $IMAGE, aws: {network: theirs}}
+YAML
+kprov create cluster -f "$DIR/cluster.yaml" --wait 1s >"$DIR/create.log" 2>&1
+refused 'a cluster is made in a VPC that is there' 'look up kp-'
+is 1 "$(moto_call ec2 DescribeInstances "Filter.1.Name=tag:kprov-name" Filter.1.Value.1=e2eshared-cp-1 | grep -o "<subnetId>$subnet<" | sort -u | wc -l)" 'its machine is in the subnet of that'
+kprov delete cluster e2eshared --yes >"$DIR/delete.log" 2>&1
+result $? 'it is deleted' "$(tail -n 3 "$DIR/delete.log")"
+is "1 1" "$(count DescribeVpcs vpcId "VpcId.1=$vpc") $(count DescribeSubnets cidrBlock "SubnetId.1=$subnet")" 'the VPC and its subnet are still there'
+is 0 "$(moto_call ec2 DescribeTags "Filter.1.Name=resource-id" "Filter.1.Value.1=$vpc" "Filter.1.Value.2=$subnet" | grep -c 'kubernetes.io/cluster')" 'without a tag of the cluster'
+is 0 "$(count DescribeSecurityGroups groupId Filter.1.Name=tag-key Filter.1.Value.1=kprov-cluster)" 'and nothing else of it is left'
 echo "$PASSED passed, $FAILED failed"
 [ $FAILED = 0 ]

@@ -24,7 +24,7 @@ static const struct {
     /* what is there already, or in the way */
     {"*.Duplicate", KP_EEXISTS}, {"Duplicate*", KP_EEXISTS}, {"RouteAlreadyExists", KP_EEXISTS}, {"Resource.AlreadyAssociated", KP_EEXISTS},
     {"IdempotentParameterMismatch", KP_ECONFLICT}, {"DependencyViolation", KP_ECONFLICT}, {"*.InUse", KP_ECONFLICT}, {"*InUse", KP_ECONFLICT},
-    {"IncorrectInstanceState", KP_ECONFLICT}, {"IncorrectState", KP_ECONFLICT}, 
+    {"IncorrectInstanceState", KP_ECONFLICT}, {"IncorrectState", KP_ECONFLICT},
     {"Resource.AlreadyAttached", KP_ECONFLICT}, {"*Conflict", KP_ECONFLICT},
     /* what is not there */
     {"*.NotFound", KP_ENOTFOUND}, {"*NotFound", KP_ENOTFOUND}, {"InvalidAMIID.Unavailable", KP_ENOTFOUND},
