@@ -191,6 +191,7 @@ int cli_cloud_change(const struct config *wanted, const char *uid, struct kp_are
 int cli_cloud_check(const struct config *config, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* What the cloud says to the machines and the network that the config asks for. */
 struct cloud_bridge cli_bridge(const struct config *config); /* name NULL: none; borrows config */
+bool cli_is_balanced(const struct config *config, const struct cloud *cloud); /* the API is behind a load balancer of the cloud's. endpoint.c */
 int cli_cloud_check_wish(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 /* Rows of what a new cluster is made of: object, name, size, detail. */
 int cli_wish_rows(const struct config *config, struct cloud *cloud, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error) KP_NODISCARD;

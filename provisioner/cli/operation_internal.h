@@ -59,7 +59,6 @@ int cli_op_prepare_pki(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_network(struct cli_operation *op, struct kp_error *error);
 int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error); /* the plan, and addresses */
 /* ---- endpoint.c */
-bool cli_is_balanced(const struct config *config, const struct cloud *cloud);
 const char *cli_api_address_name(const struct cli_operation *op);
 /* Address or load balancer, made when there is none; sets op->endpoint and the cluster's. */
 int cli_op_prepare_endpoint(struct cli_operation *op, struct kp_error *error);
