@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A Hetzner Cloud API in memory, for tests of lib/cloud/hetzner: what a project holds, its actions, limits and errors.
-
+# A Hetzner Cloud API in memory, for tests of lib/cloud/hetzner: what a project holds, its actions, limits and errors.
+"""
   hetzner.py [--token T] [--readonly-token T] [--ticks N] [--image NODE_IMAGE]... [--port-file FILE]
 
 Prints the port it listens on (127.0.0.1), and ends with its standard input. No clock decides anything: an action is running until N
