@@ -260,7 +260,7 @@ DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev lib
         libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4
 # The daemon and what its networks and machines run on: for --provider libvirt with machines of this host.
 LIBVIRT_DEPS := libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables
-TEST_DEPS := openssl bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
+TEST_DEPS := openssl python3 bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
              busybox-static openssh-server dropbear-bin $(LIBVIRT_DEPS)
 
 deps:
