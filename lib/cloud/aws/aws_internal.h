@@ -43,6 +43,7 @@ struct aws {
     char *region, *profile, *credentials_file, *config_file;
     char *endpoints[AWS_SERVICES];
     char *imds_base; /* NULL: instance metadata is not to be asked */
+    bool own_authorities; /* certificates are checked by a file of the account's */
     bool profile_only; /* a profile or a file was asked for by name: the environment's keys do not count */
     int attempts_max;
     int64_t backoff_ms, backoff_ms_max; /* of a first retry, and of any */
@@ -115,6 +116,10 @@ int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_exp
 /* ---- open.c */
 int aws_open(const struct cloud_options *options, struct aws **ret, struct kp_error *error);
 void aws_close(struct aws *aws);
+const char *aws_own_endpoint(const struct aws *aws, enum aws_service service, struct kp_arena *arena);
+
+/* ---- export.c */
+int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
 
 /* ---- query.c */
 #define AWS_ONCE 1 /* not made again when its answer was lost: it would make a second thing */

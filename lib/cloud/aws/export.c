@@ -1,26 +1,41 @@
 /* The account as a credentials file of one profile, for the cloud-controller-manager. */
 #include "cloud/aws/aws_internal.h"
 
-/* The endpoint of all services, when it was not made of the region. */
-static const char *own_endpoint(const struct aws *aws, struct kp_arena *arena)
+#define PROFILE "default"
+
+/* "" when all services are asked at AWS's own endpoints. */
+static int one_endpoint(const struct aws *aws, struct kp_arena *arena, const char **ret, struct kp_error *error)
 {
-    for (size_t i = 1; i < AWS_SERVICES; i++)
-        if (!kp_streq(aws->endpoints[0], aws->endpoints[i]))
-            return "";
-    return kp_arena_strdup(arena, aws->endpoints[0]);
+    bool same = true, own = true;
+    for (int i = 0; i < AWS_SERVICES; i++) {
+        same = same && kp_streq(aws->endpoints[i], aws->endpoints[0]);
+        own = own && kp_streq(aws->endpoints[i], aws_own_endpoint(aws, i, arena));
+    }
+    if (!same && !own)
+        return kp_fail(error, KP_EINVALID, "endpoints that differ by service cannot be handed to the nodes: set AWS_ENDPOINT_URL, or spec.aws.endpoint, for all");
+    *ret = own ? "" : kp_arena_strdup(arena, aws->endpoints[0]);
+    return 0;
 }
 
+/* Keys with a token end after hours, and with them whatever the cluster asks of the cloud. */
 int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
 {
     struct aws_keys keys;
+    const char *endpoint = "";
     int r = aws_keys_get(aws, arena, &keys, error);
+    if (r == 0)
+        r = one_endpoint(aws, arena, &endpoint, error);
     if (r < 0)
         return r;
-    *ret = (struct cloud_export){.account = {.region = kp_arena_strdup(arena, aws->region), .endpoint = own_endpoint(aws, arena)}};
-    /* Keys that end are of no use to something that runs for months: it asks for the role of its own instance instead. */
-    if (*keys.token || keys.expires_s)
-        return 0;
-    ret->account.profile = "default";
-    ret->credentials = kp_arena_printf(arena, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", keys.id, keys.secret);
+    if (*keys.token)
+        return kp_fail(error, KP_EINVALID, "the keys of %s end some time, and the cluster's cloud-controller-manager would have none then: give those of a user of its "
+                       "own in spec.aws.credentialsFile", keys.source);
+    if (aws->own_authorities) /* a file of this machine: no node has it */
+        return kp_fail(error, KP_EINVALID, "the certificates of AWS_CA_BUNDLE cannot be handed to the nodes: use an endpoint whose certificate a public authority "
+                       "signed, or one by http");
+    *ret = (struct cloud_export){
+        .account = {.profile = PROFILE, .region = kp_arena_strdup(arena, aws->region), .endpoint = endpoint},
+        .credentials = kp_arena_printf(arena, "[" PROFILE "]\naws_access_key_id = %s\naws_secret_access_key = %s\n", keys.id, keys.secret),
+    };
     return 0;
 }

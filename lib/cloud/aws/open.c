@@ -54,14 +54,20 @@ static int find_region(struct aws *aws, const struct cloud_account *account, con
     return 0;
 }
 
-static int find_endpoints(struct aws *aws, const struct cloud_account *account, const struct aws_profile *profile, struct kp_error *error)
+const char *aws_own_endpoint(const struct aws *aws, enum aws_service service, struct kp_arena *arena)
 {
     const char *domain = kp_starts_with(aws->region, "cn-") ? "amazonaws.com.cn" : "amazonaws.com";
+    return kp_arena_printf(arena, "https://%s.%s.%s", aws_service_names[service], aws->region, domain);
+}
+
+static int find_endpoints(struct aws *aws, const struct cloud_account *account, const struct aws_profile *profile, struct kp_arena *arena,
+                          struct kp_error *error)
+{
     for (size_t i = 0; i < AWS_SERVICES; i++) {
         const char *given = first_of(account->endpoint, getenv(endpoint_variables[i]), getenv("AWS_ENDPOINT_URL"), profile->endpoint);
         if (!kp_empty(given) && !kp_starts_with(given, "https://") && !kp_starts_with(given, "http://"))
             return kp_fail(error, KP_EINVALID, "\"%.200s\" is no address of an AWS endpoint: it begins with https:// or http://", given);
-        aws->endpoints[i] = kp_empty(given) ? kp_asprintf("https://%s.%s.%s", aws_service_names[i], aws->region, domain) : without_slash(given);
+        aws->endpoints[i] = kp_empty(given) ? kp_strdup(aws_own_endpoint(aws, (enum aws_service)i, arena)) : without_slash(given);
     }
     return 0;
 }
@@ -102,13 +108,14 @@ static int read_account(struct aws *aws, const struct cloud_account *account, st
     if (r == 0)
         r = find_region(aws, account, &profile, looked, arena, error);
     if (r == 0)
-        r = find_endpoints(aws, account, &profile, error);
+        r = find_endpoints(aws, account, &profile, arena, error);
     if (r == 0)
         r = find_attempts(aws, &profile, error);
     if (r < 0)
         return r;
     const struct rest_options options = {.cloud = "aws", .attempts_max = 1,
                                          .ca_file = first_of(getenv("AWS_CA_BUNDLE"), profile.ca_file, NULL, NULL)};
+    aws->own_authorities = options.ca_file != NULL;
     return rest_new(&options, &aws->rest, error);
 }
 
