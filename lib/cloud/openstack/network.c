@@ -320,6 +320,19 @@ static int remove_all(struct os *os, const struct os_kind *kind, const char *uid
     return r;
 }
 
+/* As with connecting: what was done already is not found when it is asked for again. */
+static int disconnect(struct os *os, const char *router, const char *port, struct kp_arena *arena, struct kp_error *error)
+{
+    struct kp_error why = {0};
+    int r = os_send(os, "routers.remove-interface", OS_NETWORK, "PUT", kp_arena_printf(arena, "/routers/%s/remove_router_interface", router),
+                    json_pack("{s:s}", "port_id", port), NULL, &why);
+    if (r == 0 || r == KP_ENOTFOUND)
+        return 0;
+    if (error)
+        *error = why;
+    return r;
+}
+
 /* A router goes when nothing is connected to it. */
 static int disconnect_routers(struct os *os, const char *uid, struct kp_error *error)
 {
@@ -335,8 +348,7 @@ static int disconnect_routers(struct os *os, const char *uid, struct kp_error *e
         if (r == 0)
             r = os_list(os, "ports.list", OS_NETWORK, kp_arena_printf(arena, "/ports?device_owner=network%%3Arouter_interface&device_id=%s", id), "ports", &ports, error);
         for (size_t j = 0; r == 0 && j < json_array_size(ports); j++)
-            r = os_send(os, "routers.remove-interface", OS_NETWORK, "PUT", kp_arena_printf(arena, "/routers/%s/remove_router_interface", id),
-                        json_pack("{s:s}", "port_id", rest_json_text(json_array_get(ports, j), "id")), NULL, error);
+            r = disconnect(os, id, rest_json_text(json_array_get(ports, j), "id"), arena, error);
     }
     return r;
 }
