@@ -158,11 +158,6 @@ static int account_export(void *state, struct kp_arena *arena, struct cloud_expo
     return aws_account_export(state, arena, ret, error);
 }
 
-static int account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
-{
-    return aws_account_export(state, arena, ret, error);
-}
-
 const struct cloud_driver cloud_driver_aws = {
     .name = "aws",
     .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS,
@@ -195,6 +190,5 @@ const struct cloud_driver cloud_driver_aws = {
     .route_list = route_list,
     .route_ensure = route_ensure,
     .route_delete = route_delete,
-    .account_export = account_export,
     .account_export = account_export,
 };

@@ -110,9 +110,6 @@ int64_t aws_parse_time(const char *rfc3339); /* seconds since 1970; 0 when it is
 int aws_keys_get(struct aws *aws, struct kp_arena *arena, struct aws_keys *ret, struct kp_error *error);
 void aws_keys_forget(struct aws *aws, const char *id); /* those of that id were refused: the next call looks anew */
 
-/* ---- export.c */
-int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
-
 /* ---- open.c */
 int aws_open(const struct cloud_options *options, struct aws **ret, struct kp_error *error);
 void aws_close(struct aws *aws);

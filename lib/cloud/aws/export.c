@@ -17,7 +17,6 @@ static int one_endpoint(const struct aws *aws, struct kp_arena *arena, const cha
     return 0;
 }
 
-/* Keys with a token end after hours, and with them whatever the cluster asks of the cloud. */
 int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
 {
     struct aws_keys keys;
@@ -27,15 +26,14 @@ int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_exp
         r = one_endpoint(aws, arena, &endpoint, error);
     if (r < 0)
         return r;
-    if (*keys.token)
-        return kp_fail(error, KP_EINVALID, "the keys of %s end some time, and the cluster's cloud-controller-manager would have none then: give those of a user of its "
-                       "own in spec.aws.credentialsFile", keys.source);
     if (aws->own_authorities) /* a file of this machine: no node has it */
         return kp_fail(error, KP_EINVALID, "the certificates of AWS_CA_BUNDLE cannot be handed to the nodes: use an endpoint whose certificate a public authority "
                        "signed, or one by http");
-    *ret = (struct cloud_export){
-        .account = {.profile = PROFILE, .region = kp_arena_strdup(arena, aws->region), .endpoint = endpoint},
-        .credentials = kp_arena_printf(arena, "[" PROFILE "]\naws_access_key_id = %s\naws_secret_access_key = %s\n", keys.id, keys.secret),
-    };
+    *ret = (struct cloud_export){.account = {.region = kp_arena_strdup(arena, aws->region), .endpoint = endpoint}};
+    /* Keys that end are of no use to something that runs for months: it asks for the role of its own instance instead. */
+    if (*keys.token || keys.expires_s)
+        return 0;
+    ret->account.profile = PROFILE;
+    ret->credentials = kp_arena_printf(arena, "[" PROFILE "]\naws_access_key_id = %s\naws_secret_access_key = %s\n", keys.id, keys.secret);
     return 0;
 }
