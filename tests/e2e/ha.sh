@@ -55,11 +55,7 @@ result $? "their creation takes less than $((${HA_CREATE_MS:-$CREATE_MS} / 1000)
 UID_=$("$KPROV" get clusters -o json | sed -n 's/.*"uid": *"\([^"]*\)".*/\1/p')
 address() { "$KPROV" get nodes --cluster $NAME 2>/dev/null | awk -v n="$NAME-$1" '$1 == n { print $4 }'; }
 for node in cp-1 cp-2 cp-3 worker-1 worker-2; do declare "ADDR_${node//-/_}=$(address $node)"; done
-SERVER=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
-for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
-  k config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$DIR/${part#*:}"
-done
-api() { curl -sf -m 1 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
+split_kubeconfig "$KUBECONFIG" "$DIR"
 member_count() { k get endpoints kubernetes -o 'jsonpath={.subsets[0].addresses[*].ip}' | wc -w; }
 members_are() { [ "$(member_count)" = "$1" ]; }
 eventually 20 members_are 3
@@ -68,21 +64,6 @@ for node in cp-1 cp-2 cp-3; do
   k get node $NAME-$node -o json | grep -q '"key": "node-role.kubernetes.io/control-plane"' || not_ok "$node is tainted as control plane"
 done
 
-# ---- the writer: one new object after another, each answer noted with its time -----------------------------------------
-writer() {
-  local i=0
-  while [ -e "$DIR/writing" ]; do
-    i=$((i + 1))
-    if api -X POST -H 'Content-Type: application/json' -o /dev/null \
-      -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'$1-$i'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
-      echo "$(now_ms) w-$1-$i" >>"$DIR/acked"
-    fi
-    sleep 0.02
-  done
-}
-longest_gap() { # from-ms: the longest time without an acknowledged write since
-  awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
-}
 holder() { k -n kube-system get lease kprov-vip -o 'jsonpath={.spec.holderIdentity}' | sed "s/^$NAME-//"; }
 other_than() { for node in cp-1 cp-2 cp-3; do [ $node = "$1" ] || { echo $node; return; }; done; }
 domain() { virsh -c "${LIBVIRT_DEFAULT_URI:-qemu:///system}" "$@" >/dev/null || not_ok "virsh $*"; }
@@ -122,8 +103,8 @@ fault() { # what, command to do it, command to undo it
 }
 : >"$DIR/acked"
 touch "$DIR/writing"
-writer a &
-writer b &
+writer a "$DIR/writing" 0.02 &
+writer b "$DIR/writing" 0.02 &
 sleep 1
 one=$(holder)
 fault "kill of the machine that holds the address" "'$KPROV' node stop $NAME $one --force" "'$KPROV' node start $NAME $one"
@@ -168,11 +149,7 @@ wait
 # ---- nothing acknowledged is lost, at any of the three members -------------------------------------------------------------
 for node in cp-1 cp-2 cp-3; do
   var=ADDR_${node//-/_}
-  api -m 10 "https://${!var}:6443/api/v1/namespaces/default/configmaps" | grep -o '"name": *"w-[ab]-[0-9]*"' | sed 's/.*"\(w-.*\)"/\1/' | LC_ALL=C sort >"$DIR/there"
-  awk '{print $2}' "$DIR/acked" | LC_ALL=C sort >"$DIR/wanted"
-  lost=$(LC_ALL=C comm -23 "$DIR/wanted" "$DIR/there" | wc -l)
-  [ "$lost" = 0 ] && [ -s "$DIR/wanted" ]
-  result $? "all $(wc -l <"$DIR/wanted") acknowledged writes are at the API server of $node" "$lost are not"
+  nothing_lost "at the API server of $node" "https://${!var}:6443"
 done
 "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
 result $? 'the cluster is deleted'

@@ -49,21 +49,7 @@ members() { etcdctl member list 2>/dev/null | wc -l; }
 voters_are() { [ "$(voters)" = "$1" ] && [ "$(members)" = "$1" ] && etcdctl endpoint health >/dev/null 2>&1; }
 ready_nodes() { [ "$(k get nodes --no-headers 2>/dev/null | grep -c ' Ready')" = "$1" ] && [ "$(k get nodes --no-headers 2>/dev/null | wc -l)" = "$1" ]; }
 api_servers_are() { [ "$(k get endpoints kubernetes -o 'jsonpath={.subsets[0].addresses[*].ip}' | wc -w)" = "$1" ]; }
-api() { curl -sf -m 2 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
-writer() {
-  local i=0
-  while [ -e "$DIR/writing" ]; do
-    i=$((i + 1))
-    if api -X POST -H 'Content-Type: application/json' -o /dev/null \
-      -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'$1-$i'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
-      echo "$(now_ms) w-$1-$i" >>"$DIR/acked"
-    fi
-    sleep 0.05
-  done
-}
-longest_gap() { # from-ms: the longest time without an acknowledged write since
-  awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
-}
+API_SECONDS=2
 healthy_cluster() { # what, control planes, from-ms
   eventually 20 voters_are "$2"
   result $? "$1: $2 healthy voting members and no other" "$(etcdctl member list 2>&1)"
@@ -91,10 +77,7 @@ start=$(now_ms)
 "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 90s >"$DIR/create.log" 2>&1
 result $? "a cluster of one control plane is Ready ($(($(now_ms) - start)) ms)" "$(tail -n 3 "$DIR/create.log")"
 [ $FAILED = 0 ] || exit 1
-SERVER=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
-for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
-  k config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$DIR/${part#*:}"
-done
+split_kubeconfig "$KUBECONFIG" "$DIR"
 for part in ca.crt:etcd-ca.crt healthcheck-client.crt:etcd.crt healthcheck-client.key:etcd.key; do
   "$KPROV" exec $NAME cp-1 -- cat "/etc/kubernetes/pki/etcd/${part%%:*}" >"$DIR/${part#*:}"
 done
@@ -110,8 +93,8 @@ result $? 'two are refused by scale as well' "$(cat "$DIR/step.log")"
 
 : >"$DIR/acked"
 touch "$DIR/writing"
-writer a &
-writer b &
+writer a "$DIR/writing" 0.05 &
+writer b "$DIR/writing" 0.05 &
 # ---- three, five, three ---------------------------------------------------------------------------------------------------
 cluster_yaml 3
 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/step.log" 2>&1
@@ -216,11 +199,7 @@ result $? 'a pool that still has protected pods is not removed, and nothing is m
 change '3 -> 1 by scale' 1 "$KPROV" scale controlplane $NAME --replicas 1 --wait 60s
 rm -f "$DIR/writing"
 wait
-api -m 20 "$SERVER/api/v1/namespaces/default/configmaps" | grep -o '"name": *"w-[ab]-[0-9]*"' | sed 's/.*"\(w-.*\)"/\1/' | LC_ALL=C sort >"$DIR/there"
-awk '{print $2}' "$DIR/acked" | LC_ALL=C sort >"$DIR/wanted"
-lost=$(LC_ALL=C comm -23 "$DIR/wanted" "$DIR/there" | wc -l)
-[ "$lost" = 0 ] && [ -s "$DIR/wanted" ]
-result $? "all $(wc -l <"$DIR/wanted") acknowledged writes are there" "$lost are not"
+nothing_lost there "$SERVER"
 
 # ---- no quorum ---------------------------------------------------------------------------------------------------------------
 machines() { for machine in "$DIR"/local/*/machines/*; do echo "${machine##*/"$NAME"-}"; done; }

@@ -2,6 +2,8 @@
 # Three control planes and two workers go from one build to the next, back, and to an image that does not work, while an application
 # answers requests and the API takes writes. UPGRADE_GAP_MS is the longest time without an acknowledged write that passes (5000).
 #
+# UPGRADE_BY=upgrade goes there by kprov upgrade cluster instead of kprov apply with another kubernetesVersion in the file.
+#
 # The rule for requests: a new connection each, to the NodePort of a node that is not cordoned, over all nodes in turn. A request that
 # fails on a node that is cordoned by the time it failed may be made once more on another one, which has to answer. Nothing else may fail.
 set -u
@@ -93,11 +95,7 @@ YAML
 k rollout status deployment/web --timeout=30s >/dev/null
 result $? 'an application with two replicas and a budget runs'
 PORT=$(k get service web -o 'jsonpath={.spec.ports[0].nodePort}')
-SERVER=$(k config view --minify -o 'jsonpath={.clusters[0].cluster.server}')
-for part in certificate-authority-data:ca.crt client-certificate-data:client.crt client-key-data:client.key; do
-  k config view --raw --minify -o yaml | sed -n "s/^ *${part%%:*}: //p" | base64 -d >"$DIR/${part#*:}"
-done
-api() { curl -sf -m 1 --connect-timeout 1 --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
+split_kubeconfig "$KUBECONFIG" "$DIR"
 "$OLD_KPROV" get nodes --cluster $NAME 2>/dev/null | awk 'NR > 1 { print $1, $4 }' >"$DIR/nodes"
 
 # Which nodes are cordoned, as a load balancer would know: "name name". Rewritten whole.
@@ -133,26 +131,12 @@ client() {
     done 3<"$DIR/nodes"
   done
 }
-writer() {
-  local i=0
-  while [ -e "$DIR/running" ]; do
-    i=$((i + 1))
-    if api -X POST -H 'Content-Type: application/json' -o /dev/null \
-      -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'$i'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
-      echo "$(now_ms) w-$i" >>"$DIR/acked"
-    fi
-    sleep 0.02
-  done
-}
-longest_gap() { # from-ms: the longest time without an acknowledged write since
-  awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
-}
 since() { awk -v from="$2" '$1 >= from' "$DIR/$1" | wc -l; }
 for file in cordoned answered reset failures acked; do : >"$DIR/$file"; done
 touch "$DIR/running"
 watcher &
 client &
-writer &
+writer up "$DIR/running" 0.02 &
 serves() { # what, from-ms
   local gap
   [ -z "${KEEP_LOGS:-}" ] || echo "$2 $(now_ms) $1" >>"$KEEP_LOGS/times"
@@ -183,8 +167,11 @@ result $? 'with the next version in the file, plan tells of five machines to res
 "$OLD_KPROV" plan -f "$DIR/next.yaml" 2>&1 | grep -q "\"$NEXT\" cannot be installed: this kprov installs $FIRST"
 result $? 'but a kprov that cannot install it refuses'
 from=$(now_ms)
-"$NEW_KPROV" upgrade cluster $NAME --yes >"$DIR/upgrade.log" 2>&1
-result $? "upgrade to $NEXT ($((($(now_ms) - from) / 1000)) s)" "$(tail -n 5 "$DIR/upgrade.log")"
+case ${UPGRADE_BY:-apply} in
+apply) timeout 280 "$NEW_KPROV" apply -f "$DIR/next.yaml" --yes >"$DIR/upgrade.log" 2>&1 ;;
+*) timeout 280 "$NEW_KPROV" upgrade cluster $NAME --yes >"$DIR/upgrade.log" 2>&1 ;;
+esac
+result $? "${UPGRADE_BY:-apply} to $NEXT ($((($(now_ms) - from) / 1000)) s)" "$(tail -n 5 "$DIR/upgrade.log")"
 cat "$DIR/upgrade.log"
 all_run $NEXT
 result $? "all nodes are of $NEXT and schedulable" "$(k get nodes 2>&1)"
@@ -194,6 +181,8 @@ result $? 'and so are all static pods' "$(has_image $NEXT)"
 serves upgrade "$from"
 "$NEW_KPROV" upgrade cluster $NAME --yes 2>&1 | grep -q '^Nothing to do'
 result $? 'upgrading again finds nothing to do'
+"$NEW_KPROV" plan -f "$DIR/next.yaml" >"$DIR/plan.log" 2>&1
+result $? 'and the file of that version is what the cluster is' "$(cat "$DIR/plan.log")"
 "$OLD_KPROV" upgrade cluster $NAME --yes 2>&1 | grep -q 'is a downgrade: kprov rollback cluster'
 result $? 'a downgrade is refused'
 
@@ -231,13 +220,9 @@ serves mending "$from"
 rm -f "$DIR/running"
 wait
 # ---- nothing acknowledged is lost, at any of the three members -------------------------------------------------------------------
-awk '{print $2}' "$DIR/acked" | LC_ALL=C sort >"$DIR/wanted"
 while read -r node address; do
   case $node in *-cp-*) ;; *) continue ;; esac
-  api -m 10 "https://$address:6443/api/v1/namespaces/default/configmaps" | grep -o '"name": *"w-[0-9]*"' | sed 's/.*"\(w-.*\)"/\1/' | LC_ALL=C sort >"$DIR/there"
-  lost=$(LC_ALL=C comm -23 "$DIR/wanted" "$DIR/there" | wc -l)
-  [ "$lost" = 0 ] && [ -s "$DIR/wanted" ]
-  result $? "all $(wc -l <"$DIR/wanted") acknowledged writes are at the API server of $node" "$lost are not"
+  nothing_lost "at the API server of $node" "https://$address:6443"
 done <"$DIR/nodes"
 echo "$PASSED passed, $FAILED failed, 0 skipped"
 [ $FAILED = 0 ]
