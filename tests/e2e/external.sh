@@ -13,6 +13,7 @@ export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 mkdir -p "$HOME"
 unset SSH_AUTH_SOCK
 NAME=e2eext NET=10.98.77
+OTHER=node-0000000000e2e000
 pids=()
 cleanup() {
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
@@ -23,7 +24,7 @@ cleanup() {
     umount "$DIR/m$m/rw" 2>/dev/null
   done
   ip link delete kpxbr 2>/dev/null
-  rm -rf --one-file-system "$DIR"
+  rm -rf --one-file-system "$DIR" "${KPROV_IMAGE_DIR:-/var/lib/kprov/images}/$OTHER"
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
@@ -183,6 +184,37 @@ pid=$(on 2 'cut -d" " -f1 /var/lib/kprov-node/node/init')
 on 2 "kill -9 $pid"
 eventually 10 on 2 "[ -s /var/lib/kprov-node/node/init ] && ! grep -q '^$pid ' /var/lib/kprov-node/node/init"
 result $? 'a node whose init is killed is started again by its supervisor'
+
+# ---- another image, and back: one that is the same but for its name, so that nothing has to be built
+IMAGES=${KPROV_IMAGE_DIR:-/var/lib/kprov/images}
+FIRST=$("$KPROV" get nodes --cluster $NAME -o json | sed -n 's/.*"image": *"\([^"]*\)".*/\1/p' | head -n 1)
+cp -al "$IMAGES/$FIRST" "$IMAGES/$OTHER"
+# On the machines too: that a tree is sent was seen at the creation. EXTERNAL_SEND=1 has it sent again.
+[ -n "${EXTERNAL_SEND:-}" ] || for m in 1 2; do on $m "cp -al /var/lib/kprov-node/bundles/$FIRST /var/lib/kprov-node/bundles/$OTHER"; done
+images() { for m in 1 2; do on $m 'sed -n "s/^image=//p" /var/lib/kprov-node/node/meta'; done | sort | uniq -c | awk '{ printf "%s %s ", $1, $2 }'; }
+on 2 'echo mine >/var/lib/kprov-node/node/upper/var/kept; echo old >/var/lib/kprov-node/node/upper/etc/dropped'
+start=$(date +%s%N)
+timeout 150 "$KPROV" upgrade cluster $NAME --image $OTHER --yes >"$DIR/out" 2>&1
+result $? "both nodes get another image after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 5 "$DIR/out")"
+cat "$DIR/out"
+is "2 $OTHER " "$(images)" 'each machine has it'
+is mine "$("$KPROV" exec $NAME worker-1 -- cat /var/kept)" 'what lay below /var is kept'
+! "$KPROV" exec $NAME worker-1 -- test -e /etc/dropped
+result $? 'what was changed elsewhere is not'
+k get deployment web >/dev/null && eventually 30 k rollout status deployment web --timeout=1s
+result $? 'the deployment runs, and etcd has its data' "$(k get pods -o wide 2>&1)"
+start=$(date +%s%N)
+timeout 150 "$KPROV" rollback cluster $NAME --yes >"$DIR/out" 2>&1
+result $? "and back after $((($(date +%s%N) - start) / 1000000)) ms" "$(tail -n 5 "$DIR/out")"
+is "2 $FIRST " "$(images)" 'each machine has the first one again'
+eventually 30 k wait --for=condition=Ready nodes --all --timeout=1s
+result $? 'both nodes are Ready'
+served() { timeout 5 openssl s_client -connect $NET.12:10250 </dev/null 2>/dev/null | openssl x509 -noout -fingerprint; }
+before=$(served)
+timeout 100 "$KPROV" certs renew $NAME --node worker-1 >"$DIR/out" 2>&1
+rc=$?
+[ $rc = 0 ] && [ -n "$before" ] && [ "$(served)" != "$before" ]
+result $? 'certificates are renewed on machines that exist' "$rc: $(tail -n 5 "$DIR/out")"
 
 # ---- and nothing of it
 start=$(date +%s%N)
