@@ -64,6 +64,9 @@ struct client_delete_options {
 
 int client_get(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                struct kp_arena *arena, void **ret_obj, struct kp_error *error);
+/* As the API server's cache has it, which may be a little late, but asks nothing of etcd. */
+int client_get_cached(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
+                      struct kp_arena *arena, void **ret_obj, struct kp_error *error);
 /* *ret_list is the generated list struct (items, metadata). */
 int client_list(struct client *client, const struct kp_resource *resource, const char *ns,
                 const struct client_list_options *options, struct kp_arena *arena, void **ret_list,
@@ -183,6 +186,7 @@ struct client_elector_config {
     const char *ns, *name;      /* of the Lease */
     const char *identity;       /* unique to this process */
     int64_t lease_ms, renew_deadline_ms, retry_ms; /* 0: the defaults above */
+    int64_t renew_ms;           /* from a renewal that went well to the next; 0: retry_ms */
 };
 /* Blocks until this process leads (0) or stop was set (KP_ECANCELLED). Then a thread renews; when it can't for
    renew_deadline_ms, on_lost is called once: the caller exits. */
@@ -190,6 +194,7 @@ struct client_elector;
 int client_elector_acquire(struct client *client, const struct client_elector_config *config, const volatile bool *stop,
                            void (*on_lost)(void *), void *arg, struct client_elector **ret_elector,
                            struct kp_error *error);
+int64_t client_elector_renewed_ms(struct client_elector *elector); /* by kp_mono_ms: when the last renewal that went well was answered */
 void client_elector_release(struct client_elector *elector); /* gives the Lease up and frees; accepts NULL */
 
 /* ---- events -------------------------------------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 #include "lib/client/client_internal.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define ELECTOR_LEASE_MS 15000
 #define ELECTOR_RENEW_DEADLINE_MS 10000
@@ -12,7 +13,7 @@
 struct client_elector {
     struct client *client;
     char *ns, *name, *identity;
-    int64_t lease_ms, renew_deadline_ms, retry_ms;
+    int64_t lease_ms, renew_deadline_ms, retry_ms, renew_ms;
     void (*on_lost)(void *);
     void *arg;
     pthread_t thread;
@@ -23,6 +24,10 @@ struct client_elector {
     /* what was last seen, and when by our own clock: another's clock is never compared with ours */
     char *seen_version;
     int64_t seen_ms;
+    _Atomic int64_t renewed_ms;
+    /* The answer to our last write: what the next one changes, so that a renewal is one request (client-go's fast path). NULL: to be asked for. */
+    struct k8s_lease *held;
+    struct kp_arena *held_arena;
 };
 
 static struct k8s_lease *new_lease(struct client_elector *elector, struct kp_arena *arena)
@@ -50,16 +55,47 @@ static void fill(struct client_elector *elector, struct k8s_lease_spec *spec, bo
     }
 }
 
+static void forget_held(struct client_elector *elector)
+{
+    kp_arena_free(elector->held_arena);
+    elector->held_arena = NULL;
+    elector->held = NULL;
+}
+
+/* Whatever failed, the write may have been made: what is held is not the last word then. */
+static int write_lease(struct client_elector *elector, struct k8s_lease *lease, bool create, struct kp_error *error)
+{
+    struct kp_arena *arena = kp_arena_new(0);
+    void *answer = NULL;
+    int code = create ? client_create(elector->client, &k8s_leases_resource, elector->ns, lease, NULL, arena, &answer, error)
+                      : client_update(elector->client, &k8s_leases_resource, lease, NULL, arena, &answer, error);
+    forget_held(elector);
+    if (code < 0) {
+        kp_arena_free(arena);
+        return code;
+    }
+    elector->held = answer;
+    elector->held_arena = arena;
+    return 0;
+}
+
 /* 0: we hold it now; KP_EAGAIN: somebody else does; else the request failed. */
 static int try_acquire(struct client_elector *elector, struct kp_error *error)
 {
+    if (elector->held) {
+        fill(elector, elector->held->spec, false);
+        int code = write_lease(elector, elector->held, false, error);
+        if (code != KP_ECONFLICT && code != KP_ENOTFOUND) /* somebody changed or deleted it: look who */
+            return code;
+    }
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     void *found = NULL;
-    int code = client_get(elector->client, &k8s_leases_resource, elector->ns, elector->name, arena, &found, error);
+    /* Late news do no harm: a write on top of what is not the newest is refused. */
+    int code = client_get_cached(elector->client, &k8s_leases_resource, elector->ns, elector->name, arena, &found, error);
     if (code == KP_ENOTFOUND) {
         struct k8s_lease *lease = new_lease(elector, arena);
         fill(elector, lease->spec, true);
-        return client_create(elector->client, &k8s_leases_resource, elector->ns, lease, NULL, arena, NULL, error);
+        return write_lease(elector, lease, true, error);
     }
     if (code < 0)
         return code;
@@ -74,7 +110,7 @@ static int try_acquire(struct client_elector *elector, struct kp_error *error)
     if (!ours && !kp_empty(lease->spec->holder_identity) && kp_mono_ms() - elector->seen_ms < life_ms)
         return KP_EAGAIN;
     fill(elector, lease->spec, !ours);
-    return client_update(elector->client, &k8s_leases_resource, lease, NULL, arena, NULL, error);
+    return write_lease(elector, lease, false, error);
 }
 
 /* Sleeps, or returns true when told to stop. */
@@ -90,19 +126,25 @@ static bool pause_or_stop(struct client_elector *elector, int64_t ms)
     return stop;
 }
 
+static int64_t rest(const struct client_elector *elector, int64_t wanted_ms, int64_t took_ms)
+{
+    return KP_MAX(wanted_ms, KP_MIN(took_ms * ELECTOR_REST_TIMES, elector->renew_deadline_ms / ELECTOR_TRIES_MIN));
+}
+
 static void *renew(void *arg)
 {
     struct client_elector *elector = arg;
-    int64_t renewed_ms = kp_mono_ms(), took_ms = 0, rest_ms_max = elector->renew_deadline_ms / ELECTOR_TRIES_MIN;
-    while (!pause_or_stop(elector, KP_MAX(elector->retry_ms, KP_MIN(took_ms * ELECTOR_REST_TIMES, rest_ms_max)))) {
+    int64_t renewed_ms = kp_mono_ms(), rest_ms = elector->renew_ms;
+    while (!pause_or_stop(elector, rest_ms)) {
         struct kp_error error = {0};
         int64_t began_ms = kp_mono_ms();
         /* A server that hangs must not keep us from noticing in time that the lease runs out. */
         client_thread_deadline(renewed_ms + elector->renew_deadline_ms + 1);
         int code = try_acquire(elector, &error);
-        took_ms = kp_mono_ms() - began_ms;
+        rest_ms = rest(elector, code == 0 ? elector->renew_ms : elector->retry_ms, kp_mono_ms() - began_ms);
         if (code == 0) {
-            renewed_ms = began_ms + took_ms;
+            renewed_ms = kp_mono_ms();
+            atomic_store(&elector->renewed_ms, renewed_ms);
         } else if (code == KP_EAGAIN || kp_mono_ms() - renewed_ms >= elector->renew_deadline_ms) {
             kp_error_log("leadership lost", "lease", elector->name, "error",
                          code == KP_EAGAIN ? "another holds the lease" : error.message, NULL);
@@ -123,6 +165,7 @@ static struct client_elector *new_elector(struct client *client, const struct cl
     elector->lease_ms = config->lease_ms ? config->lease_ms : ELECTOR_LEASE_MS;
     elector->renew_deadline_ms = config->renew_deadline_ms ? config->renew_deadline_ms : ELECTOR_RENEW_DEADLINE_MS;
     elector->retry_ms = config->retry_ms ? config->retry_ms : ELECTOR_RETRY_MS;
+    elector->renew_ms = config->renew_ms ? config->renew_ms : elector->retry_ms;
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -140,6 +183,7 @@ static void free_elector(struct client_elector *elector)
     free(elector->name);
     free(elector->identity);
     free(elector->seen_version);
+    forget_held(elector);
     free(elector);
 }
 
@@ -153,6 +197,7 @@ int client_elector_acquire(struct client *client, const struct client_elector_co
     char last[128] = "";
     for (;;) {
         struct kp_error why = {0};
+        int64_t began_ms = kp_mono_ms();
         int code = try_acquire(elector, &why);
         if (code == 0)
             break;
@@ -161,17 +206,23 @@ int client_elector_acquire(struct client *client, const struct client_elector_co
             kp_warn("lease not acquired yet", "lease", elector->name, "error", why.message, NULL);
         }
         /* While the API server is still starting, asking again soon is what makes a cluster come up in seconds. */
-        int64_t wait_ms = code == KP_EAGAIN ? elector->retry_ms : KP_MIN((int64_t)100, elector->retry_ms);
+        int64_t wait_ms = code == KP_EAGAIN ? rest(elector, elector->retry_ms, kp_mono_ms() - began_ms) : KP_MIN((int64_t)100, elector->retry_ms);
         if (__atomic_load_n(stop, __ATOMIC_ACQUIRE) || pause_or_stop(elector, wait_ms) || __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
             free_elector(elector);
             return kp_fail(error, KP_ECANCELLED, "stopped before the lease %s was acquired", config->name);
         }
     }
+    atomic_store(&elector->renewed_ms, kp_mono_ms());
     kp_info("leading", "lease", elector->name, "identity", elector->identity, NULL);
     elector->started = pthread_create(&elector->thread, NULL, renew, elector) == 0;
     KP_ASSERT(elector->started);
     *ret_elector = elector;
     return 0;
+}
+
+int64_t client_elector_renewed_ms(struct client_elector *elector)
+{
+    return atomic_load(&elector->renewed_ms);
 }
 
 void client_elector_release(struct client_elector *elector)

@@ -267,6 +267,15 @@ int client_get(struct client *client, const struct kp_resource *resource, const 
     return exchange(client, "GET", path.data, NULL, NULL, 0, resource->type, arena, ret_obj, error);
 }
 
+int client_get_cached(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
+                      struct kp_arena *arena, void **ret_obj, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf path = {0};
+    client_resource_path(&path, resource, ns, name, NULL);
+    http_query_append(&path, "resourceVersion", "0");
+    return exchange(client, "GET", path.data, NULL, NULL, 0, resource->type, arena, ret_obj, error);
+}
+
 int client_list(struct client *client, const struct kp_resource *resource, const char *ns,
                 const struct client_list_options *options, struct kp_arena *arena, void **ret_list,
                 struct kp_error *error)

@@ -59,18 +59,17 @@ static const char *host_literal(const char *host, struct kp_arena *arena)
     return strchr(host, ':') ? kp_arena_printf(arena, "[%s]", host) : host;
 }
 
+int kubelet_handler_tls(struct tls_context **ret, struct kp_error *error)
+{
+    static const char *const alpn[] = {"http/1.1", NULL};
+    const struct tls_context_config config = {.insecure_skip_verify = true, .alpn = alpn};
+    return tls_context_new(&config, ret, error);
+}
+
 static int http_do(struct kubelet *kubelet, const char *endpoint, const struct http_client_request *request, bool tls_wanted,
                    struct kp_arena *arena, struct http_response *response, struct kp_error *error)
 {
-    KP_AUTO(tls_context_unref) struct tls_context *tls = NULL;
-    if (tls_wanted) {
-        static const char *const alpn[] = {"http/1.1", NULL};
-        struct tls_context_config config = {.insecure_skip_verify = true, .alpn = alpn};
-        int rc = tls_context_new(&config, &tls, error);
-        if (rc < 0)
-            return rc;
-    }
-    struct http_client_config config = {.endpoints = &endpoint, .endpoint_count = 1, .tls = tls, .protocol = HTTP_CLIENT_H1,
+    struct http_client_config config = {.endpoints = &endpoint, .endpoint_count = 1, .tls = tls_wanted ? kubelet->handler_tls : NULL, .protocol = HTTP_CLIENT_H1,
                                         .user_agent = "kube-probe/1.36", .connections_max = 1,
                                         .connect_timeout_ms = request->timeout_ms, .body_bytes_max = 1 << 20};
     KP_AUTO(http_client_free) struct http_client *client = NULL;

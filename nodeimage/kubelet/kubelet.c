@@ -91,6 +91,8 @@ static int start(struct kubelet *kubelet, struct kp_error *error)
         rc = loop_start(kubelet->loop, "network", error);
     if (rc == 0)
         rc = cri_new(kubelet->loop, kubelet->config.runtime_endpoint, &kubelet->cri, error);
+    if (rc == 0)
+        rc = kubelet_handler_tls(&kubelet->handler_tls, error);
     if (rc < 0)
         return rc;
     wait_for_runtime(kubelet);

@@ -63,6 +63,7 @@ struct kubelet {
     struct client_informer *pods, *services, *node_informer;
     struct kubelet_workers *workers;
     struct kubelet_probes *probes;
+    struct tls_context *handler_tls; /* of HTTPS probes and hooks: making one takes as long as a handshake */
     struct kubelet_statuses *statuses;
     struct kubelet_node *node;
     struct kubelet_server *server;
@@ -128,6 +129,7 @@ struct kubelet_handler {
     const struct k8s_tcp_socket_action *tcp_socket;
     const struct k8s_grpc_action *grpc;
 };
+int kubelet_handler_tls(struct tls_context **ret, struct kp_error *error); /* what HTTPS handlers share */
 /* Runs one handler within timeout_ms. 0: it succeeded; KP_EUNAVAILABLE and others: it failed, error says how in upstream's
    words; output (may be NULL) gets what it printed. */
 int kubelet_handler_run(struct kubelet *kubelet, const struct kubelet_handler *handler, const struct k8s_container *container,

@@ -1,8 +1,9 @@
 /* The node's life in the API: registration, status, lease; and watching the runtime's readiness. */
 #include "nodeimage/kubelet/node_internal.h"
 
-#define RUNTIME_POLL_READY_MS 1000
+#define RUNTIME_POLL_READY_MS 5000 /* as upstream */
 #define RUNTIME_POLL_UNREADY_MS 100
+#define RUNTIME_REST_MS_MAX 1000
 #define RUNTIME_REST_TIMES 8 /* as long as the question took: a slow machine has better to do than to answer it */
 #define STATUS_REPORT_S 300   /* at least this often, changed or not */
 #define RETRY_MS 500
@@ -113,7 +114,7 @@ static void *watch_runtime(void *arg)
         }
         if (came)
             kubelet_workers_wake_all(kubelet->workers);
-        int64_t rest_ms = KP_MIN((kp_mono_ms() - began_ms) * RUNTIME_REST_TIMES, RUNTIME_POLL_READY_MS);
+        int64_t rest_ms = KP_MIN((kp_mono_ms() - began_ms) * RUNTIME_REST_TIMES, (int64_t)RUNTIME_REST_MS_MAX);
         kp_sleep_ms(runtime && network ? RUNTIME_POLL_READY_MS : KP_MAX(rest_ms, RUNTIME_POLL_UNREADY_MS));
     }
     return NULL;

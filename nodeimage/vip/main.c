@@ -1,5 +1,6 @@
 /* kprov-vip: keeps the address of the API on one control-plane machine whose API server answers. Who may hold it is
    decided by a Lease, renewed through the machine's own API server; whoever takes it announces it by gratuitous ARP. */
+#include "lib/base/cpu.h"
 #include "lib/base/version.h"
 #include "lib/client/client.h"
 #include "lib/loop/loop.h"
@@ -16,11 +17,15 @@
    gives it up before. Not shorter than an election of etcd usually takes (1 to 2 s): without a leader nobody renews. */
 #define LEASE_MS 2000
 #define RENEW_DEADLINE_MS 1500
+#define RENEW_MS 500
 #define RETRY_MS 200
 #define REQUEST_TIMEOUT_MS 500
+/* Emulated machines take that long for a request when all of them have something to do. */
+#define EMULATED_TIMES 2
 #define CHECK_MS 200
 #define CHECK_MS_MAX 500 /* on a machine where a check takes long; FAILURES_MAX of them in a row still fit into 2 s */
 #define REST_TIMES 8     /* as long as a check took */
+#define CHECK_RENEWED_MS 1000 /* while the lease is renewed: whoever writes for us is alive, but may be about to stop */
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
 /* At every check at first: Linux does not believe a change within a second of the last one it heard (neigh locktime), and
    the kernel of a paused machine still answers for itself. */
@@ -35,11 +40,12 @@ struct vip {
     struct client *client;
     volatile bool stop; /* read by the elector */
     atomic_bool lost;
+    int64_t times; /* all times of the lease are that many as long */
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
 
-static struct vip vip = {.leader_elect = true, .kubeconfig = "/etc/kubernetes/vip.conf"};
+static struct vip vip = {.times = 1, .leader_elect = true, .kubeconfig = "/etc/kubernetes/vip.conf"};
 
 static const struct kp_flag flags[] = {
     {"address", 0, KP_FLAG_STRING, &vip.address, "the address to keep", NULL},
@@ -85,11 +91,16 @@ static void announce(void)
         kp_warn("address not announced", "error", error.message, NULL);
 }
 
+static bool just_renewed(struct client_elector *elector)
+{
+    return kp_mono_ms() - client_elector_renewed_ms(elector) < (RENEW_MS + RETRY_MS) * vip.times;
+}
+
 /* Until the lease is lost, the API server does not answer any more, or the program ends. */
-static void hold(void)
+static void hold(struct client_elector *elector)
 {
     int failures = 0;
-    int64_t announced_ms = 0, began_ms = kp_mono_ms(), rest_ms = CHECK_MS;
+    int64_t announced_ms = 0, began_ms = kp_mono_ms(), rest_ms = CHECK_MS, checked_ms = began_ms;
     while (!stopping() && !atomic_load(&vip.lost) && failures < FAILURES_MAX) {
         int64_t now_ms = kp_mono_ms();
         if (now_ms - began_ms < ANNOUNCE_OFTEN_MS || now_ms - announced_ms >= ANNOUNCE_MS) {
@@ -98,6 +109,9 @@ static void hold(void)
         }
         pause_ms(rest_ms);
         int64_t asked_ms = kp_mono_ms();
+        if (elector && !failures && asked_ms - checked_ms < CHECK_RENEWED_MS && just_renewed(elector))
+            continue;
+        checked_ms = asked_ms;
         failures = !vip.leader_elect || api_is_ready() ? 0 : failures + 1;
         rest_ms = KP_MAX(CHECK_MS, KP_MIN((kp_mono_ms() - asked_ms) * REST_TIMES, CHECK_MS_MAX));
     }
@@ -109,7 +123,8 @@ static int take_turn(struct kp_error *error)
 {
     const struct client_elector_config config = {
         .ns = LEASE_NAMESPACE, .name = LEASE_NAME, .identity = vip.identity,
-        .lease_ms = LEASE_MS, .renew_deadline_ms = RENEW_DEADLINE_MS, .retry_ms = RETRY_MS,
+        .lease_ms = LEASE_MS * vip.times, .renew_deadline_ms = RENEW_DEADLINE_MS * vip.times,
+        .renew_ms = RENEW_MS * vip.times, .retry_ms = RETRY_MS * vip.times,
     };
     struct client_elector *elector = NULL;
     atomic_store(&vip.lost, false);
@@ -122,7 +137,7 @@ static int take_turn(struct kp_error *error)
     int code = netlink_address_add(&vip.link, vip.address, error);
     if (code == 0) {
         kp_info("holding", "address", vip.address, NULL);
-        hold();
+        hold(elector);
         if (vip.leader_elect)
             code = netlink_address_delete(&vip.link, vip.address, error);
     }
@@ -156,7 +171,8 @@ static int prepare(struct loop *loop, struct kp_arena *arena, struct kp_error *e
         client_config_from_kubeconfig(vip.kubeconfig, NULL, arena, &config, error) < 0)
         return error->code;
     config.user_agent = kp_arena_printf(arena, "kprov-vip/%s", kp_version);
-    config.timeout_ms = REQUEST_TIMEOUT_MS;
+    vip.times = kp_cpu_is_emulated() ? EMULATED_TIMES : 1;
+    config.timeout_ms = REQUEST_TIMEOUT_MS * vip.times;
     return client_new(loop, &config, &vip.client, error);
 }
 

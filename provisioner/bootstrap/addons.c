@@ -1,6 +1,10 @@
 /* What a cluster gets through its API before anyone asks: bindings, kube-proxy, the pod network, load balancers, cluster DNS. */
 #include "provisioner/bootstrap/bootstrap.h"
 
+/* Asked every second until it is ready for the first time, seldom from then on. It waits for the API as long as that takes: nobody is
+   killed for it within an hour. */
+#define QUICK_START(http_get) "        startupProbe: {httpGet: " http_get ", periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 3600}\n"
+
 #include "lib/vip/vip.h"
 
 static const char bindings[] =
@@ -196,7 +200,7 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
                   "%s"
                   "        volumeMounts:\n        - {name: config, mountPath: /var/lib/%s}\n%s%s"
                   "      volumes:\n      - {name: config, configMap: {name: %s}}\n%s%s",
-                  agent->probe ? kp_arena_printf(arena, "        readinessProbe: {httpGet: %s, periodSeconds: 1}\n", agent->probe) : "",
+                  agent->probe ? kp_arena_printf(arena, QUICK_START("%s") "        readinessProbe: {httpGet: %s, periodSeconds: 10}\n", agent->probe, agent->probe) : "",
                   agent->name, agent->mounts,
                   asks_cloud(cluster, agent) ? "        - {name: cloud-config, mountPath: " BOOTSTRAP_CLOUD_DIR ", readOnly: true}\n" : "", agent->name,
                   agent->volumes,
@@ -251,7 +255,8 @@ static void print_dns(struct kp_buf *out, const struct bootstrap_cluster *cluste
                 "        - {name: metrics, containerPort: 9153, protocol: TCP}\n"
                 "        resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {memory: 170Mi}}\n"
                 "        livenessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 10, timeoutSeconds: 5}\n"
-                "        readinessProbe: {httpGet: {path: /ready, port: 8181}, periodSeconds: 1}\n");
+                QUICK_START("{path: /ready, port: 8181}")
+                "        readinessProbe: {httpGet: {path: /ready, port: 8181}, periodSeconds: 10}\n");
 }
 
 const char *bootstrap_addons(const struct bootstrap_cluster *cluster, struct kp_arena *arena)

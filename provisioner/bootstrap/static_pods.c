@@ -3,6 +3,7 @@
 #include "provisioner/bootstrap/bootstrap.h"
 
 #define MOUNTS_MAX 6
+#define READY_PERIOD_S 5 /* kubeadm has 1: each is a TLS handshake, and nothing waits for it but the pod's status; the startup probe is quick */
 
 struct probe {
     const char *kind;   /* "livenessProbe" */
@@ -147,7 +148,7 @@ static const char *etcd_pod(const struct bootstrap_cluster *cluster, const struc
 
 static const struct probe api_probes[] = {
     {"livenessProbe", "HTTPS", "/livez", BOOTSTRAP_API_PORT, 10, 15, 8},
-    {"readinessProbe", "HTTPS", "/readyz", BOOTSTRAP_API_PORT, 1, 15, 3},
+    {"readinessProbe", "HTTPS", "/readyz", BOOTSTRAP_API_PORT, READY_PERIOD_S, 15, 3},
     {"startupProbe", "HTTPS", "/livez", BOOTSTRAP_API_PORT, 1, 15, 120},
 };
 
@@ -237,7 +238,7 @@ static const char *scheduler_pod(const struct bootstrap_cluster *cluster, struct
         .component = "kube-scheduler", .cpu = "100m", .memory = "16Mi", .probe_host = "127.0.0.1",
         .mounts = {{"kubeconfig", "/etc/kubernetes/scheduler.conf", "FileOrCreate", true}},
         .probes = {{"livenessProbe", "HTTPS", "/livez", 10259, 10, 15, 8},
-                   {"readinessProbe", "HTTPS", "/readyz", 10259, 1, 15, 3},
+                   {"readinessProbe", "HTTPS", "/readyz", 10259, READY_PERIOD_S, 15, 3},
                    {"startupProbe", "HTTPS", "/livez", 10259, 1, 15, 120}},
         .n_probes = 3,
     };

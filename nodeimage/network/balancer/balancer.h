@@ -2,15 +2,17 @@
 #ifndef NETWORK_BALANCER_H
 #define NETWORK_BALANCER_H
 
+#include "lib/base/cpu.h"
 #include "lib/client/client.h"
 #include "lib/vip/vip.h"
 
 /* While a Service has an address of the pool, every node renews a Lease of its own (namespace VIP_NAMESPACE, named as the node) and
  * watches the others'. Each works out by itself who holds what (vip_holder); the holder adds the address to its link and announces it.
  * A node that cannot renew its own lease changes nothing until it could for a while: an API server that is away takes no address away. */
-#define BALANCER_RENEW_MS 300
-#define BALANCER_DEAD_MS 1200   /* after its last renewal a node counts as gone */
-#define BALANCER_SETTLED_MS 3000 /* without a gap, to be preferred */
+#define BALANCER_TIMES (kp_cpu_is_emulated() ? INT64_C(3) : 1) /* as long where a renewal costs as much processor time as 20 elsewhere */
+#define BALANCER_RENEW_MS (300 * BALANCER_TIMES)
+#define BALANCER_DEAD_MS (1200 * BALANCER_TIMES) /* after its last renewal a node counts as gone */
+#define BALANCER_SETTLED_MS (3000 * BALANCER_TIMES) /* without a gap, to be preferred */
 
 struct balancer;
 struct balancer_config {

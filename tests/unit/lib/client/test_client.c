@@ -363,12 +363,34 @@ static void leadership_that_cannot_be_renewed_is_lost(void **state)
     struct client_elector *a;
     int lost = 0;
     assert_int_equal(acquire(f, "a", &stop, &lost, &a), 0);
-    fake_api_fail(f->api, "GET", 1000, 0, NULL); /* the server hangs */
+    fake_api_fail(f->api, "PUT", 1000, 0, NULL); /* the server hangs */
     int64_t start_ms = kp_mono_ms();
     while (!__atomic_load_n(&lost, __ATOMIC_ACQUIRE) && kp_mono_ms() - start_ms < 3000)
         kp_sleep_ms(5);
     assert_true(kp_mono_ms() - start_ms < 900); /* before the lease of one second is over */
+    fake_api_fail(f->api, "PUT", 0, 200, NULL);
+    client_elector_release(a);
+}
+
+static void a_renewal_is_one_request_until_somebody_else_writes(void **state)
+{
+    struct fixture *f = *state;
+    static const volatile bool stop;
+    struct client_elector *a;
+    int lost = 0;
+    assert_int_equal(acquire(f, "a", &stop, &lost, &a), 0);
+    fake_api_fail(f->api, "GET", 1000, 500, "no need to ask");
+    int64_t acquired_ms = client_elector_renewed_ms(a), start_ms = kp_mono_ms();
+    while (client_elector_renewed_ms(a) == acquired_ms && kp_mono_ms() - start_ms < 5000)
+        kp_sleep_ms(5);
+    assert_true(client_elector_renewed_ms(a) > acquired_ms);
     fake_api_fail(f->api, "GET", 0, 200, NULL);
+    /* taken by another's write: that it is another's is seen, and leading ends */
+    fake_api_put(f->api, LEASES, "{\"metadata\":{\"name\":\"l\",\"namespace\":\"kube-system\"},\"spec\":{\"holderIdentity\":\"b\",\"leaseDurationSeconds\":9}}", false);
+    start_ms = kp_mono_ms();
+    while (!__atomic_load_n(&lost, __ATOMIC_ACQUIRE) && kp_mono_ms() - start_ms < 5000)
+        kp_sleep_ms(5);
+    assert_int_equal(__atomic_load_n(&lost, __ATOMIC_ACQUIRE), 1);
     client_elector_release(a);
 }
 
@@ -452,6 +474,7 @@ int main(void)
         WITH_SERVER(an_informer_may_be_freed_at_any_moment),
         WITH_SERVER(a_lease_is_taken_released_and_taken_over),
         WITH_SERVER(leadership_that_cannot_be_renewed_is_lost),
+        WITH_SERVER(a_renewal_is_one_request_until_somebody_else_writes),
         WITH_SERVER(repeats_fold_into_a_count_and_spam_is_held_back),
         cmocka_unit_test(kubeconfig_files_are_understood),
     };
