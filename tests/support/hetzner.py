@@ -123,7 +123,7 @@ class Project:
 
     def public_address(self):
         self.next_public += 1
-        return f"203.0.{113 + self.next_public // 250}.{self.next_public % 250 + 1}"
+        return f"127.113.{self.next_public // 250}.{self.next_public % 250 + 1}"  # nothing leaves this machine
 
     def get(self, kind, number):
         thing = self.things[kind].get(int(number)) if str(number).isdigit() else None
