@@ -30,7 +30,7 @@ before() { # SCENARIO
     repair-member) new_cluster 3 worker:0 && lose f-cp-3 ;;
     upgrade) new_cluster 1 worker:1 ;;
     renew) new_cluster 1 worker:1 ;;
-    restore) new_cluster 1 worker:1 && rm -f "$D"/f.db* && kprov etcd snapshot save f --output "$D/f.db" && kprov add-pod f f-worker-1 ;;
+    restore) new_cluster 1 worker:1 && rm -f "$D"/f.db* && kprov etcd snapshot save f "$D/f.db" && kprov add-pod f f-worker-1 ;;
     rollback) new_cluster 1 worker:1 && kprov upgrade cluster f --image node-other --yes --machine-timeout 30s ;;
   esac
 }

@@ -102,30 +102,46 @@ static int say_ready(struct machine_node *node, struct kp_arena *arena, struct k
     return client_patch(node->client, &k8s_nodes_resource, NULL, node->machine->name, CLIENT_PATCH_MERGE, body, strlen(body), &options, arena, NULL, error);
 }
 
-/* Mirror pods of the static pods, and two that stand for the agents' DaemonSets; ready, with containers of this boot. */
-static int mirror_pod(struct machine_node *node, const char *name, const char *image, const char *stamp, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
+static const char *mirror_body(const struct machine *machine, const char *name, const char *image, const char *stamp, const char *node_uid,
+                               struct kp_arena *arena)
 {
-    const char *host = node->machine->name;
-    const char *body = kp_arena_printf(arena,
-        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s-%s\",\"annotations\":{\"kubernetes.io/config.mirror\":\"fake\"},"
+    const char *host = machine->name, *files = kp_empty(stamp) ? "" : kp_arena_printf(arena, ",\"kprov.dev/files\":\"%s\"", stamp);
+    return kp_arena_printf(arena,
+        "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"%s-%s\",\"annotations\":{\"kubernetes.io/config.mirror\":\"fake\"%s},"
         "\"ownerReferences\":[{\"apiVersion\":\"v1\",\"kind\":\"Node\",\"name\":\"%s\",\"uid\":\"%s\",\"controller\":true}]},"
-        "\"spec\":{\"nodeName\":\"%s\",\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}", name, host, host, node_uid, host, image);
+        "\"spec\":{\"nodeName\":\"%s\",\"containers\":[{\"name\":\"c\",\"image\":\"%s\"}]}}", name, host, files, host, node_uid, host, image);
+}
+
+/* The mirror of a pod that is another now goes, as kubelets have it: they may not change one. */
+static int remove_other(struct machine_node *node, const char *pod, const char *stamp, struct kp_arena *arena, struct kp_error *error)
+{
+    static const struct client_delete_options now = {.grace_period_s = 0};
+    void *found = NULL;
+    int r = client_get(node->client, &k8s_pods_resource, "kube-system", pod, arena, &found, error);
+    if (r < 0)
+        return r == KP_ENOTFOUND ? 0 : r;
+    const char *there = kp_string_map_get(&((const struct k8s_pod *)found)->metadata->annotations, "kprov.dev/files");
+    if (kp_streq(there ? there : "", stamp))
+        return 0;
+    r = client_delete(node->client, &k8s_pods_resource, "kube-system", pod, &now, error);
+    return r == KP_ENOTFOUND ? 0 : r;
+}
+
+/* Mirror pods of the static pods, and two that stand for the agents' DaemonSets; ready, with containers of this boot. */
+static int mirror_pod(struct machine_node *node, const char *name, const char *image, const char *stamp, const char *node_uid, struct kp_arena *arena,
+                      struct kp_error *error)
+{
+    const char *pod = kp_arena_printf(arena, "%s-%s", name, node->machine->name), *body = mirror_body(node->machine, name, image, stamp, node_uid, arena);
     const char *status = kp_arena_printf(arena,
         "{\"status\":{\"phase\":\"Running\",\"containerStatuses\":[{\"name\":\"c\",\"ready\":true,\"restartCount\":0,\"image\":\"%s\",\"imageID\":\"%s\","
         "\"containerID\":\"fake://%s-%lld\",\"state\":{\"running\":{}}}]}}", image, image, name, (long long)node->boot);
-    const char *annotations = kp_arena_printf(arena, "{\"metadata\":{\"annotations\":{\"kprov.dev/files\":\"%s\"}}}", stamp);
-    static const struct client_write_options options = {.subresource = "status"}, plain = {0};
+    static const struct client_write_options options = {.subresource = "status"};
     int r = client_raw(node->client, "POST", "/api/v1/namespaces/kube-system/pods", "application/json", body, strlen(body), NULL, NULL, error);
+    if (r == KP_EEXISTS && remove_other(node, pod, stamp, arena, error) == 0)
+        r = client_raw(node->client, "POST", "/api/v1/namespaces/kube-system/pods", "application/json", body, strlen(body), NULL, NULL, error);
     if (r < 0 && r != KP_EEXISTS)
         return r;
-    if (!kp_empty(stamp)) {
-        r = client_patch(node->client, &k8s_pods_resource, "kube-system", kp_arena_printf(arena, "%s-%s", name, host), CLIENT_PATCH_MERGE, annotations,
-                         strlen(annotations), &plain, arena, NULL, error);
-        if (r < 0)
-            return r;
-    }
-    return client_patch(node->client, &k8s_pods_resource, "kube-system", kp_arena_printf(arena, "%s-%s", name, host), CLIENT_PATCH_MERGE, status,
-                        strlen(status), &options, arena, NULL, error);
+    return client_patch(node->client, &k8s_pods_resource, "kube-system", pod, CLIENT_PATCH_MERGE, status, strlen(status), &options, arena, NULL, error);
 }
 
 static int mirror_pods(struct machine_node *node, const char *node_uid, struct kp_arena *arena, struct kp_error *error)
