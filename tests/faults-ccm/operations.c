@@ -272,6 +272,15 @@ static bool web_gone(struct world *w)
     return service(w, "web") ? wrong(w, "the Service is there still") : no_balancer(w);
 }
 
+/* The balancer must go before the Service may. */
+static bool web_gone_in_order(struct world *w)
+{
+    if (service(w, "web"))
+        return wrong(w, "the Service is there still");
+    w->broken = count(w, "balancers") != 0;
+    return !w->broken || wrong(w, "the Service is gone before its balancer");
+}
+
 static void to_cluster_ip(struct world *w)
 {
     api_must(w, "PATCH", SERVICES "/web", "{\"spec\":{\"type\":\"ClusterIP\"}}");
@@ -283,7 +292,8 @@ static bool plain_web(struct world *w)
     const struct kp_value *finalizers = kp_value_path(object, "metadata", "finalizers", NULL);
     if (!object || (finalizers && finalizers->array.len) || kp_value_at(kp_value_path(object, "status", "loadBalancer", "ingress", NULL), 0))
         return wrong(w, "the Service has its finalizer or address still");
-    return no_balancer(w);
+    w->broken = count(w, "balancers") != 0;
+    return w->broken ? wrong(w, "the finalizer is gone before the balancer") : no_balancer(w);
 }
 
 /* Deleted as soon as the cloud was asked for its balancer, whatever comes of that. */
@@ -357,7 +367,7 @@ const struct operation operations[] = {
     {"Service changed", {"balancer_ensure"}, false, nodes_and_web, web_of_two, {{second_port, two_ports}}},
     {"node joins", {"balancer_ensure"}, false, one_node_and_web, web_of_one, {{second_node, web_of_two}}},
     {"balancer damaged", {"balancer_ensure"}, false, nodes_and_web, web_of_two, {{damage, web_of_two}}},
-    {"Service deleted", {"balancer_delete"}, false, nodes_and_web, web_of_two, {{delete_web, web_gone}}},
+    {"Service deleted", {"balancer_delete"}, false, nodes_and_web, web_of_two, {{delete_web, web_gone_in_order}, {nothing, web_gone}}},
     {"Service becomes a ClusterIP", {"balancer_delete"}, false, nodes_and_web, web_of_two, {{to_cluster_ip, plain_web}}},
     {"created and deleted at once", {"balancer_ensure", "balancer_delete"}, true, two_nodes, NULL, {{create_and_delete, web_gone}}},
     {"balancer of no Service", {"balancer_list", "balancer_delete"}, false, two_nodes, NULL, {{orphan, no_balancer}}},

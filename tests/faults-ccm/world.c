@@ -19,9 +19,9 @@ bool wrong(struct world *w, const char *format, ...)
 
 bool wait_for(struct world *w, bool (*check)(struct world *w))
 {
-    for (int64_t until_ms = kp_mono_ms() + LIMIT_MS; kp_mono_ms() < until_ms; kp_sleep_ms(4))
+    for (int64_t until_ms = kp_mono_ms() + LIMIT_MS; kp_mono_ms() < until_ms && !w->broken; kp_sleep_ms(4))
         if (check(w))
-            return true;
+            return !w->broken;
     return false;
 }
 

@@ -28,6 +28,7 @@ struct world {
     struct cloud *cloud, *hands; /* the controllers', and the test's own */
     struct ccm *ccm;
     char why[512]; /* what was not so */
+    bool broken;   /* what must never be was seen: nothing mends that */
 };
 /* Two machines, w-1 and w-2, and their Nodes. */
 int world_open(struct world *w, const char *dir, const char *uid, struct client *admin, struct client *client, struct kp_error *error);
