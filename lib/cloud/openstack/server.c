@@ -312,9 +312,12 @@ int os_machine_console(struct os *os, const char *uid, const char *name, struct 
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *server = NULL, *answer = NULL;
     int r = need_server(os, uid, name, &server, error);
-    if (r == 0)
-        r = os_send(os, "servers.console", OS_COMPUTE, "POST", kp_arena_printf(arena, "/servers/%s/action", rest_json_text(server, "id")),
-                    json_pack("{s:{}}", "os-getConsoleOutput"), &answer, error);
+    if (r < 0)
+        return r;
+    r = os_send(os, "servers.console", OS_COMPUTE, "POST", kp_arena_printf(arena, "/servers/%s/action", rest_json_text(server, "id")),
+                json_pack("{s:{}}", "os-getConsoleOutput"), &answer, error);
+    if (r == KP_ENOTFOUND || r == KP_ECONFLICT) /* the server is there: its host has no console of it just now */
+        return kp_fail(error, KP_EUNAVAILABLE, "machine %s has no console while it is %s", name, rest_json_text(server, "status"));
     if (r < 0)
         return r;
     const char *text = rest_json_text(answer, "output");
