@@ -6,7 +6,7 @@
 Prints the port it listens on (127.0.0.1), and ends with its standard input. No clock decides anything: an action is running until N
 further requests were answered. Field names, status and error codes are those of the published API description.
 
-Requests below /_fake/ are for tests: POST reset; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
+Requests below /_fake/ are for tests: POST reset; POST no-faults; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
 /servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}.
 """
 import argparse
@@ -651,6 +651,9 @@ class Handler(BaseHTTPRequestHandler):
             return {}
         if path == "reset":
             server.reset()
+            return {}
+        if path == "no-faults":
+            server.faults = []
             return {}
         if path == "fault":
             server.faults.append(dict(body))
