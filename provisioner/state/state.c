@@ -55,7 +55,7 @@ int state_dir_of(const char *name, char out[STATE_DIR_MAX], struct kp_error *err
    is all small letters may be somebody's "cluster.json.backup". */
 static bool is_leftover(const char *name)
 {
-    static const char *const ours[] = {".json", "admin.conf", "kubeconfig-path"}; /* ends */
+    static const char *const ours[] = {".json", "admin.conf", "kubeconfig-path", "restored-revision"}; /* ends */
     const char *dot = strrchr(name, '.');
     if (!dot || strlen(dot) != 7 || !strpbrk(dot, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
         return false;

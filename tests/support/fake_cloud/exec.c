@@ -1,5 +1,6 @@
 /* Commands in machines of the fake cloud. What changes a machine that runs is handed to the machine's process as a file, which it takes away when
- * it is done; anything else runs on this host. */
+ * it is done; anything else runs on this host, with the machine's folders. */
+#include <ctype.h>
 #include <errno.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,15 +42,42 @@ static int hand_over(const char *dir, const char *file, int input, struct kp_err
     return r;
 }
 
-static int run(const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
+/* The machine's own folders are below its root: what the words say of them is said of those. Programs are this host's. */
+static const char *translate(const char *dir, const char *word, struct kp_arena *arena)
 {
+    static const char *const folders[] = {"/etc/", "/var/", "/run/"};
+    KP_AUTO_BUF struct kp_buf out = {0};
+    for (const char *at = word; *at;) {
+        size_t f = 0;
+        while (f < KP_ARRAY_LEN(folders) && !kp_starts_with(at, folders[f]))
+            f++;
+        if (f < KP_ARRAY_LEN(folders) && (at == word || !isalnum((unsigned char)at[-1]))) {
+            kp_buf_printf(&out, "%s/root%s", dir, folders[f]);
+            at += strlen(folders[f]);
+        } else {
+            kp_buf_append(&out, at++, 1);
+        }
+    }
+    return kp_arena_strndup(arena, out.data ? out.data : "", out.len);
+}
+
+static int run(const char *dir, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    size_t n = 1;
     int status = 0;
+    while (exec->argv[n])
+        n++;
+    const char **argv = KP_NEW_ARRAY(arena, const char *, n + 1);
+    argv[0] = exec->argv[0];
+    for (size_t i = 1; i < n; i++)
+        argv[i] = translate(dir, exec->argv[i], arena);
     pid_t pid = fork();
     if (pid < 0)
         return kp_fail_errno(error, "fork");
     if (pid == 0) {
         if (dup2(exec->stdin_fd, 0) >= 0 && dup2(exec->stdout_fd, 1) >= 0 && dup2(exec->stderr_fd, 2) >= 0)
-            execvp(exec->argv[0], (char *const *)exec->argv);
+            execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
     while (waitpid(pid, &status, 0) < 0)
@@ -72,7 +100,7 @@ static int exec_now(const struct world *world, const char *uid, const char *name
         return hand_over(dir, "apply", exec->stdin_fd, error);
     if (kp_streq(exec->argv[0], "sh") && kp_streq(exec->argv[1], "-c") && kp_streq(exec->argv[2], "kill -HUP 1"))
         return hand_over(dir, "hup", -1, error);
-    return run(exec, ret_status, error);
+    return run(dir, exec, ret_status, error);
 }
 
 int fake_machine_exec(void *state, const char *uid, const char *name, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)

@@ -150,10 +150,12 @@ static void half_written_files_are_removed_and_others_stay(void **state)
     struct state *handle = NULL;
     assert_int_equal(state_open("demo", true, &handle, NULL), 0);
     assert_int_equal(state_write_file(handle, "cluster.json.Ab12Cd", "{", 1, NULL), 0);
+    assert_int_equal(state_write_file(handle, "restored-revision.Ab12Cd", "1", 1, NULL), 0);
     assert_int_equal(state_write_file(handle, "cluster.json.backup", "mine", 4, NULL), 0);
     state_close(handle);
     assert_int_equal(state_open("demo", false, &handle, NULL), 0);
     assert_false(kp_path_exists(kp_arena_printf(arena, "%s/demo/cluster.json.Ab12Cd", dir)));
+    assert_false(kp_path_exists(kp_arena_printf(arena, "%s/demo/restored-revision.Ab12Cd", dir)));
     assert_true(kp_path_exists(kp_arena_printf(arena, "%s/demo/cluster.json.backup", dir)));
     state_close(handle);
 }
