@@ -1,6 +1,8 @@
 /* Reserved addresses: a network interface each, which a machine of that name is made with and leaves behind; and elastic addresses on them. */
 #include "cloud/aws/aws_internal.h"
 
+#define SETTLE_MS 15000 /* that a change of EC2's may take to be seen; below what a call of its kind may take */
+
 static void to_interface(const struct aws_node *item, struct aws_interface *ret)
 {
     *ret = (struct aws_interface){
@@ -79,13 +81,32 @@ size_t aws_choose_subnet(const struct aws_net *net, const struct aws_interface *
     return best;
 }
 
-/* Instances whose interface was there before them get a public address only when the interface says so. */
+/* Instances whose interface was there before them get a public address only when the interface says so. EC2 may not show at once what it made. */
 static int ask_public(struct aws *aws, const char *id, struct kp_arena *arena, struct kp_error *error)
 {
+    for (int64_t until = kp_mono_ms() + SETTLE_MS;; kp_sleep_ms(aws->poll_ms)) {
+        AWS_FORM form = {0};
+        aws_set(&form, "NetworkInterfaceId", id);
+        aws_set(&form, "AssociatePublicIpAddress", "true");
+        int r = aws_do(aws, AWS_EC2, "ModifyNetworkInterfaceAttribute", &form, 0, arena, NULL, error);
+        if (r != KP_ENOTFOUND || kp_mono_ms() > until)
+            return r;
+    }
+}
+
+/* One that is there may have been left before it was asked for; EC2 does not tell. */
+static int finish(struct aws *aws, const char *uid, const struct aws_interface *there, struct kp_arena *arena, struct kp_error *error)
+{
     AWS_FORM form = {0};
-    aws_set(&form, "NetworkInterfaceId", id);
-    aws_set(&form, "AssociatePublicIpAddress", "true");
-    return aws_do(aws, AWS_EC2, "ModifyNetworkInterfaceAttribute", &form, 0, arena, NULL, error);
+    struct aws_list list;
+    if (*there->instance)
+        return 0;
+    aws_set(&form, "SubnetId.1", there->subnet);
+    int r = aws_list(aws, AWS_EC2, "DescribeSubnets", &form, "subnetSet/item", arena, &list, error);
+    if (r < 0 || !list.len)
+        return r;
+    bool public = kp_streq(aws_tag_of(list.items[0], AWS_TAG_CLUSTER), uid) || kp_streq(aws_text(list.items[0], "mapPublicIpOnLaunch"), "true");
+    return public ? ask_public(aws, there->id, arena, error) : 0;
 }
 
 static int make(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
@@ -121,10 +142,12 @@ int aws_address_reserve(struct aws *aws, const char *uid, const char *name, stru
     struct kp_error why = {0};
     pthread_mutex_lock(&aws->making);
     int r = aws_interface_find(aws, uid, name, arena, &there, &why);
-    if (r == 0)
+    if (r == 0) {
         *ret_address = there.address;
-    else
-        r = r == KP_ENOTFOUND ? make(aws, uid, name, arena, ret_address, error) : kp_fail(error, r, "%s", why.message);
+        r = finish(aws, uid, &there, arena, error);
+    } else {
+        r = r == KP_ENOTFOUND ? make(aws, uid, name, arena, ret_address, error) : aws_pass(error, &why);
+    }
     pthread_mutex_unlock(&aws->making);
     return r;
 }
@@ -144,8 +167,12 @@ int aws_address_release(struct aws *aws, const char *uid, const char *name, stru
 {
     pthread_mutex_lock(&aws->making);
     int r = aws_addresses_release(aws, uid, name, error);
-    if (r == 0)
+    for (int64_t until = kp_mono_ms() + SETTLE_MS; r == 0; kp_sleep_ms(aws->poll_ms)) {
         r = aws_interfaces_delete(aws, uid, name, error);
+        if (r != KP_ECONFLICT || kp_mono_ms() > until)
+            break;
+        r = 0; /* an instance that has just ended lets go of it a moment later */
+    }
     pthread_mutex_unlock(&aws->making);
     return r;
 }

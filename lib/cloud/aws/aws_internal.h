@@ -95,6 +95,9 @@ enum aws_retry aws_retry_of(const char *code, int status);
 /* Code and message of an answer that is no success; both "" when the body tells none. */
 void aws_read_error(const struct rest_answer *answer, struct kp_arena *arena, const char **ret_code, const char **ret_message);
 
+/* What was kept apart becomes the caller's error. */
+int aws_pass(struct kp_error *error, const struct kp_error *why);
+
 /* ---- profile.c */
 /* One profile out of a file; config: sections are called "profile NAME" there. Adds to what *ret has: what is set already stays. */
 void aws_profile_parse(const char *text, size_t len, bool config, const char *profile, struct kp_arena *arena, struct aws_profile *ret);

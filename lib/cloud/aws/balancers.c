@@ -88,13 +88,13 @@ int aws_balancer_find(struct aws *aws, const char *uid, const char *name, struct
     if (r == KP_ENOTFOUND || (r == 0 && !item))
         return 0;
     if (r < 0)
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     struct aws_tagged tagged = {.item = item, .arn = aws_text(item, "LoadBalancerArn"), .uid = "", .name = ""};
     r = read_tags(aws, &tagged, 1, arena, &why);
     if (r == KP_ENOTFOUND)
         return 0;
     if (r < 0)
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     if (!kp_streq(tagged.uid, uid))
         return kp_fail(error, KP_ECONFLICT, "load balancer %s in %s has the name of the cluster's %s and not its tag: rename or remove it", elb_name, aws->region, name);
     *ret = item;

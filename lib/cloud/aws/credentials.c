@@ -50,7 +50,7 @@ static int find(struct aws *aws, struct kp_arena *arena, struct aws_keys *ret, s
     if (r == 0)
         return 0;
     if (r != KP_ENOTFOUND)
-        return kp_fail(error, r, "%s", no_profile.message);
+        return aws_pass(error, &no_profile);
     if (aws->profile_only)
         return kp_fail(error, KP_EUNAUTHORIZED, "no AWS keys: looked at %s: %s", looked, no_profile.message);
     if (aws_imds_keys(aws, arena, ret, &no_role) == 0)
@@ -82,7 +82,7 @@ static int renew(struct aws *aws, struct kp_error *error)
     if (aws->have_keys && aws->keys.expires_s > kp_now_s())
         return 0;
     aws->have_keys = false;
-    return kp_fail(error, r, "%s", why.message);
+    return aws_pass(error, &why);
 }
 
 int aws_keys_get(struct aws *aws, struct kp_arena *arena, struct aws_keys *ret, struct kp_error *error)

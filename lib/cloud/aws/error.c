@@ -93,3 +93,10 @@ void aws_read_error(const struct rest_answer *answer, struct kp_arena *arena, co
     *ret_code = aws_text(at, "Code");
     *ret_message = aws_text(at, "Message");
 }
+
+int aws_pass(struct kp_error *error, const struct kp_error *why)
+{
+    if (error)
+        *error = *why;
+    return why->code;
+}

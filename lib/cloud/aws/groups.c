@@ -96,7 +96,7 @@ static int change(struct aws *aws, const char *action, const char *group, const 
     int r = aws_do(aws, AWS_EC2, action, &form, 0, arena, NULL, &why);
     if (r == 0 || r == KP_EEXISTS || r == KP_ENOTFOUND) /* the answer of a first attempt was lost */
         return 0;
-    return kp_fail(error, r, "%s", why.message);
+    return aws_pass(error, &why);
 }
 
 int aws_rules_ensure(struct aws *aws, const struct aws_node *group, const struct aws_rule *rules, size_t n, struct kp_arena *arena, struct kp_error *error)

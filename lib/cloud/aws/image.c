@@ -31,7 +31,7 @@ int aws_image_find(struct aws *aws, const char *image, struct kp_arena *arena, c
     if (r == 0 && !*ret_ami && !by_id)
         r = ask(aws, "name", image, true, arena, ret_ami, &why);
     if (r < 0 && r != KP_EINVALID && r != KP_ENOTFOUND) /* an id that cannot be one, or is none */
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     if (r == 0 && *ret_ami)
         return 0;
     if (by_id)

@@ -110,7 +110,7 @@ static int settle(struct aws *aws, const char *id, struct kp_arena *arena, const
         aws_set(&form, "InstanceId.1", id);
         int r = aws_list(aws, AWS_EC2, "DescribeInstances", &form, "reservationSet/item", arena, &list, &why);
         if (r < 0 && r != KP_ENOTFOUND)
-            return kp_fail(error, r, "%s", why.message);
+            return aws_pass(error, &why);
         const struct aws_node *item = aws_at(list.len ? list.items[0] : NULL, "instancesSet/item");
         const char *state = aws_text(item, "instanceState/name");
         if (kp_streq(state, "terminated") || kp_streq(state, "shutting-down"))
@@ -184,7 +184,7 @@ static int power_off(struct aws *aws, const char *uid, const char *id, bool forc
         if (r == 0)
             return 0;
         if (r != KP_EAGAIN)
-            return kp_fail(error, r, "%s", why.message);
+            return aws_pass(error, &why);
         r = change(aws, "StopInstances", id, true, arena, error);
         if (r < 0)
             return r;

@@ -176,7 +176,7 @@ static int wait_visible(struct aws *aws, const char *vpc, struct kp_arena *arena
         if (r == 0 && list.len && !kp_streq(aws_text(list.items[0], "state"), "pending"))
             return 0;
         if (r < 0 && r != KP_ENOTFOUND)
-            return kp_fail(error, r, "%s", why.message);
+            return aws_pass(error, &why);
         if (kp_mono_ms() > until)
             return kp_fail(error, KP_EAGAIN, "VPC %s is not available yet", vpc);
     }
@@ -329,7 +329,15 @@ static int make_subnet(struct aws *aws, const char *uid, const struct aws_net *n
     aws_set(&form, "CidrBlock", cidr);
     aws_set(&form, "AvailabilityZone", zone);
     aws_tags(&form, "subnet", uid, zone);
-    return aws_do(aws, AWS_EC2, "CreateSubnet", &form, 0, arena, NULL, error); /* made twice the second is refused: its network is taken */
+    return aws_do(aws, AWS_EC2, "CreateSubnet", &form, 0, arena, NULL, error);
+}
+
+static bool has_zone(const struct aws_net *net, const char *zone)
+{
+    for (size_t i = 0; i < net->n_subnets; i++)
+        if (kp_streq(net->subnets[i].zone, zone))
+            return true;
+    return false;
 }
 
 static int ensure_subnets(struct aws *aws, const struct cloud_network_spec *spec, struct kp_arena *arena, struct aws_net *net, struct kp_error *error)
@@ -337,12 +345,15 @@ static int ensure_subnets(struct aws *aws, const struct cloud_network_spec *spec
     struct kp_strings zones = {0};
     int r = wanted_zones(aws, spec, arena, &zones, error);
     for (size_t i = 0; r == 0 && i < zones.len; i++) {
-        bool there = false;
+        struct kp_error why = {0}, ignored = {0};
         r = find_subnets(aws, spec->cluster_uid, arena, net, error);
-        for (size_t j = 0; j < net->n_subnets; j++)
-            there |= kp_streq(net->subnets[j].zone, zones.items[i]);
-        if (r == 0 && !there)
-            r = make_subnet(aws, spec->cluster_uid, net, zones.len, zones.items[i], arena, error);
+        if (r < 0 || has_zone(net, zones.items[i]))
+            continue;
+        r = make_subnet(aws, spec->cluster_uid, net, zones.len, zones.items[i], arena, &why);
+        if (r == KP_ECONFLICT && find_subnets(aws, spec->cluster_uid, arena, net, &ignored) == 0 && has_zone(net, zones.items[i]))
+            r = 0; /* by an attempt whose answer was lost */
+        if (r < 0)
+            aws_pass(error, &why);
     }
     kp_strings_done(&zones);
     return r < 0 ? r : find_subnets(aws, spec->cluster_uid, arena, net, error);

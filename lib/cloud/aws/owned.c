@@ -115,7 +115,7 @@ static int purge_rest(struct aws *aws, const char *uid, struct kp_arena *arena, 
         if (r == 0)
             r = aws_network_delete(aws, uid, &why);
         if (r != KP_ECONFLICT || kp_mono_ms() > until)
-            return r < 0 ? kp_fail(error, r, "%s", why.message) : 0;
+            return r < 0 ? aws_pass(error, &why) : 0;
     }
 }
 
@@ -125,7 +125,7 @@ int aws_purge(struct aws *aws, const char *uid, struct kp_error *error)
     struct kp_error ignored = {0}; /* target groups of a balancer that is going: again in purge_rest */
     int r = purge_balancers(aws, uid, arena, &ignored);
     if (r < 0 && r != KP_ECONFLICT)
-        return kp_fail(error, r, "%s", ignored.message);
+        return aws_pass(error, &ignored);
     r = aws_machine_delete(aws, uid, NULL, error);
     return r < 0 ? r : purge_rest(aws, uid, arena, error);
 }

@@ -93,7 +93,7 @@ static int read_one(const char *path, bool config, const char *profile, struct k
     if (r == KP_ENOTFOUND)
         return 0;
     if (r < 0)
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     aws_profile_parse(text.data ? text.data : "", text.len, config, profile, arena, ret);
     return 0;
 }

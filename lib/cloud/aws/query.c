@@ -249,8 +249,5 @@ int aws_simple(struct aws *aws, enum aws_service service, const char *action, co
     int r = aws_do(aws, service, action, &form, 0, arena, NULL, &why);
     if (r == 0 || r == KP_ENOTFOUND || r == KP_EEXISTS)
         return 0;
-    kp_fail(error, r, "%s", why.message);
-    if (error)
-        error->retry_after_ms = why.retry_after_ms;
-    return r;
+    return aws_pass(error, &why);
 }

@@ -119,7 +119,7 @@ int aws_route_delete(struct aws *aws, const char *uid, const struct cloud_route 
     if (r == KP_ENOTFOUND)
         return 0;
     if (r < 0)
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     r = net.n_tables ? read_tables(aws, &net, arena, &tables, error) : 0;
     for (size_t i = 0; r == 0 && i < tables.len; i++) {
         const struct aws_node *there = find_route(tables.items[i], route->destination);

@@ -81,7 +81,7 @@ static int find_group(struct aws *aws, const char *name, struct kp_arena *arena,
     aws_set(&form, "Names.member.1", name);
     int r = aws_do(aws, AWS_ELB, "DescribeTargetGroups", &form, 0, arena, &answer, &why);
     *ret = r < 0 ? NULL : aws_at(answer, "TargetGroups/member");
-    return r < 0 && r != KP_ENOTFOUND ? kp_fail(error, r, "%s", why.message) : 0;
+    return r < 0 && r != KP_ENOTFOUND ? aws_pass(error, &why) : 0;
 }
 
 static int make_group(struct aws *aws, const struct cloud_balancer_spec *spec, const char *vpc, const char *name, const struct aws_port *port,

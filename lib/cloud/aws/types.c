@@ -39,7 +39,7 @@ int aws_check_type(struct aws *aws, const char *name, struct kp_error *error)
     aws_set(&form, "InstanceType.1", name);
     int r = aws_list(aws, AWS_EC2, "DescribeInstanceTypes", &form, "instanceTypeSet/item", arena, &list, &why);
     if (r < 0 && r != KP_EINVALID && r != KP_ENOTFOUND)
-        return kp_fail(error, r, "%s", why.message);
+        return aws_pass(error, &why);
     if (r < 0 || list.len == 0)
         return kp_fail(error, KP_EINVALID, "there is no machine type \"%s\" in %s: one is called t3.medium, m6i.large", name, aws->region);
     for (const struct aws_node *arch = aws_at(list.items[0], "processorInfo/supportedArchitectures/item"); arch; arch = aws_again(arch))

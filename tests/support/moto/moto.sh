@@ -5,7 +5,7 @@
 #   moto_call SERVICE ACTION [name=value ...]   one signed call as the administrator; prints the answer
 # shellcheck shell=bash disable=SC2034
 export AWS_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/nonexistent AWS_SHARED_CREDENTIALS_FILE=/nonexistent
-unset AWS_PROFILE AWS_DEFAULT_REGION AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+unset AWS_CA_BUNDLE AWS_MAX_ATTEMPTS AWS_PROFILE AWS_DEFAULT_PROFILE AWS_DEFAULT_REGION AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 
 moto_free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'; }
 moto_version() { case $1 in ec2) echo 2016-11-15 ;; elasticloadbalancing) echo 2015-12-01 ;; sts) echo 2011-06-15 ;; iam) echo 2010-05-08 ;; esac; }
@@ -13,7 +13,7 @@ moto_call() {
   local service=$1 args=(-d "Action=$2" -d "Version=$(moto_version "$1")") pair
   for pair in "${@:3}"; do args+=(--data-urlencode "$pair"); done
   printf 'user = "%s:%s"\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY" |
-    curl -sS -m 20 -K - --aws-sigv4 "aws:amz:$AWS_REGION:$service" "${args[@]}" "$MOTO_URL/"
+    curl -sS -m 60 -K - --aws-sigv4 "aws:amz:$AWS_REGION:$service" "${args[@]}" "$MOTO_URL/"
 }
 moto_text() { sed -n "s/.*<$1>\([^<]*\)<.*/\1/p" | head -n 1; } # the first element of that name
 moto_user() {
@@ -31,7 +31,7 @@ moto_start() {
   # No images of its own: describing them costs seconds of start.
   MOTO_EC2_LOAD_DEFAULT_AMIS=false moto_server -H 127.0.0.1 -p "$port" >"$DIR/moto.log" 2>&1 &
   MOTO_PID=$!
-  for _ in $(seq 150); do
+  for _ in $(seq 300); do
     curl -sf -m 2 -o /dev/null "$MOTO_URL/moto-api/" && break
     kill -0 "$MOTO_PID" 2>/dev/null || { cat "$DIR/moto.log" >&2; return 1; }
     sleep 0.2
