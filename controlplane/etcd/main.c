@@ -5,6 +5,7 @@
 #include "controlplane/etcd/auth/auth.h"
 #include "controlplane/etcd/server/server.h"
 #include "controlplane/etcd/tools/tools.h"
+#include "lib/base/cpu.h"
 #include "lib/base/version.h"
 
 #define CLIENT_URLS_DEFAULT "http://localhost:2379"
@@ -381,8 +382,17 @@ static const struct kp_flag flags[] = {
     {0},
 };
 
+/* Several emulated machines that share a few processors do not answer each other within a second whenever they have something to do. */
+static void be_patient(struct options *o)
+{
+    o->heartbeat_ms = 200;
+    o->election_ms = 2000;
+}
+
 static int parse(struct options *o, int argc, char **argv, bool *ret_help, struct kp_error *error)
 {
+    if (kp_cpu_is_emulated())
+        be_patient(o);
     int rc = kp_flags_parse(flags, argc, argv, NULL, ret_help, error);
     if (rc < 0 || *ret_help || o->version)
         return rc;
