@@ -14,8 +14,9 @@ export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBE
 NAME=e2eha
 PROVIDER=${PROVIDER:-local}
 case $PROVIDER in
-  local) CREATE_MS=12000 ;;
-  libvirt) CREATE_MS=60000; command -v virsh >/dev/null || { echo 'SKIP: no virsh: apt install libvirt-clients'; exit 77; } ;;
+  local) CREATE_MS=12000 SLOW=1 GRACE_S=5 LEASE_S=4 STATUS_S=1 ;;
+  # Emulated machines boot for most of a minute, and a lease of every node each second would be all they do.
+  libvirt) CREATE_MS=60000 SLOW=5 GRACE_S=12 LEASE_S=12 STATUS_S=4; command -v virsh >/dev/null || { echo 'SKIP: no virsh: apt install libvirt-clients'; exit 77; } ;;
   *) echo "PROVIDER=$PROVIDER: local or libvirt" >&2; exit 2 ;;
 esac
 GAP_MS=${HA_GAP_MS:-5000}
@@ -40,11 +41,11 @@ spec:
   nodePools:
   - {name: worker, replicas: 2}
   componentArgs:
-    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: 5s}
-    kubelet: {nodeLeaseDurationSeconds: 4, nodeStatusUpdateFrequency: 1s}
+    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: ${GRACE_S}s}
+    kubelet: {nodeLeaseDurationSeconds: $LEASE_S, nodeStatusUpdateFrequency: ${STATUS_S}s}
 YAML
 start=$(now_ms)
-"$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 180s >"$DIR/create.log" 2>&1
+"$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait $((180 + 30 * SLOW))s >"$DIR/create.log" 2>&1
 result $? 'three control planes and two workers are Ready' "$(tail -n 3 "$DIR/create.log")"
 cat "$DIR/create.log"
 [ $FAILED = 0 ] || exit 1
@@ -58,7 +59,7 @@ for node in cp-1 cp-2 cp-3 worker-1 worker-2; do declare "ADDR_${node//-/_}=$(ad
 split_kubeconfig "$KUBECONFIG" "$DIR"
 member_count() { k get endpoints kubernetes -o 'jsonpath={.subsets[0].addresses[*].ip}' | wc -w; }
 members_are() { [ "$(member_count)" = "$1" ]; }
-eventually 20 members_are 3
+eventually $((20 * SLOW)) members_are 3
 result $? 'the Service kubernetes has three endpoints'
 for node in cp-1 cp-2 cp-3; do
   k get node $NAME-$node -o json | grep -q '"key": "node-role.kubernetes.io/control-plane"' || not_ok "$node is tainted as control plane"
@@ -96,9 +97,9 @@ fault() { # what, command to do it, command to undo it
   [ "$gap" -le "$GAP_MS" ]
   result $? "the API takes writes through: $1 (longest gap $gap ms)" "$gap ms"
   [ -z "$3" ] || eval "$3"
-  eventually 40 ready_nodes 5
+  eventually $((40 * SLOW)) ready_nodes 5
   result $? "five nodes are Ready after: $1" "$(k get nodes --no-headers 2>&1)"
-  eventually 30 members_are 3
+  eventually $((30 * SLOW)) members_are 3
   result $? "three API servers after: $1" "$(member_count)"
 }
 : >"$DIR/acked"
@@ -133,12 +134,12 @@ spec:
       containers:
       - {name: web, image: 'registry.kprov.dev/busybox:1.35', command: [sleep, '3600']}
 YAML
-k rollout status deployment/web --timeout=20s >/dev/null
+timeout $((20 * SLOW)) "$KUBECTL" rollout status deployment/web --timeout=$((20 * SLOW))s >/dev/null
 result $? 'an application runs on the workers'
 from=$(now_ms)
 "$KPROV" node stop $NAME worker-1 --force 2>/dev/null
 on_the_other() { [ "$(k get pods -l app=web --field-selector=status.phase=Running -o 'jsonpath={range .items[*]}{.spec.nodeName} {.metadata.deletionTimestamp}{"\n"}{end}' | grep -c "^$NAME-worker-2 $")" = 2 ]; }
-eventually 30 on_the_other
+eventually $((30 * SLOW)) on_the_other
 result $? 'the pods of a lost worker are replaced' "$(k get pods -o wide 2>&1)"
 gap=$(longest_gap "$from")
 [ "$gap" -le "$GAP_MS" ]
