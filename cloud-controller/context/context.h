@@ -39,7 +39,7 @@ bool ccm_is_stale(int code);
 
 /* ---- taints.c */
 bool ccm_has_taint(const struct k8s_node *node, const char *key);
-/* Appends the node's taints without those of the key, and with a NoSchedule one of it when add: a JSON list. */
+/* Appends the node's taints without those of the key, and with a NoSchedule one of it when add: a JSON list, or null when it would be empty. */
 void ccm_print_taints(const struct k8s_node *node, const char *key, bool add, struct kp_buf *out);
 /* Whether the kubelet says that it is ready. */
 bool ccm_is_ready(const struct k8s_node *node);

@@ -25,18 +25,17 @@ bool ccm_has_taint(const struct k8s_node *node, const char *key)
 
 void ccm_print_taints(const struct k8s_node *node, const char *key, bool add, struct kp_buf *out)
 {
-    const char *comma = "";
-    kp_buf_putc(out, '[');
+    const char *before = "[";
     for (size_t i = 0; i < node->spec->taints.len; i++) {
         if (kp_streq(node->spec->taints.items[i].key, key))
             continue;
-        kp_buf_puts(out, comma);
+        kp_buf_puts(out, before);
         kp_json_encode(&k8s_taint_type, &node->spec->taints.items[i], out);
-        comma = ",";
+        before = ",";
     }
     if (add)
-        kp_buf_printf(out, "%s{\"key\":\"%s\",\"effect\":\"NoSchedule\"}", comma, key);
-    kp_buf_putc(out, ']');
+        kp_buf_printf(out, "%s{\"key\":\"%s\",\"effect\":\"NoSchedule\"}", before, key);
+    kp_buf_puts(out, *before == '[' && !add ? "null" : "]");
 }
 
 const struct k8s_node_condition *ccm_condition(const struct k8s_node *node, const char *type)

@@ -67,6 +67,18 @@ static void a_provider_id_that_is_there_stays(void **state)
     assert_true(node_is_of(node("w", NULL, true), &m));
 }
 
+static void no_taints_are_written_as_none(void **state)
+{
+    struct k8s_node *n = node("w", NULL, true);
+    KP_AUTO_BUF struct kp_buf text = {0};
+    taint(n, CCM_TAINT_SHUTDOWN);
+    ccm_print_taints(n, CCM_TAINT_SHUTDOWN, false, &text);
+    assert_string_equal(text.data, "null");
+    text.len = 0;
+    ccm_print_taints(n, CCM_TAINT_SHUTDOWN, true, &text);
+    assert_string_equal(text.data, "[{\"key\":\"" CCM_TAINT_SHUTDOWN "\",\"effect\":\"NoSchedule\"}]");
+}
+
 static void addresses_are_written_when_they_differ(void **state)
 {
     struct k8s_node *n = node("w", NULL, true);
@@ -121,6 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_node_gets_identity_and_loses_the_taint_in_one_patch),
         cmocka_unit_test(a_provider_id_that_is_there_stays),
+        cmocka_unit_test(no_taints_are_written_as_none),
         cmocka_unit_test(addresses_are_written_when_they_differ),
         cmocka_unit_test(a_machine_that_is_off_taints_its_node_until_it_is_ready_again),
         cmocka_unit_test(only_an_answer_about_this_cluster_makes_a_node_suspect),
