@@ -33,6 +33,7 @@ int cli_rollback_cluster(int argc, char **argv, struct kp_error *error);
 int cli_plan(int argc, char **argv, struct kp_error *error);
 int cli_apply(int argc, char **argv, struct kp_error *error);
 int cli_delete_cluster(int argc, char **argv, struct kp_error *error);
+int cli_adopt(int argc, char **argv, struct kp_error *error);
 int cli_gc(int argc, char **argv, struct kp_error *error);
 int cli_get_clusters(int argc, char **argv, struct kp_error *error);
 int cli_get_nodes(int argc, char **argv, struct kp_error *error);

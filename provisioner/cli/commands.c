@@ -26,6 +26,8 @@ const struct cli_command cli_commands[] = {
      "kprov repair demo\nkprov repair demo --node cp-2 --yes\nkprov repair demo --dry-run -o json", cli_repair},
     {"delete cluster", "NAME [--yes] [--dry-run] [-o table|json|yaml]", "Delete a cluster and everything that was made for it",
      "kprov delete cluster demo --dry-run\nkprov delete cluster demo --yes -o json", cli_delete_cluster},
+    {"adopt", "UID [-f FILE | --provider P] [--dry-run] [-o yaml|json]", "Take over a cluster whose state folder is lost: config and keys are read off its machines",
+     "kprov adopt 1b4e28ba-2fa1-41d2-883f-0016d3cca427 --dry-run\nkprov adopt 1b4e28ba-2fa1-41d2-883f-0016d3cca427", cli_adopt},
     {"gc", "[-f FILE | --provider P] [--cluster-uid UID] [--yes] [-o table|json|yaml]",
      "List what carries a cluster's tag in a cloud and belongs to none of its parts; with --yes remove it",
      "kprov gc\nkprov gc --provider openstack -o json\nkprov gc --provider aws --cluster-uid 1b4e28ba-2fa1-41d2-883f-0016d3cca427 --yes", cli_gc},

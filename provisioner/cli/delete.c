@@ -67,9 +67,9 @@ static int open_cluster(struct deletion *d, struct kp_error *error)
     if (r < 0)
         return r;
     r = cloud_network_get(d->cloud, d->cluster.uid, d->arena, &d->network, error);
-    if (r == KP_ENOTFOUND) {
+    if (r == KP_ENOTFOUND || *d->cluster.config.cloud.network) { /* that one was there before, and stays */
         d->network.cidr = NULL;
-        r = 0;
+        r = r == KP_ENOTFOUND ? 0 : r;
     }
     return r;
 }
