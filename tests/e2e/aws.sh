@@ -18,7 +18,7 @@ cleanup() {
 }
 trap cleanup EXIT
 moto_start || { not_ok 'moto starts' "$(tail -n 3 "$DIR/moto.log")"; exit 1; }
-export AWS_ENDPOINT_URL=$MOTO_URL
+export AWS_ENDPOINT_URL=$MOTO_URL KPROV_CLOUD_TIMEOUT=240s # on a busy machine moto takes its time over 900 machine types
 NAME=e2eaws
 # Machines do not boot, so any node image of this version will do; the newest is not about to be removed.
 VERSION=$("$KPROV" version | sed -n 's/.*(Kubernetes \(.*\))/\1/p')
@@ -32,7 +32,7 @@ newest_image() {
 IMAGE=$(newest_image)
 [ -n "$IMAGE" ] || { "$KPROV" image build || exit 1; IMAGE=$(newest_image); }
 
-create() { timeout 150 "$KPROV" create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
+create() { timeout 280 "$KPROV" create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
 refused() { # WHAT PATTERN: the last creation failed, saying so, and made nothing
   local status=$?
   [ $status = 1 ] && grep -Eq "$2" "$DIR/create.log"
@@ -78,7 +78,7 @@ moto_image "$IMAGE" >/dev/null
 # From here on as a user that has the policy of the documentation and no other.
 sed -n '/^```json$/,/^```$/{//!p}' docs/aws.md >"$DIR/policy.json"
 read -r operator_id operator_secret <<<"$(moto_user operator "$DIR/policy.json")"
-kprov() { AWS_ACCESS_KEY_ID=$operator_id AWS_SECRET_ACCESS_KEY=$operator_secret timeout 150 "$KPROV" "$@"; }
+kprov() { AWS_ACCESS_KEY_ID=$operator_id AWS_SECRET_ACCESS_KEY=$operator_secret timeout 280 "$KPROV" "$@"; }
 create() { kprov create cluster $NAME --provider aws --image "$IMAGE" "$@" >"$DIR/create.log" 2>&1; }
 create --control-planes 3 --workers 2 --wait 1s
 refused 'the same command again makes a cluster, up to an API that nobody serves' 'look up kp-[0-9a-f]+-1\.eu-west-1\.elb\.amazonaws\.com:6443'
