@@ -197,6 +197,7 @@ faults-ccm: $(O)/faults/ccm $(O)/bin/etcd $(O)/bin/kube-apiserver
 	@BUILD=$(O) tests/faults-ccm/run
 # Every driver call fails, hangs or loses its answer, every journal entry is the last: the same command again converges.
 faults: faults-bins
+	@BUILD=$(O) tests/faults/clouds.sh
 	@BUILD=$(O) tests/faults/run
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c, clang's libFuzzer ----------------------------------------------------------------
