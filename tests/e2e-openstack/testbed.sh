@@ -18,6 +18,11 @@ openstack_up() { # ends with 1 and a word why when there is none
     OPENSTACK_OURS=1
   fi
   eval "$("$OPENSTACK_TESTBED" rc "$OPENSTACK_DIR" demo)"
+  # Its own flavors have two vCPUs or half the memory; emulated ones wait for each other.
+  OPENSTACK_FLAVOR=${OPENSTACK_FLAVOR:-kprov-node}
+  timeout 120 "$OPENSTACK_TESTBED" exec "$OPENSTACK_DIR" openstack flavor show "$OPENSTACK_FLAVOR" >/dev/null 2>&1 </dev/null ||
+    timeout 120 "$OPENSTACK_TESTBED" exec "$OPENSTACK_DIR" openstack flavor create --vcpus 1 --ram 1024 --disk 2 --ephemeral 4 "$OPENSTACK_FLAVOR" >/dev/null 2>&1 </dev/null ||
+    { echo "flavor $OPENSTACK_FLAVOR is not made"; return 1; }
 }
 openstack_down() {
   [ -z "$OPENSTACK_OURS" ] || "$OPENSTACK_TESTBED" stop "$OPENSTACK_DIR" >/dev/null 2>&1 </dev/null
