@@ -299,7 +299,7 @@ clean:
 help:
 	@echo "make            build every program into build/bin"
 	@echo "make deps       install the Debian packages the build needs (root)"
-	@echo "make test       everything CI runs (root); STAGES=\"lint unit\" picks of: deps lint build unit fuzz check sim real bench e2e contract, and faults"
+	@echo "make test       everything CI runs (root); STAGES=\"lint unit\" picks of: deps lint build unit fuzz check faults ccm sim real bench e2e contract"
 	@echo "make test-unit  unit tests; T=part-of-a-path picks some, SAN=1 turns the sanitizers on"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS (default 10) each"
 	@echo "make lint       house rules: includes, calls, sizes, the map"
