@@ -207,6 +207,8 @@ int cloud_call(struct cloud *cloud, enum cloud_call_kind kind, const struct clou
         pending->call.out = (struct cloud_call_out){0};
     } else if (error) {
         *error = pending->call.error;
+        if (!error->code) /* a driver that gave no words for it */
+            kp_fail(error, r, "cloud %s: %s", cloud->driver->name, kp_code_info(r)->name);
     }
     pending_free(pending);
     return r;
