@@ -7,6 +7,7 @@ cd "$(dirname "$0")/../.." || exit 1
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 NAME=e2elv
+ADDRESS_S=${LIBVIRT_ADDRESS_S:-15} # three seconds on a quiet one
 READY_S=${LIBVIRT_READY_S:-240} # on a busy machine; a quiet one needs a third of a minute
 for tool in libvirtd qemu-system-x86_64; do command -v $tool >/dev/null || { echo "SKIP: $tool is not installed"; exit 77; }; done
 [ "$(id -u)" = 0 ] || { echo 'SKIP: needs root'; exit 77; }
@@ -99,6 +100,19 @@ result $? 'kubectl sees both'
 result $? 'its API server answers at the shared address'
 "$KPROV" plan -f "$DIR/cluster.yaml" >"$DIR/plan" 2>&1
 result $? 'plan has nothing to do' "$(cat "$DIR/plan")"
+
+# ---- a Service of type LoadBalancer: an address of the machines' network, which this host reaches ---------------------------
+k create deployment web --image=registry.kprov.dev/busybox:1.35 -- sh -c 'mkdir -p /www && echo hello >/www/index.html && exec httpd -f -p 80 -h /www' >/dev/null
+timeout 120 "$KUBECTL" rollout status deployment/web --timeout=100s >/dev/null
+result $? 'an application runs on the worker' "$(k get pods -o wide 2>&1)"
+has_address() { BALANCED=$(k get service web -o 'jsonpath={.status.loadBalancer.ingress[0].ip}') && [ -n "$BALANCED" ]; }
+from=$(now_ms)
+k expose deployment web --type=LoadBalancer --port=80 >/dev/null && eventually "$ADDRESS_S" has_address
+result $? "a Service of type LoadBalancer has an address after $(($(now_ms) - from)) ms" "$(k describe service web 2>&1 | tail -n 5)"
+answers() { [ "$(curl -sf -m 2 "http://$BALANCED/")" = hello ]; }
+eventually $((READY_S / 4)) answers
+result $? "and answers at it from this host ($(($(now_ms) - from)) ms)" "$(curl -sS -m 2 "http://$BALANCED/" 2>&1)"
+k delete service/web deployment/web --wait=false >/dev/null
 
 # ---- power -------------------------------------------------------------------------------------------------------------
 k create configmap kept --from-literal=a=b >/dev/null
