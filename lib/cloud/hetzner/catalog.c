@@ -69,7 +69,6 @@ int hz_default_type(struct hz *hz, const char *location, struct kp_arena *arena,
 
 int hz_image_find(struct hz *hz, const char *image, int64_t *ret_id, struct kp_error *error)
 {
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *images = NULL;
     KP_AUTO_BUF struct kp_buf query = {0};
     kp_buf_printf(&query, "type=snapshot&status=available&architecture=x86&label_selector=" HZ_IMAGE_LABEL "%%3D");
