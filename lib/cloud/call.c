@@ -198,10 +198,9 @@ int cloud_call(struct cloud *cloud, enum cloud_call_kind kind, const struct clou
     }
     pthread_join(thread, NULL);
     r = pending->call.result;
-    if (r == KP_EAGAIN)
+    if (r == 0 || r == KP_EAGAIN)
         cloud_copy_out(&pending->call, arena, ret);
     if (r == 0) {
-        cloud_copy_out(&pending->call, arena, ret);
         ret->strings = pending->call.out.strings;
         ret->console = pending->call.out.console;
         pending->call.out = (struct cloud_call_out){0};

@@ -18,13 +18,19 @@
 #define DETAIL_MAX 400 /* bytes of what the cloud said that go into an error */
 #define URL_SHOWN_MAX 200
 
+/* Of one cloud, in the whole process: a family is registered once. */
+struct metrics {
+    char durations_name[80], errors_name[80]; /* which the registry borrows for good */
+    struct kp_metric *durations, *errors;
+};
+
 struct rest {
     char cloud[32];
     char *ca_file, *user_agent;
     bool insecure;
     int64_t attempt_timeout_ms, deadline_ms;
     int attempts_max;
-    struct kp_metric *durations, *errors;
+    const struct metrics *metrics;
     pthread_mutex_t mutex;
     CURL *idle[IDLE_HANDLES_MAX];
     size_t n_idle;
@@ -37,22 +43,33 @@ static void init_curl(void)
     KP_ASSERT(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
 }
 
-static void make_metrics(struct rest *rest)
+static const struct metrics *metrics_of(const char *cloud)
 {
     static const double buckets[] = {0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30};
     static const char *const labels[] = {"request", NULL};
     static const char *const error_labels[] = {"request", "code", NULL};
-    /* Names are borrowed for good: one small leak a cloud in a process. */
-    rest->durations = kp_histogram(kp_asprintf("cloudprovider_%s_api_request_duration_seconds", rest->cloud),
-                                   "How long one attempt of a request to the cloud took.", labels, buckets, KP_ARRAY_LEN(buckets));
-    rest->errors = kp_counter(kp_asprintf("cloudprovider_%s_api_request_errors", rest->cloud),
-                              "Attempts that were answered with an error or not at all, by status (0: no answer).", error_labels);
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static struct kp_strmap *clouds; /* name -> struct metrics; as long as the process */
+    pthread_mutex_lock(&mutex);
+    if (!clouds)
+        clouds = kp_strmap_new();
+    struct metrics *metrics = kp_strmap_get(clouds, cloud);
+    if (!metrics) {
+        metrics = kp_calloc(1, sizeof *metrics);
+        snprintf(metrics->durations_name, sizeof metrics->durations_name, "cloudprovider_%s_api_request_duration_seconds", cloud);
+        snprintf(metrics->errors_name, sizeof metrics->errors_name, "cloudprovider_%s_api_request_errors", cloud);
+        metrics->durations = kp_histogram(metrics->durations_name, "How long one attempt of a request to the cloud took.", labels, buckets,
+                                          KP_ARRAY_LEN(buckets));
+        metrics->errors = kp_counter(metrics->errors_name, "Attempts that were answered with an error or not at all, by status (0: no answer).",
+                                     error_labels);
+        kp_strmap_put(clouds, cloud, metrics);
+    }
+    pthread_mutex_unlock(&mutex);
+    return metrics;
 }
 
 int rest_new(const struct rest_options *options, struct rest **ret, struct kp_error *error)
 {
-    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static struct kp_strmap *families; /* cloud -> struct rest whose metrics it shares (never freed) */
     if (!kp_empty(options->ca_file) && access(options->ca_file, R_OK) != 0)
         return kp_fail_errno(error, "certificates of authorities for cloud %s: %s", options->cloud, options->ca_file);
     pthread_once(&curl_once, init_curl);
@@ -65,19 +82,7 @@ int rest_new(const struct rest_options *options, struct rest **ret, struct kp_er
     rest->deadline_ms = options->deadline_ms ? options->deadline_ms : DEADLINE_MS;
     rest->attempts_max = options->attempts_max ? options->attempts_max : ATTEMPTS_MAX;
     pthread_mutex_init(&rest->mutex, NULL);
-    pthread_mutex_lock(&mutex);
-    if (!families)
-        families = kp_strmap_new();
-    struct rest *shared = kp_strmap_get(families, rest->cloud);
-    if (!shared) {
-        shared = kp_calloc(1, sizeof *shared);
-        snprintf(shared->cloud, sizeof shared->cloud, "%s", rest->cloud);
-        make_metrics(shared);
-        (void)kp_strmap_put(families, rest->cloud, shared);
-    }
-    rest->durations = shared->durations;
-    rest->errors = shared->errors;
-    pthread_mutex_unlock(&mutex);
+    rest->metrics = metrics_of(rest->cloud);
     *ret = rest;
     return 0;
 }
@@ -290,7 +295,7 @@ static enum rest_outcome attempt(struct rest *rest, const struct rest_request *r
     if (outcome == REST_ANSWERED && !x.head_whole)
         outcome = REST_LOST;
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
-    kp_metric_observe(rest->durations, (double)(kp_mono_ns() - began) / 1e9, request->operation);
+    kp_metric_observe(rest->metrics->durations, (double)(kp_mono_ns() - began) / 1e9, request->operation);
     if (outcome == REST_ANSWERED) {
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
         curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &retry_after_s);
@@ -313,7 +318,7 @@ static enum rest_outcome attempt(struct rest *rest, const struct rest_request *r
     if (outcome != REST_ANSWERED || status >= 400) {
         char number[8];
         snprintf(number, sizeof number, "%ld", status % 1000);
-        kp_metric_add(rest->errors, 1, request->operation, number);
+        kp_metric_add(rest->metrics->errors, 1, request->operation, number);
     }
     give_back(rest, curl);
     kp_buf_done(&x.body);
