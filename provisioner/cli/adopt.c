@@ -191,7 +191,7 @@ int cli_adopt(int argc, char **argv, struct kp_error *error)
         {"file", 'f', KP_FLAG_STRING, &options.file, "cluster file: the cloud and the account that it names", NULL},
         {"provider", 0, KP_FLAG_STRING, &options.provider, "the cloud, with the account that the environment names (local)", NULL},
         {"uri", 0, KP_FLAG_STRING, &options.uri, "of provider libvirt", NULL},
-        {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
+        {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into ($KUBECONFIG, or ~/.kube/config)", NULL},
         {"dry-run", 0, KP_FLAG_BOOL, &options.dry_run, "only read the cluster, and print its file", NULL},
         {"output", 'o', KP_FLAG_STRING, &output, "yaml or json: how its file is printed", NULL},
         {0},

@@ -207,7 +207,7 @@ int cli_exec_output(struct cloud *cloud, const char *cluster_uid, const char *ma
 /* The path of a file of the cluster's state. */
 int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena, const char **ret_path,
                    struct kp_error *error) KP_NODISCARD;
-/* ~/.kube/config */
+/* Where kubectl looks first: the first file of $KUBECONFIG, else ~/.kube/config. */
 int cli_default_kubeconfig(struct kp_arena *arena, const char **ret_path, struct kp_error *error) KP_NODISCARD;
 /* At most `max` words, at least `min`, or KP_EUSAGE that names the command. */
 int cli_want_words(const char *words, const struct kp_strings *rest, size_t min, size_t max, struct kp_error *error)

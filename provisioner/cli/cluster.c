@@ -18,9 +18,13 @@ int cli_state_path(const char *cluster, const char *file, struct kp_arena *arena
 
 int cli_default_kubeconfig(struct kp_arena *arena, const char **ret_path, struct kp_error *error)
 {
-    const char *home = getenv("HOME");
+    const char *env = getenv("KUBECONFIG"), *home = getenv("HOME");
+    if (!kp_empty(env) && *env != ':') {
+        *ret_path = kp_arena_strndup(arena, env, strcspn(env, ":"));
+        return 0;
+    }
     if (kp_empty(home))
-        return kp_fail(error, KP_EINVALID, "HOME is not set: name a file with --kubeconfig");
+        return kp_fail(error, KP_EINVALID, "neither KUBECONFIG nor HOME is set: name a file with --kubeconfig");
     *ret_path = kp_arena_printf(arena, "%s/.kube/config", home);
     return 0;
 }

@@ -244,7 +244,7 @@ int cli_create_cluster(int argc, char **argv, struct kp_error *error)
         {"wait", 0, KP_FLAG_DURATION, &options.wait_ns, "how long to wait for all nodes to be Ready (5m); 0: not at all", NULL},
         {"image", 0, KP_FLAG_STRING, &options.image, "id of a node image (the one of this kprov, built when it is missing)", NULL},
         {"from-snapshot", 0, KP_FLAG_STRING, &options.from_snapshot, "file of kprov etcd snapshot save: everything that is in it, on new machines", NULL},
-        {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into (~/.kube/config)", NULL},
+        {"kubeconfig", 0, KP_FLAG_STRING, &options.kubeconfig, "file to write the context into ($KUBECONFIG, or ~/.kube/config)", NULL},
         {"dry-run", 0, KP_FLAG_BOOL, &options.dry_run, "check everything and show what would be made; make nothing", NULL},
         {"output", 'o', KP_FLAG_STRING, &options.output, "json or yaml: print what was made and the steps' times", NULL},
         {0},

@@ -30,14 +30,14 @@ static bool mentions(const char *path, const char *text)
 static int kubeconfigs(struct deletion *d, struct kp_strings *ret, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf recorded = {0};
-    const char *context = kp_arena_printf(d->arena, "kprov-%s", d->name), *env = getenv("KUBECONFIG"), *home = NULL;
+    const char *context = kp_arena_printf(d->arena, "kprov-%s", d->name), *home = getenv("HOME"), *first = NULL;
     int r = state_read_file(d->name, "kubeconfig-path", &recorded, error);
     if (r < 0 && r != KP_ENOTFOUND)
         return r;
     if (recorded.data && mentions(recorded.data, context))
         kp_strings_add(ret, recorded.data);
-    const char *others[] = {env ? kp_arena_strndup(d->arena, env, strcspn(env, ":")) : "",
-                            cli_default_kubeconfig(d->arena, &home, NULL) == 0 ? home : ""};
+    const char *others[] = {cli_default_kubeconfig(d->arena, &first, NULL) == 0 ? first : "",
+                            kp_empty(home) ? "" : kp_arena_printf(d->arena, "%s/.kube/config", home)};
     for (size_t i = 0; i < KP_ARRAY_LEN(others); i++) {
         bool there = kp_streq(others[i], recorded.data);
         for (size_t j = 0; j < ret->len; j++)
