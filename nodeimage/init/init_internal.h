@@ -54,7 +54,7 @@ int init_config_parse(const char *text, size_t len, struct kp_arena *arena, stru
                       struct kp_error *error);
 
 /* ---- source.c: where it comes from */
-/* The driver's file (container: it alone), the emulator's, or what the cloud was given for this machine - then its links have their addresses,
+/* The driver's file, the emulator's (a container has none), or what the cloud was given for this machine - then its links have their addresses,
    and it comes back when there is something to read. Appends. */
 int init_read_bootstrap(bool container, struct kp_buf *out, struct kp_error *error);
 /* User data as clouds hand them over: the config itself, in gzip, or that in base64. Appends. Pure. */

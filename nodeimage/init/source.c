@@ -114,18 +114,20 @@ static int ask_drive(struct kp_buf *out, struct kp_error *error)
     return r;
 }
 
-/* For as long as it takes: without its config the machine is nothing, and the console tells why it waits. */
-static int ask_cloud(struct kp_buf *out, struct kp_error *error)
+/* For as long as it takes: without its config the machine is nothing, and the console tells why it waits. A container has no devices, and its
+   links have the addresses that who made it gave them. */
+static int ask_cloud(bool container, struct kp_buf *out, struct kp_error *error)
 {
     int64_t pause_ms = RETRY_MS_MIN;
-    load_drivers();
-    int r = ask_drive(out, error);
+    if (!container)
+        load_drivers();
+    int r = container ? KP_ENOTFOUND : ask_drive(out, error);
     if (r < 0 && r != KP_ENOTFOUND)
         kp_warn("config drive not read", "error", error->message, NULL);
     for (;;) {
         struct kp_error failure = {0};
         const char *manner = "config drive";
-        int up = init_dhcp(&failure);
+        int up = container ? 0 : init_dhcp(&failure);
         if (up == 0 && r == 0)
             return 0;
         if (up == 0 && metadata_user_data(NULL, ASK_MS, out, &manner, &failure) == 0) {
@@ -143,8 +145,8 @@ int init_read_bootstrap(bool container, struct kp_buf *out, struct kp_error *err
 {
     const char *path = kp_path_exists(INIT_BOOTSTRAP_PATH) || container ? INIT_BOOTSTRAP_PATH : INIT_FW_CFG_PATH;
     KP_AUTO_BUF struct kp_buf data = {0};
-    if (container || kp_path_exists(path))
+    if (kp_path_exists(path))
         return kp_read_file(path, INIT_BOOTSTRAP_MAX, out, error);
-    int r = ask_cloud(&data, error);
+    int r = ask_cloud(container, &data, error);
     return r < 0 ? r : init_decode_user_data(data.data, data.len, out, error);
 }
