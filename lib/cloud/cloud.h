@@ -350,6 +350,10 @@ int cloud_purge(struct cloud *cloud, const char *cluster_uid, struct kp_error *e
 int cloud_images_prune(struct cloud *cloud, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
     KP_NODISCARD;
 
+/* Which of n zones, in the order given, the machine of that name is made in: by the number at the name's end, so that "w-1", "w-2" and "w-3" are in
+   three of three, whatever else exists; by a hash when it has none. 0 when there are no zones. For drivers. */
+size_t cloud_zone_of(const char *name, size_t n_zones);
+
 /* In order of vCPUs, memory, name. KP_ENOTSUPPORTED where machines have any size. */
 int cloud_machine_types(struct cloud *cloud, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
     KP_NODISCARD;

@@ -52,35 +52,6 @@ int aws_interface_find(struct aws *aws, const char *uid, const char *name, struc
     return 0;
 }
 
-/* "prod-worker-12" and "prod-worker-3" are of a kind. */
-static size_t kind_len(const char *name)
-{
-    size_t len = strlen(name);
-    while (len && name[len - 1] >= '0' && name[len - 1] <= '9')
-        len--;
-    return len;
-}
-
-size_t aws_choose_subnet(const struct aws_net *net, const struct aws_interface *others, size_t n, const char *name)
-{
-    size_t best = 0, best_kind = SIZE_MAX, best_all = SIZE_MAX, len = kind_len(name);
-    for (size_t s = 0; s < net->n_subnets; s++) {
-        size_t kind = 0, all = 0;
-        for (size_t i = 0; i < n; i++) {
-            if (!kp_streq(others[i].subnet, net->subnets[s].id))
-                continue;
-            all++;
-            kind += kind_len(others[i].name) == len && memcmp(others[i].name, name, len) == 0;
-        }
-        if (kind < best_kind || (kind == best_kind && all < best_all)) {
-            best = s;
-            best_kind = kind;
-            best_all = all;
-        }
-    }
-    return best;
-}
-
 /* Instances whose interface was there before them get a public address only when the interface says so. EC2 may not show at once what it made. */
 static int ask_public(struct aws *aws, const char *id, struct kp_arena *arena, struct kp_error *error)
 {
@@ -113,17 +84,13 @@ static int make(struct aws *aws, const char *uid, const char *name, struct kp_ar
 {
     AWS_FORM form = {0};
     struct aws_net net;
-    struct aws_interface *others;
     const struct aws_node *answer;
-    size_t n;
     int r = aws_net_find(aws, uid, arena, &net, error);
-    if (r == 0)
-        r = aws_interfaces(aws, uid, arena, &others, &n, error);
     if (r < 0)
         return r;
     if (!net.n_subnets || !*net.nodes)
         return kp_fail(error, KP_ECONFLICT, "the network %s of cluster %s is not whole: make it again", net.vpc, uid);
-    const struct aws_subnet *subnet = &net.subnets[aws_choose_subnet(&net, others, n, name)];
+    const struct aws_subnet *subnet = &net.subnets[cloud_zone_of(name, net.n_subnets)];
     aws_set(&form, "SubnetId", subnet->id);
     aws_set(&form, "SecurityGroupId.1", net.nodes);
     aws_set(&form, "Description", kp_arena_printf(arena, "kprov cluster %s: %s", uid, name));

@@ -189,8 +189,6 @@ int aws_address_reserve(struct aws *aws, const char *uid, const char *name, stru
 int aws_address_release(struct aws *aws, const char *uid, const char *name, struct kp_error *error);
 int aws_address_publish(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
 int aws_machine_forward(struct aws *aws, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
-/* The subnet that a machine of that name goes to: where fewest of its kind are (names without the number at their end), then fewest at all. */
-size_t aws_choose_subnet(const struct aws_net *net, const struct aws_interface *others, size_t n, const char *name);
 int aws_interfaces(struct aws *aws, const char *uid, struct kp_arena *arena, struct aws_interface **ret, size_t *ret_n, struct kp_error *error);
 int aws_interfaces_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error); /* name NULL: all */
 int aws_addresses_release(struct aws *aws, const char *uid, const char *name, struct kp_error *error); /* elastic ones; name NULL: all */

@@ -8,18 +8,13 @@ const char *hz_resource_name(const char *uid, const char *name, struct kp_arena 
     return kp_arena_printf(arena, "%s.%.8s", name, uid);
 }
 
-/* By the number at the name's end, so that "cp-1", "cp-2" and "cp-3" are in three places of three. */
 const char *hz_location_of(const json_t *network, const char *name, struct kp_arena *arena)
 {
     const char *places = rest_json_text(rest_json_at(network, "labels"), HZ_LOCATIONS_LABEL);
-    size_t len = strlen(name), count = 1, number = 0, scale = 1;
+    size_t count = 1;
     for (const char *at = places; *at; at++)
         count += *at == '.';
-    while (len > 0 && name[len - 1] >= '0' && name[len - 1] <= '9' && scale <= 1000000) {
-        number += (size_t)(name[--len] - '0') * scale;
-        scale *= 10;
-    }
-    for (size_t skip = (number + count - 1) % count; skip > 0; skip--)
+    for (size_t skip = cloud_zone_of(name, count); skip > 0; skip--)
         places = strchr(places, '.') + 1;
     return kp_arena_strndup(arena, places, strcspn(places, "."));
 }

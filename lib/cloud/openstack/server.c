@@ -153,22 +153,16 @@ int os_servers_delete(struct os *os, const char *uid, struct kp_error *error)
 
 /* ---- making one */
 
-/* Of the zones the one that its number tells: w-0, w-1, w-2 are in three. */
 static const char *zone_of(const char *zones, const char *name, struct kp_arena *arena)
 {
     const char *list[32];
-    size_t n = 0, begin = strlen(name);
-    int64_t number = 0;
+    size_t n = 0;
     for (const char *zone = zones; *zone && n < KP_ARRAY_LEN(list); zone += strcspn(zone, " ")) {
         zone += strspn(zone, " ");
         if (*zone)
             list[n++] = kp_arena_strndup(arena, zone, strcspn(zone, " "));
     }
-    while (begin > 0 && name[begin - 1] >= '0' && name[begin - 1] <= '9')
-        begin--;
-    if (!name[begin] || kp_parse_i64(name + begin, &number) < 0)
-        number = (int64_t)(kp_hash64(name, strlen(name)) >> 1);
-    return n ? list[(size_t)number % n] : "";
+    return n ? list[cloud_zone_of(name, n)] : "";
 }
 
 static int server_body(const struct cloud_machine_spec *spec, const struct os_flavor *flavor, const char *image, const char *port, const char *zone,

@@ -43,21 +43,6 @@ static void a_free_network_overlaps_with_none(void **state)
     kp_strings_done(&taken);
 }
 
-static void machines_of_a_kind_are_spread_over_zones(void **state)
-{
-    struct aws_subnet subnets[] = {{.id = "s-a", .zone = "a"}, {.id = "s-b", .zone = "b"}, {.id = "s-c", .zone = "c"}};
-    const struct aws_net net = {.subnets = subnets, .n_subnets = 3};
-    struct aws_interface there[8] = {{.name = "p-worker-1", .subnet = "s-a"}, {.name = "p-worker-2", .subnet = "s-b"}};
-    assert_int_equal(aws_choose_subnet(&net, there, 0, "p-cp-1"), 0);
-    assert_int_equal(aws_choose_subnet(&net, there, 2, "p-worker-3"), 2);
-    assert_int_equal(aws_choose_subnet(&net, there, 2, "p-cp-1"), 2); /* none of its kind anywhere: where fewest are */
-    there[2] = (struct aws_interface){.name = "p-cp-1", .subnet = "s-c"};
-    assert_int_equal(aws_choose_subnet(&net, there, 3, "p-cp-2"), 0);
-    there[3] = (struct aws_interface){.name = "p-cp-2", .subnet = "s-a"};
-    assert_int_equal(aws_choose_subnet(&net, there, 4, "p-cp-3"), 1);
-    assert_int_equal(aws_choose_subnet(&net, there, 4, "p-worker-12"), 2);
-}
-
 static int ports_of(const struct cloud_listener *listeners, size_t n, struct kp_arena *arena, struct aws_port **ret, size_t *ret_n)
 {
     const struct cloud_balancer_spec spec = {.listeners = listeners, .n_listeners = n};
@@ -152,7 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_vpc_is_cut_into_subnets), cmocka_unit_test(networks_are_checked), cmocka_unit_test(a_free_network_overlaps_with_none),
-        cmocka_unit_test(machines_of_a_kind_are_spread_over_zones), cmocka_unit_test(tcp_and_udp_of_a_port_are_one_listener),
+        cmocka_unit_test(tcp_and_udp_of_a_port_are_one_listener),
         cmocka_unit_test(what_an_nlb_has_not_is_refused), cmocka_unit_test(health_checks_keep_within_the_nlbs_limits),
         cmocka_unit_test(names_in_elb_fit_and_differ), cmocka_unit_test(user_data_is_compressed_and_has_a_limit),
     };
