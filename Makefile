@@ -171,7 +171,7 @@ test-unit: $(TEST_BINS)
 FAULT_WRAPS := cloud_open cloud_driver_names cli_image_ensure cli_image_version state_journal state_journal_end kp_write_file
 FAULT_LIBS := $(foreach m,$(filter provisioner provisioner/%,$(MODULES)),$(call module_lib,$(m))) $(LIB_ARCHIVES)
 FAKE_CLOUD := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,fake_cloud services exec balancers faults power)
-FAKE_MACHINE := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,machine machine_kubelet machine_pods machine_vip machine_leases machine_node)
+FAKE_MACHINE := $(patsubst %,$(O)/obj/tests/support/fake_cloud/%.o,machine machine_client machine_kubelet machine_pods machine_vip machine_leases machine_workloads machine_node)
 $(O)/faults/kprov: $(O)/obj/tests/faults/kprov.o $(O)/obj/tests/faults/inspect.o $(FAKE_CLOUD) $(FAULT_LIBS)
 	@mkdir -p $(@D)
 	@echo "  LD    $@"

@@ -120,6 +120,7 @@ static int apply(struct machine *machine, const char *path, struct kp_error *err
         r = kp_value_parse(text.data ? text.data : "", text.len, machine->arena, NULL, &root, error);
     if (r == 0)
         r = write_files(machine, kp_value_get(root, "files"), error);
+    machine_files_changed();
     return r < 0 ? r : machine_pods_reload(machine, error);
 }
 
@@ -141,16 +142,16 @@ static bool obey(struct machine *machine)
 
 static void tend(struct machine *machine)
 {
-    struct machine_node *node = NULL;
+    struct machine_node *node = machine_node_new(machine);
     struct kp_error error = {0};
     for (unsigned tick = 0;; tick++) {
         machine_pods_tend(machine);
-        if (obey(machine) && node)
+        if (obey(machine))
             machine_node_look(node);
-        int r = node ? 0 : machine_node_open(machine, &node, &error);
+        int r = 0;
         /* Often until the Node is there, then now and then. */
         static bool registered;
-        if (r == 0 && (!registered || tick % NODE_EVERY_TICKS == 0)) {
+        if (!registered || tick % NODE_EVERY_TICKS == 0) {
             r = machine_node_tend(node, &error);
             registered |= r == 0;
         }

@@ -4,37 +4,21 @@
 #include "client/client.h"
 #include "tests/support/fake_cloud/machine.h"
 
-#define REQUEST_MS 3000
-
 struct machine_node {
     const struct machine *machine;
-    struct loop *loop;
-    struct client *client;
+    struct machine_client own;
+    struct client *client; /* own's */
     bool ready; /* said so already */
     int64_t boot; /* tells the containers of one boot from another's */
 };
 
-int machine_node_open(const struct machine *machine, struct machine_node **ret, struct kp_error *error)
+struct machine_node *machine_node_new(const struct machine *machine)
 {
-    struct client_config config = {0};
     struct machine_node *node = kp_calloc(1, sizeof(*node));
-    const char *path = kp_arena_printf(machine->arena, "%s/etc/kubernetes/kubelet.conf", machine->root);
     node->machine = machine;
     node->boot = kp_now_ns();
-    node->loop = loop_new();
-    int r = client_config_from_kubeconfig(path, NULL, machine->arena, &config, error);
-    config.timeout_ms = REQUEST_MS;
-    if (r == 0)
-        r = loop_start(node->loop, "node", error);
-    if (r == 0)
-        r = client_new(node->loop, &config, &node->client, error);
-    if (r < 0) {
-        loop_free(node->loop);
-        free(node);
-        return r;
-    }
-    *ret = node;
-    return 0;
+    node->own = (struct machine_client){.kubeconfig = "kubelet.conf", .timeout_ms = REQUEST_MS};
+    return node;
 }
 
 static void set(struct kp_arena *arena, struct kp_value *object, const char *key, const char *value)
@@ -181,7 +165,10 @@ int machine_node_tend(struct machine_node *node, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     void *found = NULL;
-    int r = client_get(node->client, &k8s_nodes_resource, NULL, node->machine->name, arena, &found, error);
+    int r = machine_client_open(node->machine, &node->own, error);
+    node->client = node->own.client;
+    if (r == 0)
+        r = client_get(node->client, &k8s_nodes_resource, NULL, node->machine->name, arena, &found, error);
     if (r == KP_ENOTFOUND) {
         node->ready = false;
         r = create_node(node, arena, error);

@@ -103,22 +103,15 @@ static void *pass_on(void *arg)
 static void *watch_health(void *arg)
 {
     const struct machine *machine = arg;
-    struct kp_arena *arena = kp_arena_new(0);
-    struct client_config config = {0};
-    struct client *client = NULL;
-    struct loop *loop = loop_new();
+    struct machine_client own = {.kubeconfig = "vip.conf", .timeout_ms = HEALTH_MS};
     struct kp_error error = {0};
-    int r = client_config_from_kubeconfig(kp_arena_printf(arena, "%s/etc/kubernetes/vip.conf", machine->root), NULL, arena, &config, &error);
-    config.timeout_ms = HEALTH_MS;
-    if (r == 0)
-        r = loop_start(loop, "vip", &error);
-    if (r == 0)
-        r = client_new(loop, &config, &client, &error);
-    for (int misses = 0; r == 0; kp_sleep_ms(HEALTH_EVERY_MS)) {
-        misses = client_raw(client, "GET", "/readyz", NULL, NULL, 0, NULL, NULL, &error) == 0 ? 0 : misses + 1;
+    for (int misses = 0;; kp_sleep_ms(HEALTH_EVERY_MS)) {
+        int r = machine_client_open(machine, &own, &error);
+        if (r == 0)
+            r = client_raw(own.client, "GET", "/readyz", NULL, NULL, 0, NULL, NULL, &error);
+        misses = r == 0 ? 0 : misses + 1;
         atomic_store(&healthy, misses < MISSES_MAX && (misses == 0 || atomic_load(&healthy)));
     }
-    fprintf(stderr, "fake-machine %s: address: %s\n", machine->name, error.message);
     return NULL;
 }
 
