@@ -6,7 +6,7 @@
 /* SSE 4.2, AES and carry-less multiplication, and nothing that emulation pays for without use (AVX, five levels of page tables). */
 /* Emulation has no side channels to guard. Words that the kernel does not know become init's environment: Go's programs collect
    their garbage less often. */
-#define EMULATED_ARGS " mitigations=off preempt=none audit=0 nokaslr GOGC=400"
+#define EMULATED_ARGS " mitigations=off preempt=none audit=0 nokaslr norandmaps GOGC=400"
 #define EMULATED_CPU "<cpu mode='custom' match='exact' check='none'><model fallback='allow'>Westmere</model></cpu>"
 
 struct size {
