@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # A Hetzner Cloud API in memory, for tests of lib/cloud/hetzner: what a project holds, its actions, limits and errors.
 """
-  hetzner.py [--token T] [--readonly-token T] [--ticks N] [--image NODE_IMAGE]... [--port-file FILE]
+  hetzner.py [--token T] [--readonly-token T] [--ticks N] [--image NODE_IMAGE]... [--port-file FILE] [--host ADDRESS]
 
-Prints the port it listens on (127.0.0.1), and ends with its standard input. No clock decides anything: an action is running until N
+Prints the port it listens on (of 127.0.0.1, or ADDRESS), and ends with its standard input. No clock decides anything: an action is running until N
 further requests were answered. Field names, status and error codes are those of the published API description.
 
 Requests below /_fake/ are for tests: POST reset; POST no-faults; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
-/servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}.
+/servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}; GET state: servers, networks
+and load balancers as they are, user data too.
 """
 import argparse
 import ipaddress
@@ -603,7 +604,7 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self, options):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__((options.host, 0), Handler)
         self.options, self.lock = options, threading.Lock()
         self.reset()
 
@@ -662,6 +663,8 @@ class Handler(BaseHTTPRequestHandler):
             return {"id": server.add_image(body.pop("labels", {}), **body)}
         if path == "user_data":
             return {"user_data": server.project.get("servers", body["server"]).get("#user_data")}
+        if path == "state":
+            return {kind: list(server.project.things[kind].values()) for kind in ("servers", "networks", "load_balancers")}
         return {"log": server.log}
 
     def fault(self, line):
@@ -737,6 +740,7 @@ def main():
     parser.add_argument("--ticks", type=int, default=2)
     parser.add_argument("--image", action="append", default=[])
     parser.add_argument("--port-file")
+    parser.add_argument("--host", default="127.0.0.1")
     options = parser.parse_args()
     server = Server(options)
     threading.Thread(target=server.serve_forever, daemon=True).start()

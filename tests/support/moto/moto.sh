@@ -1,4 +1,4 @@
-# Starts moto's server (an AWS in memory) on a free port of 127.0.0.1 with authentication on. Sourced; needs $DIR, a scratch folder.
+# Starts moto's server (an AWS in memory) on a free port of 127.0.0.1, or of $MOTO_HOST, with authentication on. Sourced; needs $DIR, a scratch folder.
 #   moto_start            sets MOTO_URL, and AWS_* for its administrator; 77 when there is no moto_server
 #   moto_stop             ends it
 #   moto_user NAME FILE   a user with the policy in FILE ("" for none); prints its "id secret"
@@ -7,7 +7,9 @@
 export AWS_REGION=eu-west-1 AWS_EC2_METADATA_DISABLED=true AWS_CONFIG_FILE=/nonexistent AWS_SHARED_CREDENTIALS_FILE=/nonexistent
 unset AWS_CA_BUNDLE AWS_MAX_ATTEMPTS AWS_PROFILE AWS_DEFAULT_PROFILE AWS_DEFAULT_REGION AWS_SESSION_TOKEN AWS_ENDPOINT_URL AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 
-moto_free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'; }
+moto_free_port() { # [address]
+  perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => shift)->sockport' "${1:-127.0.0.1}"
+}
 moto_version() { case $1 in ec2) echo 2016-11-15 ;; elasticloadbalancing) echo 2015-12-01 ;; sts) echo 2011-06-15 ;; iam) echo 2010-05-08 ;; esac; }
 moto_call() {
   local service=$1 args=(-d "Action=$2" -d "Version=$(moto_version "$1")") pair
@@ -24,12 +26,12 @@ moto_user() {
   echo "$(moto_text AccessKeyId <<<"$answer") $(moto_text SecretAccessKey <<<"$answer")"
 }
 moto_start() {
-  local port
+  local port host=${MOTO_HOST:-127.0.0.1}
   command -v moto_server >/dev/null || return 77
-  port=$(moto_free_port)
-  MOTO_URL=http://127.0.0.1:$port
+  port=$(moto_free_port "$host")
+  MOTO_URL=http://$host:$port
   # No images of its own: describing them costs seconds of start.
-  MOTO_EC2_LOAD_DEFAULT_AMIS=false moto_server -H 127.0.0.1 -p "$port" >"$DIR/moto.log" 2>&1 &
+  MOTO_EC2_LOAD_DEFAULT_AMIS=false moto_server -H "$host" -p "$port" >"$DIR/moto.log" 2>&1 &
   MOTO_PID=$!
   for _ in $(seq 300); do
     curl -sf -m 2 -o /dev/null "$MOTO_URL/moto-api/" && break
