@@ -24,7 +24,7 @@ registry=registry.kprov.dev
 # Programs that run straight on the node, and those that run as pods. What is not built yet is left out.
 host_programs='kprov-init kubelet kprov-snapshots etcd' # etcd for its offline tools: restoring a snapshot
 image_programs='etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kprov-network kprov-dns kprov-vip cloud-controller-manager'
-packages='mount containerd runc containernetworking-plugins iproute2 nftables ca-certificates conntrack busybox-static dropbear-bin'
+packages='mount containerd runc containernetworking-plugins iproute2 nftables ca-certificates conntrack busybox-static dropbear-bin chrony'
 
 fail() { echo "image build: $*" >&2; exit 1; }
 say() { echo "$*" >&2; }

@@ -126,6 +126,32 @@ static int parse_once(const struct kp_value *list, struct kp_arena *arena, struc
     return 0;
 }
 
+static int parse_time_servers(const struct kp_value *list, const char **ret, size_t *ret_len, struct kp_error *error)
+{
+    if (!list)
+        return 0;
+    if (list->kind != KP_VALUE_ARRAY || list->array.len > INIT_TIME_SERVERS_MAX)
+        return bad(error, list, "time: servers must be a list, and not too long");
+    for (size_t i = 0; i < list->array.len; i++) {
+        ret[i] = kp_value_str(list->array.items[i]);
+        if (kp_empty(ret[i]) || !init_is_time_server(ret[i]))
+            return bad(error, list->array.items[i], "time: a server must be a host name or an address");
+    }
+    *ret_len = list->array.len;
+    return 0;
+}
+
+static int parse_time(const struct kp_value *v, struct init_time *ret, struct kp_error *error)
+{
+    if (!v)
+        return 0;
+    if (v->kind != KP_VALUE_OBJECT)
+        return bad(error, v, "time must be a map");
+    ret->wanted = true;
+    int r = parse_time_servers(kp_value_get(v, "servers"), ret->servers, &ret->n_servers, error);
+    return r < 0 ? r : parse_time_servers(kp_value_get(v, "cloudServers"), ret->cloud_servers, &ret->n_cloud_servers, error);
+}
+
 static int parse_sysctls(const struct kp_value *map, struct kp_arena *arena, struct init_config *ret,
                          struct kp_error *error)
 {
@@ -170,5 +196,7 @@ int init_config_parse(const char *text, size_t len, struct kp_arena *arena, stru
         r = parse_services(kp_value_get(root, "services"), arena, ret, error);
     if (r == 0)
         r = parse_once(kp_value_get(root, "once"), arena, ret, error);
+    if (r == 0)
+        r = parse_time(kp_value_get(root, "time"), &ret->time, error);
     return r;
 }

@@ -15,8 +15,8 @@
 /* udhcpc's words for the options that it got; the rest is not ours to read. */
 static const char script[] = "#!/bin/sh\n"
                              "case $1 in bound|renew) ;; *) exit 0 ;; esac\n"
-                             "printf 'ip=%s\\nmask=%s\\nrouter=%s\\nstaticroutes=%s\\ndns=%s\\nmtu=%s\\n' \"$ip\" \"$mask\" \"$router\" \"$staticroutes\" \\\n"
-                             "\t\"$dns\" \"$mtu\" >\"/run/kprov/dhcp.$interface.part\" &&\n"
+                             "printf 'ip=%s\\nmask=%s\\nrouter=%s\\nstaticroutes=%s\\ndns=%s\\nmtu=%s\\nntp=%s\\n' \"$ip\" \"$mask\" \"$router\" \\\n"
+                             "\t\"$staticroutes\" \"$dns\" \"$mtu\" \"$ntpsrv\" >\"/run/kprov/dhcp.$interface.part\" &&\n"
                              "mv \"/run/kprov/dhcp.$interface.part\" \"/run/kprov/dhcp.$interface\"\n";
 
 static bool is_ipv4(const char *text)
@@ -134,9 +134,9 @@ static int run_ip(const char *batch, struct kp_error *error)
     return r;
 }
 
-static int ask_on(const char *link, int index, struct kp_buf *resolv_conf, struct kp_error *error)
+static int ask_on(const char *link, int index, struct kp_buf *resolv_conf, struct kp_buf *time_servers, struct kp_error *error)
 {
-    const char *const argv[] = {"busybox", "udhcpc", "-i", link, "-f", "-n", "-q", "-t", "8", "-T", "2", "-O", "mtu", "-O", "staticroutes", "-s", SCRIPT_PATH, NULL};
+    const char *const argv[] = {"busybox", "udhcpc", "-i", link, "-f", "-n", "-q", "-t", "8", "-T", "2", "-O", "mtu", "-O", "staticroutes", "-O", "ntpsrv", "-s", SCRIPT_PATH, NULL};
     KP_AUTO_BUF struct kp_buf said = {0}, answer = {0}, batch = {0};
     KP_AUTO_FREE char *path = kp_asprintf("/run/kprov/dhcp.%s", link), *up = kp_asprintf("link set lo up\nlink set %s up\n", link);
     int status = 0, r = run_ip(up, error);
@@ -148,14 +148,19 @@ static int ask_on(const char *link, int index, struct kp_buf *resolv_conf, struc
         r = kp_read_file(path, ANSWER_MAX, &answer, error);
     if (r == 0)
         r = init_dhcp_commands(link, index, answer.data ? answer.data : "", &batch, resolv_conf, error);
-    return r < 0 ? r : run_ip(batch.data, error);
+    if (r == 0) {
+        KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        kp_buf_printf(time_servers, "%s ", value_of(answer.data, "ntp", arena));
+        r = run_ip(batch.data, error);
+    }
+    return r;
 }
 
 int init_dhcp(struct kp_error *error)
 {
     static bool is_up; /* a second try asks for the user data again, not for the address */
     struct kp_strings links = {0};
-    KP_AUTO_BUF struct kp_buf resolv_conf = {0};
+    KP_AUTO_BUF struct kp_buf resolv_conf = {0}, time_servers = {0};
     int up = 0, r = is_up ? 0 : kp_mkdir_p("/run/kprov", 0700, error);
     if (is_up)
         return 0;
@@ -165,7 +170,7 @@ int init_dhcp(struct kp_error *error)
         r = list_links(&links, error);
     for (size_t i = 0; r == 0 && i < links.len; i++) {
         struct kp_error failure = {0};
-        if (ask_on(links.items[i], (int)i, &resolv_conf, &failure) == 0)
+        if (ask_on(links.items[i], (int)i, &resolv_conf, &time_servers, &failure) == 0)
             up++;
         else if (links.len > 1)
             kp_warn("a link stays without address", "link", links.items[i], "error", failure.message, NULL);
@@ -176,5 +181,8 @@ int init_dhcp(struct kp_error *error)
     if (r < 0 || up == 0)
         return r < 0 ? r : error->code;
     is_up = true;
+    r = kp_write_file(INIT_DHCP_TIME_PATH, time_servers.data, time_servers.len, 0644, error);
+    if (r < 0)
+        return r;
     return resolv_conf.len ? kp_write_file("/etc/resolv.conf", resolv_conf.data, resolv_conf.len, 0644, error) : 0;
 }

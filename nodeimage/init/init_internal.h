@@ -10,7 +10,8 @@
 #define INIT_FW_CFG_PATH "/sys/firmware/qemu_fw_cfg/by_name/opt/kprov/bootstrap/raw"
 #define INIT_BOOTSTRAP_MAX ((size_t)4 << 20)
 #define INIT_LOG_DIR "/var/log/kprov"
-#define INIT_SERVICES_MAX 8
+#define INIT_SERVICES_MAX 8 /* of a config */
+#define INIT_OWN_SERVICES_MAX 2 /* that init itself knows are needed */
 #define INIT_ONCE_MAX 8
 #define INIT_ONCE_DIR "/var/lib/kprov/once"
 #define INIT_ONCE_MS_MAX (30LL * 60 * 1000)
@@ -28,6 +29,7 @@ struct init_service {
     const char *name;
     const char *const *argv; /* NULL-terminated */
     const char *wait_for;    /* unix socket that must accept before it starts, or NULL */
+    bool keeps_running;      /* its files are no part of a config that changes */
 };
 struct init_sysctl {
     const char *key, *value; /* "net.ipv4.ip_forward", "1" */
@@ -37,6 +39,14 @@ struct init_once {
     const char *id; /* a file name */
     const char *const *argv; /* NULL-terminated */
 };
+#define INIT_TIME_SERVERS_MAX 8
+struct init_time {
+    bool wanted; /* the machine has a clock of its own, and nobody else keeps it */
+    const char *servers[INIT_TIME_SERVERS_MAX]; /* the cluster file's: no others are asked */
+    size_t n_servers;
+    const char *cloud_servers[INIT_TIME_SERVERS_MAX];
+    size_t n_cloud_servers;
+};
 struct init_config {
     const char *hostname;
     const char *interface, *address, *gateway; /* "eth0", "10.89.0.10/24", "10.89.0.1"; NULL: left alone */
@@ -44,7 +54,8 @@ struct init_config {
     size_t n_files;
     struct init_sysctl *sysctls;
     size_t n_sysctls;
-    struct init_service services[INIT_SERVICES_MAX];
+    struct init_time time;
+    struct init_service services[INIT_SERVICES_MAX + INIT_OWN_SERVICES_MAX];
     size_t n_services;
     struct init_once once[INIT_ONCE_MAX];
     size_t n_once;
@@ -65,6 +76,7 @@ bool init_is_config_drive(const void *iso, size_t iso_len, const void *boot, siz
 /* ---- dhcp.c */
 /* Brings up every link that a DHCP server answers on; one is enough. Once. */
 int init_dhcp(struct kp_error *error);
+#define INIT_DHCP_TIME_PATH "/run/kprov/dhcp.time" /* the time servers that DHCP gave, separated by spaces */
 /* What udhcpc was told, as lines "key=value", to commands of `ip -batch` and lines of resolv.conf. index: 0 for the first link. Appends. Pure. */
 int init_dhcp_commands(const char *link, int index, const char *answer, struct kp_buf *batch, struct kp_buf *resolv_conf, struct kp_error *error);
 
@@ -110,6 +122,49 @@ struct init_log {
 int init_log_open(struct init_log *log, const char *dir, const char *name, size_t size_max, struct kp_error *error);
 void init_log_write(struct init_log *log, const void *data, size_t len);
 void init_log_close(struct init_log *log);
+
+/* ---- time.c: whom the machine asks for the time */
+/* chrony's config. `dhcp`: addresses of option 42 separated by spaces, or ""; phc: the host's clock as a device, or NULL. Appends. Pure. */
+void init_time_config(const struct init_time *time, const char *dhcp, const char *phc, struct kp_buf *out);
+/* A host name or an address, and nothing else. Pure. */
+bool init_is_time_server(const char *text);
+/* Writes that config and adds the service, where the config wants time kept and the image has chrony. */
+int init_time_prepare(struct init_config *config, struct kp_error *error);
+
+/* ---- clock.c: a machine that was paused goes on where it was; its real-time clock tells how long that took. Pure. */
+#define INIT_CLOCK_EVERY_S 15   /* from look to look; a pause longer than what is left of it is seen at once */
+#define INIT_CLOCK_BACK_STEP_S 30 /* so far back is a step; less is made up for by a slower clock */
+struct init_clock_look {
+    int64_t rtc_s;        /* the real-time clock, in whole seconds */
+    bool edge;            /* which has just become that second */
+    int64_t real_ns;      /* the system's clock */
+    int64_t mono_ns;      /* time that the machine ran for */
+    bool synchronised;    /* somebody keeps the system's clock: chrony */
+};
+struct init_clock { /* begins zeroed */
+    bool started, was_synchronised;
+    struct init_clock_look last;
+};
+enum init_clock_verb { INIT_CLOCK_KEEP, INIT_CLOCK_STEP, INIT_CLOCK_SLEW };
+struct init_clock_action {
+    enum init_clock_verb verb;
+    int64_t by_ns; /* > 0: the system's clock is late */
+};
+/* Nobody ever kept the system's clock: it follows the real-time clock. Else that counts only for what it went on by while the machine stood still. */
+struct init_clock_action init_clock_decide(struct init_clock *clock, const struct init_clock_look *look);
+
+/* ---- rtc.c: the device */
+struct init_rtc {
+    int fd; /* -1: the machine has none */
+    bool alarm; /* set, at alarm_s */
+    bool slewing;
+    int64_t alarm_s, due_ms; /* by kp_mono_ms */
+    struct init_clock clock;
+};
+void init_rtc_open(struct init_rtc *rtc, bool wanted);
+/* Looks, sets the clock when that is due, and sets the alarm for the next look. */
+void init_rtc_look(struct init_rtc *rtc);
+void init_rtc_close(struct init_rtc *rtc);
 
 /* ---- button.c */
 int init_button_open(void); /* -1: the machine has none */

@@ -53,7 +53,7 @@ int main(int argc, char **argv)
         init_config_parse(text.data, text.len, arena, &config, &error) < 0)
         give_up(&error);
     kp_buf_done(&text);
-    if (init_apply(&config, &error) < 0 || init_prepare_containerd(&error) < 0 || init_run_once(&config, INIT_ONCE_DIR, &error) < 0)
+    if (init_apply(&config, &error) < 0 || init_time_prepare(&config, &error) < 0 || init_prepare_containerd(&error) < 0 || init_run_once(&config, INIT_ONCE_DIR, &error) < 0)
         give_up(&error);
     /* No container outlives a boot, so neither do the addresses they were given. */
     if (kp_remove_tree("/var/lib/cni/networks", &error) < 0)

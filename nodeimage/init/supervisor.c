@@ -30,10 +30,11 @@ struct service {
     int64_t started_ms, retry_ms;
 };
 struct supervisor {
-    struct service services[INIT_SERVICES_MAX];
+    struct service services[INIT_SERVICES_MAX + INIT_OWN_SERVICES_MAX];
     size_t n_services;
     int signal_fd;
     int button_fd; /* -1: there is none */
+    struct init_rtc rtc;
 };
 
 int64_t init_backoff_ms(unsigned *failures, int64_t ran_ms)
@@ -116,7 +117,7 @@ static void start_service(struct service *service)
 /* Moves each service on; gives the milliseconds until something is due, -1 when nothing is. */
 static int advance(struct supervisor *supervisor)
 {
-    int64_t now = kp_mono_ms(), due = -1;
+    int64_t now = kp_mono_ms(), due = supervisor->rtc.fd >= 0 ? KP_MAX(supervisor->rtc.due_ms - now, 0) : -1;
     for (size_t i = 0; i < supervisor->n_services; i++) {
         struct service *service = &supervisor->services[i];
         if (service->state == SERVICE_BACKOFF && now >= service->retry_ms)
@@ -168,7 +169,7 @@ static void renew_services(struct supervisor *supervisor)
 {
     for (size_t i = 1; i < supervisor->n_services; i++) {
         supervisor->services[i].failures = 0;
-        if (supervisor->services[i].pid > 0)
+        if (supervisor->services[i].pid > 0 && !supervisor->services[i].spec->keeps_running)
             kill(supervisor->services[i].pid, SIGTERM);
     }
 }
@@ -176,11 +177,15 @@ static void renew_services(struct supervisor *supervisor)
 /* Waits for events at most timeout_ms and handles them; gives a signal that asks for power off, or 0. */
 static int turn(struct supervisor *supervisor, int timeout_ms)
 {
-    struct pollfd polls[INIT_SERVICES_MAX + 2] = {{.fd = supervisor->signal_fd, .events = POLLIN}};
+    struct pollfd polls[KP_ARRAY_LEN(supervisor->services) + 3] = {{.fd = supervisor->signal_fd, .events = POLLIN}};
     for (size_t i = 0; i < supervisor->n_services; i++)
         polls[i + 1] = (struct pollfd){.fd = supervisor->services[i].log_fd, .events = POLLIN};
     polls[supervisor->n_services + 1] = (struct pollfd){.fd = supervisor->button_fd, .events = POLLIN};
-    if (poll(polls, supervisor->n_services + 2, timeout_ms) <= 0)
+    polls[supervisor->n_services + 2] = (struct pollfd){.fd = supervisor->rtc.fd, .events = POLLIN};
+    int ready = poll(polls, supervisor->n_services + 3, timeout_ms);
+    if (supervisor->rtc.fd >= 0 && (polls[supervisor->n_services + 2].revents || kp_mono_ms() >= supervisor->rtc.due_ms))
+        init_rtc_look(&supervisor->rtc);
+    if (ready <= 0)
         return 0;
     for (size_t i = 0; i < supervisor->n_services; i++) {
         if (polls[i + 1].revents)
@@ -245,7 +250,7 @@ static int open_signals(struct supervisor *supervisor, struct kp_error *error)
 
 int init_supervise(const struct init_config *config, struct kp_error *error)
 {
-    struct supervisor supervisor = {.signal_fd = -1, .button_fd = init_button_open()};
+    struct supervisor supervisor = {.signal_fd = -1, .button_fd = init_button_open(), .rtc = {.fd = -1}};
     for (size_t i = 0; i < config->n_services; i++) {
         struct service *service = &supervisor.services[i];
         *service = (struct service){.spec = &config->services[i], .log_fd = -1, .log = {.fd = -1}};
@@ -257,6 +262,7 @@ int init_supervise(const struct init_config *config, struct kp_error *error)
     int r = open_signals(&supervisor, error);
     if (r < 0)
         return r;
+    init_rtc_open(&supervisor.rtc, config->time.wanted);
     int asked = 0;
     while (!asked) {
         reap(&supervisor);
@@ -270,5 +276,6 @@ int init_supervise(const struct init_config *config, struct kp_error *error)
     }
     kp_close_fd(&supervisor.signal_fd);
     kp_close_fd(&supervisor.button_fd);
+    init_rtc_close(&supervisor.rtc);
     return asked;
 }

@@ -451,6 +451,27 @@ static struct kp_value *sysctls(struct node_writer *writer)
     return map;
 }
 
+/* What clouds document for their own machines. */
+static const struct {
+    const char *provider, *servers[4];
+} cloud_time[] = {
+    {"aws", {"169.254.169.123"}},
+    {"hetzner", {"ntp1.hetzner.de", "ntp2.hetzner.de", "ntp3.hetzner.de"}},
+};
+
+/* Whom kprov-init asks for the time: what the cluster file says, else the cloud's own; with neither it knows others itself. */
+static struct kp_value *time_value(const struct node_writer *writer)
+{
+    const struct config *config = writer->cluster->config;
+    struct kp_value *object = kp_value_object(writer->arena), *own = kp_value_array(writer->arena);
+    kp_value_set(writer->arena, object, "servers", config_time_value(config, writer->arena));
+    for (size_t i = 0; i < KP_ARRAY_LEN(cloud_time); i++)
+        for (size_t j = 0; kp_streq(cloud_time[i].provider, config->provider) && cloud_time[i].servers[j]; j++)
+            kp_value_append(writer->arena, own, kp_value_string(writer->arena, cloud_time[i].servers[j]));
+    kp_value_set(writer->arena, object, "cloudServers", own);
+    return object;
+}
+
 int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node, struct kp_buf *out,
                         struct kp_error *error)
 {
@@ -475,6 +496,8 @@ int bootstrap_user_data(const struct bootstrap_cluster *cluster, const struct bo
         kp_value_set(arena, network, "gateway", kp_value_string(arena, node->gateway));
         kp_value_set(arena, root, "network", network);
     }
+    if (config_keeps_time(cluster->config->provider))
+        kp_value_set(arena, root, "time", time_value(&writer));
     kp_value_set(arena, root, "sysctls", sysctls(&writer));
     if (cluster->restore && node->control_plane)
         kp_value_set(arena, root, "once", once(&writer));

@@ -1,6 +1,7 @@
 /* kprov describe cluster: everything that is known of a cluster, gathered into one document. */
 #include "api/k8s.h"
 #include "client/client.h"
+#include "provisioner/cli/clocks.h"
 #include "provisioner/cli/describe_internal.h"
 #include "provisioner/etcd/etcd.h"
 
@@ -14,6 +15,8 @@ struct describe {
     const struct k8s_pod_list *pods;
     struct etcd_client *etcd;
     struct etcd_member_status *members;
+    struct clocks_row *clocks;
+    size_t n_clocks;
     struct kp_value *problems;
 };
 
@@ -145,6 +148,23 @@ static void add_node(struct describe *d, struct kp_value *row, const char *machi
     set(d, row, "ready", ready);
 }
 
+static void read_clocks(struct describe *d)
+{
+    struct kp_error error = {0};
+    const char *path = NULL;
+    if (cli_state_path(d->cluster.name, "admin.conf", d->arena, &path, &error) < 0)
+        problem(d, "clocks", &error);
+    else
+        d->n_clocks = clocks_ask(d->cloud, path, &d->machines, d->api, d->arena, &d->clocks);
+}
+
+static void add_clock(struct describe *d, struct kp_value *row, const char *machine)
+{
+    for (size_t i = 0; i < d->n_clocks; i++)
+        if (d->clocks[i].known && kp_streq(d->clocks[i].machine, machine))
+            kp_value_set(d->arena, row, "clockOffsetSeconds", kp_value_double(d->arena, (double)d->clocks[i].off_ms / 1000.0));
+}
+
 static void add_etcd(struct describe *d, struct kp_value *row, const struct cloud_machine *machine)
 {
     const char *endpoint = kp_arena_printf(d->arena, "https://%s:%d", machine->address, ETCD_CLIENT_PORT);
@@ -181,6 +201,7 @@ static struct kp_value *machines_value(struct describe *d, const char *pool)
         set(d, row, "providerID", machine->provider_id);
         set_time(d, row, "createdAt", machine->created_s);
         add_node(d, row, machine->name);
+        add_clock(d, row, machine->name);
         if (control_plane) {
             add_etcd(d, row, machine);
             kp_value_set(d->arena, row, "staticPods", static_pods(d, machine->name));
@@ -302,6 +323,7 @@ int cli_describe_value(const char *name, struct kp_arena *arena, struct kp_value
     if (r == 0) {
         open_api(&d);
         open_etcd(&d);
+        read_clocks(&d);
         *ret = gather(&d);
     }
     etcd_client_close(d.etcd);

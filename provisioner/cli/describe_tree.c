@@ -56,12 +56,24 @@ static size_t count(const struct kp_value *array)
     return array && array->kind == KP_VALUE_ARRAY ? array->array.len : 0;
 }
 
+/* Only a clock that is off is worth a word. */
+static const char *clock_text(const struct kp_value *machine, char out[48])
+{
+    const struct kp_value *value = kp_value_get(machine, "clockOffsetSeconds");
+    double off = !value ? 0 : value->kind == KP_VALUE_INT ? (double)value->integer : value->kind == KP_VALUE_DOUBLE ? value->number : 0;
+    *out = 0;
+    if (off > 2 || off < -2)
+        snprintf(out, 48, "  clock %.1f s %s", off < 0 ? -off : off, off < 0 ? "slow" : "fast");
+    return out;
+}
+
 static void machine_line(struct kp_buf *out, const struct branch *at, const struct kp_value *machine)
 {
     const struct kp_value *etcd = kp_value_get(machine, "etcd"), *pods = kp_value_get(machine, "staticPods");
-    line(out, at, "%s  %s  %s  %s%s  %s%s%s", text(machine, "name"), text(machine, "address"), text(machine, "power"), text(machine, "ready"),
+    char clock[48];
+    line(out, at, "%s  %s  %s  %s%s  %s%s%s%s", text(machine, "name"), text(machine, "address"), text(machine, "power"), text(machine, "ready"),
          truth(machine, "unschedulable") ? " (cordoned)" : "", text(machine, "version"), kp_streq(text(machine, "type"), "-") ? "" : "  ",
-         kp_streq(text(machine, "type"), "-") ? "" : text(machine, "type"));
+         kp_streq(text(machine, "type"), "-") ? "" : text(machine, "type"), clock_text(machine, clock));
     if (etcd) {
         struct branch child = below(at, count(pods) > 0);
         line(out, &child, "etcd member %s: %s%s%s, %lld KiB%s%s", text(etcd, "id"), truth(etcd, "healthy") ? "healthy" : "unhealthy",

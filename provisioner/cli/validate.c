@@ -29,6 +29,7 @@ static const struct check {
 } checks[] = {
     {"machines", validate_machines, false},       {"API servers", validate_api_servers, false},
     {"nodes", validate_nodes, false},             {"etcd", validate_etcd, false},
+    {"clocks", validate_clocks, false},
     {"leases", validate_leases, false},           {"kube-system", validate_system_pods, false},
     {"certificates", validate_certificates, false}, {"snapshots", validate_snapshots, false},
     {"test pod", validate_workload, true},

@@ -1,6 +1,7 @@
 /* Checks of what a cluster is made of: machines, API servers, nodes, etcd, leases, the pods of kube-system. */
 #include "api/k8s.h"
 #include "client/client.h"
+#include "provisioner/cli/clocks.h"
 #include "provisioner/cli/validate_internal.h"
 #include "provisioner/etcd/etcd.h"
 
@@ -182,6 +183,32 @@ void validate_etcd(struct validate *v)
         validate_add(v, "etcd", VALIDATE_WARNING, remedy, "%zu members are healthy, but %zu have no vote", n, learners);
     else
         validate_add(v, "etcd", VALIDATE_OK, "", "%zu of %zu members are healthy", n, n);
+}
+
+/* A clock that is off by minutes makes certificates and tokens look expired, or not valid yet; by seconds, events and leases of another order. */
+void validate_clocks(struct validate *v)
+{
+    KP_AUTO_BUF struct kp_buf off = {0}, unknown = {0};
+    struct clocks_row *rows = NULL;
+    size_t n = clocks_ask(v->cloud, v->kubeconfig, &v->machines, v->api, v->arena, &rows);
+    int64_t most_ms = 0;
+    for (size_t i = 0; i < n; i++) {
+        int64_t by_ms = rows[i].off_ms < 0 ? -rows[i].off_ms : rows[i].off_ms;
+        if (!rows[i].known)
+            list_word(&unknown, kp_arena_printf(v->arena, "%s: %s", rows[i].machine, rows[i].problem));
+        else if (by_ms > CLOCKS_SLACK_MS)
+            list_word(&off, kp_arena_printf(v->arena, "%s is %lld.%lld s %s", rows[i].machine, (long long)by_ms / 1000, (long long)by_ms % 1000 / 100,
+                                            rows[i].off_ms > 0 ? "fast" : "slow"));
+        most_ms = rows[i].known ? KP_MAX(most_ms, by_ms) : most_ms;
+    }
+    if (off.len && clocks_is_this_host(rows, n))
+        validate_add(v, "clocks", most_ms > CLOCKS_FAIL_MS ? VALIDATE_FAILED : VALIDATE_WARNING, "set this host's clock", "all machines differ from this host: %s", off.data);
+    else if (off.len)
+        validate_add(v, "clocks", most_ms > CLOCKS_FAIL_MS ? VALIDATE_FAILED : VALIDATE_WARNING, clocks_remedy(&v->cluster, v->arena), "%s", off.data);
+    else if (unknown.len)
+        validate_add(v, "clocks", VALIDATE_WARNING, kp_arena_printf(v->arena, "kprov logs %s NODE kubelet", v->cluster.name), "not known of %s", unknown.data);
+    else
+        validate_add(v, "clocks", VALIDATE_OK, "", "those of %zu machines agree with this host's", n);
 }
 
 bool validate_lease_is_fresh(int64_t renewed_s, int64_t duration_s, int64_t now_s)

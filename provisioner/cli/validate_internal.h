@@ -39,6 +39,7 @@ void validate_nodes(struct validate *v);
 void validate_etcd(struct validate *v);
 void validate_leases(struct validate *v);
 void validate_system_pods(struct validate *v);
+void validate_clocks(struct validate *v);
 /* ---- validate_certificates.c */
 void validate_certificates(struct validate *v);
 /* ---- validate_snapshots.c: no row when none are wanted */

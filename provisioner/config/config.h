@@ -20,6 +20,7 @@
 #define CONFIG_SNAPSHOT_EVERY_MAX_S (366 * 86400)
 #define CONFIG_SNAPSHOT_KEEP_MAX 100 /* as CONFIG_REPLICAS_MAX: the reader of counts has one bound */
 #define CONFIG_ZONES_MAX 16
+#define CONFIG_TIME_SERVERS_MAX 8
 
 struct config_taint {
     const char *key, *value, *effect;
@@ -88,6 +89,7 @@ struct config {
         const char *nameservers; /* separated by spaces */
     } libvirt;
     struct config_cloud cloud; /* of providers "openstack", "aws" and "hetzner" */
+    const char *time_servers; /* of machines with a clock of their own, separated by spaces; "": the cloud's, or Debian's */
     const char *image;        /* id of a node image, "": the one of these programs */
     bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;
@@ -110,6 +112,10 @@ int config_validate(const struct config *config, struct kp_error *error) KP_NODI
 struct kp_value *config_to_value(const struct config *config, struct kp_arena *arena);
 /* Of spec.etcd.snapshots.every; 0: none. */
 int64_t config_snapshot_every_s(const struct config *config);
+/* Whether machines of that provider have a kernel of ours, whose clock nobody else keeps. */
+bool config_keeps_time(const char *provider);
+/* spec.timeServers as a list. */
+struct kp_value *config_time_value(const struct config *config, struct kp_arena *arena);
 /* The flags of a component, or NULL. */
 const struct kp_string_map *config_component_flags(const struct config *config, const char *component);
 

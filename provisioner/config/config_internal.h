@@ -29,6 +29,9 @@ struct kp_value *config_cloud_value(const struct config *config, struct kp_arena
 int config_check_snapshots(const struct config *config, struct kp_error *error);
 struct kp_value *config_etcd_value(const struct config *config, struct kp_arena *arena);
 
+/* ---- time.c */
+int config_check_time(const struct config *config, struct kp_error *error);
+
 /* ---- libvirt.c */
 int config_check_libvirt(const struct config *config, struct kp_error *error);
 struct kp_value *config_libvirt_value(const struct config *config, struct kp_arena *arena);

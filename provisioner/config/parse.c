@@ -271,6 +271,22 @@ static int read_nameservers(struct config_reader *reader, const struct kp_value 
     return 0;
 }
 
+/* Kept as one text with spaces; config_check_time looks at each. */
+static int read_time_servers(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    if (value->kind != KP_VALUE_ARRAY || value->array.len > CONFIG_TIME_SERVERS_MAX)
+        return fail_at(reader, value, path, "must be a list of at most 8 host names or addresses");
+    for (size_t i = 0; i < value->array.len; i++) {
+        const char *text = kp_value_str(value->array.items[i]);
+        if (kp_empty(text) || strpbrk(text, " \t\r\n"))
+            return fail_at(reader, value->array.items[i], kp_arena_printf(reader->arena, "%s[%zu]", path, i), "must be a host name or an address");
+        kp_buf_printf(&out, "%s%s", out.len ? " " : "", text);
+    }
+    *(const char **)dest = kp_arena_strndup(reader->arena, out.len ? out.data : "", out.len);
+    return 0;
+}
+
 static const struct config_field libvirt_fields[] = {
     {"uri", read_string, offsetof(struct config, libvirt.uri), false},
     {"bridge", read_string, offsetof(struct config, libvirt.bridge), false},
@@ -447,6 +463,7 @@ static const struct config_field spec_fields[] = {
     {"network", read_network, 0, false},
     {"loadBalancer", read_load_balancer, 0, false},
     {"etcd", read_etcd, 0, false},
+    {"timeServers", read_time_servers, offsetof(struct config, time_servers), false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
     {"external", read_external, 0, false},
     {"libvirt", read_libvirt, 0, false},

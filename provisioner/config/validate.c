@@ -35,6 +35,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->libvirt.gateway = "";
     ret->libvirt.nameservers = "";
     config_default_cloud(&ret->cloud);
+    ret->time_servers = "";
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
@@ -213,6 +214,8 @@ int config_validate(const struct config *config, struct kp_error *error)
         r = config_check_libvirt(config, error);
     if (r == 0)
         r = config_check_cloud(config, error);
+    if (r == 0)
+        r = config_check_time(config, error);
     return r < 0 ? r : check_network(config, error);
 }
 
@@ -288,6 +291,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     if (*config->load_balancer.addresses)
         kp_value_set(arena, spec, "loadBalancer", balancer_value(config, arena));
     kp_value_set(arena, spec, "etcd", config_etcd_value(config, arena));
+    if (config_keeps_time(config->provider))
+        kp_value_set(arena, spec, "timeServers", config_time_value(config, arena));
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);

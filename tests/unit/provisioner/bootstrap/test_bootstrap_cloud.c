@@ -68,6 +68,34 @@ static const char *file_of(const struct kp_buf *user_data, const char *path)
     return NULL;
 }
 
+static void machines_with_a_clock_of_their_own_are_told_whom_to_ask(void **state)
+{
+    static const char *const rows[][3] = {
+        {"local", "ntp.example", NULL},
+        {"external", "", NULL},
+        {"libvirt", "", "{\"servers\":[],\"cloudServers\":[]}"},
+        {"openstack", "ntp.example 192.0.2.1", "{\"servers\":[\"ntp.example\",\"192.0.2.1\"],\"cloudServers\":[]}"},
+        {"aws", "", "{\"servers\":[],\"cloudServers\":[\"169.254.169.123\"]}"},
+        {"hetzner", "", "{\"servers\":[],\"cloudServers\":[\"ntp1.hetzner.de\",\"ntp2.hetzner.de\",\"ntp3.hetzner.de\"]}"},
+    };
+    const struct config before = config;
+    for (size_t i = 0; i < KP_ARRAY_LEN(rows); i++) {
+        KP_AUTO_BUF struct kp_buf user_data = {0}, time = {0};
+        struct kp_value *root = NULL;
+        config.provider = rows[i][0];
+        config.time_servers = rows[i][1];
+        user_data_of(&nodes[8], &user_data);
+        assert_int_equal(kp_value_parse(user_data.data, user_data.len, arena, NULL, &root, NULL), 0);
+        if (kp_value_get(root, "time"))
+            kp_value_print(kp_value_get(root, "time"), &time);
+        if (rows[i][2])
+            assert_string_equal(time.data, rows[i][2]);
+        else
+            assert_int_equal(time.len, 0);
+    }
+    config = before;
+}
+
 /* Also of the largest control plane there may be, and while authorities are rotated. */
 static void user_data_fit_into_what_clouds_take(void **state)
 {
@@ -144,6 +172,7 @@ static void the_manager_gets_its_files_and_flags(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(machines_with_a_clock_of_their_own_are_told_whom_to_ask, setup, teardown),
         cmocka_unit_test_setup_teardown(user_data_fit_into_what_clouds_take, setup, teardown),
         cmocka_unit_test_setup_teardown(a_machine_of_a_cloud_asks_for_its_addresses, setup, teardown),
         cmocka_unit_test_setup_teardown(the_api_is_known_by_its_public_names, setup, teardown),
