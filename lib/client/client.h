@@ -187,6 +187,10 @@ struct client_elector_config {
     const char *identity;       /* unique to this process */
     int64_t lease_ms, renew_deadline_ms, retry_ms; /* 0: the defaults above */
     int64_t renew_ms;           /* from a renewal that went well to the next; 0: retry_ms */
+    /* Asked four times a second while another holds the Lease, until acquired: is that one known to be gone? Then the Lease is taken once it was not
+       renewed from one look to the next, without waiting for its end. Two that think so cannot both write it. NULL: nobody knows. */
+    bool (*holder_is_gone)(const char *holder, void *gone_arg);
+    void *gone_arg;
 };
 /* Blocks until this process leads (0) or stop was set (KP_ECANCELLED). Then a thread renews; when it can't for
    renew_deadline_ms, on_lost is called once: the caller exits. */

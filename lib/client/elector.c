@@ -9,20 +9,22 @@
 #define ELECTOR_RETRY_MS 2000
 #define ELECTOR_REST_TIMES 8 /* as long as a renewal took: on a slow machine renewing must not be all that happens */
 #define ELECTOR_TRIES_MIN 3  /* all the same, within the renew deadline */
+#define ELECTOR_GONE_MS 250  /* from one question whether the holder is gone to the next */
 
 struct client_elector {
     struct client *client;
     char *ns, *name, *identity;
     int64_t lease_ms, renew_deadline_ms, retry_ms, renew_ms;
     void (*on_lost)(void *);
-    void *arg;
+    bool (*holder_is_gone)(const char *, void *); /* NULL once it leads */
+    void *arg, *gone_arg;
     pthread_t thread;
     bool started;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool stop;
     /* what was last seen, and when by our own clock: another's clock is never compared with ours */
-    char *seen_version;
+    char *seen_version, *seen_holder;
     int64_t seen_ms;
     _Atomic int64_t renewed_ms;
     /* The answer to our last write: what the next one changes, so that a renewal is one request (client-go's fast path). NULL: to be asked for. */
@@ -79,6 +81,24 @@ static int write_lease(struct client_elector *elector, struct k8s_lease *lease, 
     return 0;
 }
 
+static bool holder_is_gone(const struct client_elector *elector)
+{
+    return elector->holder_is_gone && !kp_empty(elector->seen_holder) && elector->holder_is_gone(elector->seen_holder, elector->gone_arg);
+}
+
+/* Notes what the Lease is like; true when it was not written since the last time. */
+static bool see(struct client_elector *elector, const struct k8s_lease *lease)
+{
+    if (kp_streq(elector->seen_version, lease->metadata->resource_version))
+        return true;
+    free(elector->seen_version);
+    free(elector->seen_holder);
+    elector->seen_version = kp_strdup(lease->metadata->resource_version);
+    elector->seen_holder = kp_strdup(kp_empty(lease->spec->holder_identity) ? "" : lease->spec->holder_identity);
+    elector->seen_ms = kp_mono_ms();
+    return false;
+}
+
 /* 0: we hold it now; KP_EAGAIN: somebody else does; else the request failed. */
 static int try_acquire(struct client_elector *elector, struct kp_error *error)
 {
@@ -100,14 +120,11 @@ static int try_acquire(struct client_elector *elector, struct kp_error *error)
     if (code < 0)
         return code;
     struct k8s_lease *lease = found;
-    if (!kp_streq(elector->seen_version, lease->metadata->resource_version)) {
-        free(elector->seen_version);
-        elector->seen_version = kp_strdup(lease->metadata->resource_version);
-        elector->seen_ms = kp_mono_ms();
-    }
+    bool stale = see(elector, lease);
     bool ours = kp_streq(lease->spec->holder_identity, elector->identity);
     int64_t life_ms = lease->spec->has_lease_duration_seconds ? (int64_t)lease->spec->lease_duration_seconds * 1000 : elector->lease_ms;
-    if (!ours && !kp_empty(lease->spec->holder_identity) && kp_mono_ms() - elector->seen_ms < life_ms)
+    if (!ours && !kp_empty(lease->spec->holder_identity) && kp_mono_ms() - elector->seen_ms < life_ms &&
+        !(stale && holder_is_gone(elector)))
         return KP_EAGAIN;
     fill(elector, lease->spec, !ours);
     return write_lease(elector, lease, false, error);
@@ -129,6 +146,20 @@ static bool pause_or_stop(struct client_elector *elector, int64_t ms)
 static int64_t rest(const struct client_elector *elector, int64_t wanted_ms, int64_t took_ms)
 {
     return KP_MAX(wanted_ms, KP_MIN(took_ms * ELECTOR_REST_TIMES, elector->renew_deadline_ms / ELECTOR_TRIES_MIN));
+}
+
+/* As pause_or_stop, but over as soon as the holder is found gone. */
+static bool wait_for_turn(struct client_elector *elector, int64_t ms)
+{
+    const int64_t until_ms = kp_mono_ms() + ms;
+    const bool was_gone = holder_is_gone(elector);
+    for (int64_t left_ms = ms; left_ms > 0; left_ms = until_ms - kp_mono_ms()) {
+        if (pause_or_stop(elector, elector->holder_is_gone ? KP_MIN(ELECTOR_GONE_MS, left_ms) : left_ms))
+            return true;
+        if (!was_gone && holder_is_gone(elector))
+            return false;
+    }
+    return false;
 }
 
 static void *renew(void *arg)
@@ -164,6 +195,8 @@ static struct client_elector *new_elector(struct client *client, const struct cl
     elector->identity = kp_strdup(config->identity);
     elector->lease_ms = config->lease_ms ? config->lease_ms : ELECTOR_LEASE_MS;
     elector->renew_deadline_ms = config->renew_deadline_ms ? config->renew_deadline_ms : ELECTOR_RENEW_DEADLINE_MS;
+    elector->holder_is_gone = config->holder_is_gone;
+    elector->gone_arg = config->gone_arg;
     elector->retry_ms = config->retry_ms ? config->retry_ms : ELECTOR_RETRY_MS;
     elector->renew_ms = config->renew_ms ? config->renew_ms : elector->retry_ms;
     pthread_condattr_t attr;
@@ -183,6 +216,7 @@ static void free_elector(struct client_elector *elector)
     free(elector->name);
     free(elector->identity);
     free(elector->seen_version);
+    free(elector->seen_holder);
     forget_held(elector);
     free(elector);
 }
@@ -206,12 +240,15 @@ int client_elector_acquire(struct client *client, const struct client_elector_co
             kp_warn("lease not acquired yet", "lease", elector->name, "error", why.message, NULL);
         }
         /* While the API server is still starting, asking again soon is what makes a cluster come up in seconds. */
-        int64_t wait_ms = code == KP_EAGAIN ? rest(elector, elector->retry_ms, kp_mono_ms() - began_ms) : KP_MIN((int64_t)100, elector->retry_ms);
-        if (__atomic_load_n(stop, __ATOMIC_ACQUIRE) || pause_or_stop(elector, wait_ms) || __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
+        int64_t wait_ms = code != KP_EAGAIN         ? KP_MIN((int64_t)100, elector->retry_ms)
+                          : holder_is_gone(elector) ? elector->retry_ms
+                                                    : rest(elector, elector->retry_ms, kp_mono_ms() - began_ms);
+        if (__atomic_load_n(stop, __ATOMIC_ACQUIRE) || wait_for_turn(elector, wait_ms) || __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
             free_elector(elector);
             return kp_fail(error, KP_ECANCELLED, "stopped before the lease %s was acquired", config->name);
         }
     }
+    elector->holder_is_gone = NULL;
     atomic_store(&elector->renewed_ms, kp_mono_ms());
     kp_info("leading", "lease", elector->name, "identity", elector->identity, NULL);
     elector->started = pthread_create(&elector->thread, NULL, renew, elector) == 0;

@@ -39,4 +39,16 @@ int netlink_announce(const struct netlink_link *link, const char *address, struc
 /* The packet itself, without its Ethernet header. address_be: network order. */
 void netlink_arp_announcement(const uint8_t mac[NETLINK_MAC_BYTES], uint32_t address_be, uint8_t ret[NETLINK_ARP_BYTES]);
 
+/* ---- ask.c: who is there on a link? A kernel answers ARP by itself, however busy its programs are. */
+struct netlink_ear;
+/* Hears what ARP packets come on the link from now on; the kernel keeps as many as a socket's buffer takes. */
+int netlink_ear_new(const struct netlink_link *link, struct netlink_ear **ret_ear, struct kp_error *error) KP_NODISCARD;
+void netlink_ear_free(struct netlink_ear *ear); /* accepts NULL */
+/* Asks everybody on the link who has the address; whoever does says so later, to netlink_ear_next. */
+int netlink_ear_ask(struct netlink_ear *ear, uint32_t address_be, struct kp_error *error) KP_NODISCARD;
+/* The address that the sender of the next packet says it has; false when nothing more has come. Does not wait. */
+bool netlink_ear_next(struct netlink_ear *ear, uint32_t *ret_address_be);
+/* The sender's address of an ARP packet without its Ethernet header; false when it is none of Ethernet and IPv4, or names no sender. */
+bool netlink_arp_sender(const uint8_t *packet, size_t len, uint32_t *ret_address_be);
+
 #endif

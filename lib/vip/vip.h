@@ -50,4 +50,16 @@ struct vip_view {
    node.kubernetes.io/exclude-from-external-load-balancers, and with a ready endpoint when the policy is Local. */
 const char *vip_holder(const struct vip_view *view, const struct k8s_service *service, const char *address);
 
+/* ---- silence.c: is the machine that had an address gone from the link? All zero to begin with; times by one clock. */
+#define VIP_SILENCE_ASKED_MIN 4 /* a lost packet or two is nothing */
+struct vip_silence {
+    bool heard;       /* it has answered since it is watched: where nobody ever does, silence tells nothing */
+    int asked;        /* times since it was heard last */
+    int64_t since_ms; /* when the first of those was */
+};
+void vip_silence_asked(struct vip_silence *silence, int64_t now_ms);
+void vip_silence_heard(struct vip_silence *silence);
+/* It answered before, and now was asked VIP_SILENCE_ASKED_MIN times since at least for_ms ago. Hear what has come before asking this. */
+bool vip_silence_means_gone(const struct vip_silence *silence, int64_t for_ms, int64_t now_ms);
+
 #endif

@@ -1,10 +1,12 @@
 /* kprov-vip: keeps the address of the API on one control-plane machine whose API server answers. Who may hold it is
-   decided by a Lease, renewed through the machine's own API server; whoever takes it announces it by gratuitous ARP. */
+   decided by a Lease, renewed through the machine's own API server; whoever takes it announces it by gratuitous ARP. One that holds it and has
+   gone from the link is not waited for. */
 #include "lib/base/cpu.h"
 #include "lib/base/version.h"
 #include "lib/client/client.h"
 #include "lib/loop/loop.h"
 #include "lib/netlink/netlink.h"
+#include "nodeimage/vip/watch.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -119,21 +121,34 @@ static void hold(struct client_elector *elector)
         kp_warn("the API server of this machine does not answer: the address is given up", "address", vip.address, NULL);
 }
 
-static int take_turn(struct kp_error *error)
+static bool holder_is_gone(const char *holder, void *watch)
 {
+    return vip_watch_is_gone(watch, holder);
+}
+
+/* The Lease. While another machine has it that one is watched. */
+static int wait_for_lease(struct client_elector **ret_elector, struct kp_error *error)
+{
+    KP_AUTO(vip_watch_free) struct vip_watch *watch = NULL;
+    while (!stopping() && !api_is_ready())
+        pause_ms(CHECK_MS);
+    if (vip_watch_new(&vip.link, vip.address, &watch, error) < 0)
+        return error->code;
     const struct client_elector_config config = {
         .ns = LEASE_NAMESPACE, .name = LEASE_NAME, .identity = vip.identity,
         .lease_ms = LEASE_MS * vip.times, .renew_deadline_ms = RENEW_DEADLINE_MS * vip.times,
         .renew_ms = RENEW_MS * vip.times, .retry_ms = RETRY_MS * vip.times,
+        .holder_is_gone = holder_is_gone, .gone_arg = watch,
     };
+    return client_elector_acquire(vip.client, &config, &vip.stop, on_lost, NULL, ret_elector, error);
+}
+
+static int take_turn(struct kp_error *error)
+{
     struct client_elector *elector = NULL;
     atomic_store(&vip.lost, false);
-    if (vip.leader_elect) {
-        while (!stopping() && !api_is_ready())
-            pause_ms(CHECK_MS);
-        if (client_elector_acquire(vip.client, &config, &vip.stop, on_lost, NULL, &elector, error) < 0)
-            return error->code;
-    }
+    if (vip.leader_elect && wait_for_lease(&elector, error) < 0)
+        return error->code;
     int code = netlink_address_add(&vip.link, vip.address, error);
     if (code == 0) {
         kp_info("holding", "address", vip.address, NULL);

@@ -24,6 +24,7 @@ struct balancer {
     struct balancer_config config;
     struct balancer_lease *lease;
     struct balancer_peers *peers;
+    struct balancer_wire *wire; /* NULL until the link is known */
     struct client_informer *leases, *services, *slices;
     struct netlink_link link;
     bool has_link;
@@ -66,7 +67,8 @@ static int find_link(struct balancer *b, struct client_view *view, struct kp_err
         return 0;
     if (!node || !internal_ip(node))
         return kp_fail(error, KP_EUNAVAILABLE, "node %s has no address yet", b->config.node_name);
-    if (netlink_link_of_address(internal_ip(node), &b->link, error) < 0 || clear_link(b, error) < 0)
+    if (netlink_link_of_address(internal_ip(node), &b->link, error) < 0 || clear_link(b, error) < 0 ||
+        balancer_wire_new(&b->link, &b->wire, error) < 0)
         return error->code;
     b->has_link = true;
     return 0;
@@ -130,19 +132,34 @@ static void announce(struct balancer *b, int64_t now_ms)
     }
 }
 
-/* Everybody's leases, at every tick: when one was seen to change counts. Returns a number of who is alive. */
+static struct vip_node look_at(struct balancer *b, struct client_view *view, const struct k8s_lease *lease, bool ask, int64_t now_ms)
+{
+    const char *name = lease->metadata->name;
+    struct vip_node ret;
+    balancer_peers_see(b->peers, lease, now_ms);
+    balancer_peers_state(b->peers, name, now_ms, &ret);
+    if (ask && ret.alive) {
+        const struct k8s_node *node = client_view_get(view, b->config.nodes, "", name);
+        bool late = balancer_peers_is_late(b->peers, name, now_ms);
+        ret.alive = !balancer_wire_is_gone(b->wire, name, node ? internal_ip(node) : NULL, late, now_ms);
+    }
+    return ret;
+}
+
+/* Everybody's leases, at every tick: when one was seen to change counts. Returns a number of who is alive. When our own lease cannot be renewed
+   either, all are late and nobody is asked. */
 static uint64_t look_around(struct balancer *b, struct client_view *view, const struct balancer_own *own, int64_t now_ms, struct vip_view *ret)
 {
     const void *const *leases;
     size_t n = client_view_list(view, b->leases, NULL, &leases), len = 0;
     struct vip_node *alive = KP_NEW_ARRAY(client_view_arena(view), struct vip_node, n + 1);
     uint64_t all = 0;
+    if (b->wire)
+        balancer_wire_listen(b->wire);
     for (size_t i = 0; i < n; i++) {
         const struct k8s_lease *lease = leases[i];
-        if (kp_streq(lease->metadata->name, b->config.node_name))
-            continue;
-        balancer_peers_see(b->peers, lease, now_ms);
-        balancer_peers_state(b->peers, lease->metadata->name, now_ms, &alive[len++]);
+        if (!kp_streq(lease->metadata->name, b->config.node_name))
+            alive[len++] = look_at(b, view, lease, b->wire && own->may_change, now_ms);
     }
     alive[len++] = (struct vip_node){.name = b->config.node_name, .alive = own->alive, .settled = own->settled};
     for (size_t i = 0; i < len; i++)
@@ -285,6 +302,7 @@ void balancer_stop(struct balancer *b)
     client_informer_free(b->services);
     client_informer_free(b->slices);
     balancer_peers_free(b->peers);
+    balancer_wire_free(b->wire);
     kp_strmap_free(b->held, free);
     nft_free(b->nft);
     pthread_cond_destroy(&b->changed);

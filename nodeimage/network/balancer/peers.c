@@ -48,3 +48,9 @@ void balancer_peers_state(const struct balancer_peers *peers, const char *node, 
     const struct seen *seen = kp_strmap_get(peers->by_node, node);
     *ret_node = (struct vip_node){.name = node, .alive = seen && now_ms - seen->seen_ms < BALANCER_DEAD_MS, .settled = seen && seen->settled};
 }
+
+bool balancer_peers_is_late(const struct balancer_peers *peers, const char *node, int64_t now_ms)
+{
+    const struct seen *seen = kp_strmap_get(peers->by_node, node);
+    return seen && now_ms - seen->seen_ms >= BALANCER_LATE_MS;
+}

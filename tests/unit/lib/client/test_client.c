@@ -356,6 +356,38 @@ static void a_lease_is_taken_released_and_taken_over(void **state)
     client_elector_release(a);
 }
 
+/* The lease of one that is gone, by whatever is known besides the lease, is not waited out. */
+struct gone {
+    int asked;
+    const char *holder;
+};
+static bool is_gone(const char *holder, void *arg)
+{
+    struct gone *gone = arg;
+    gone->asked++;
+    return kp_streq(holder, gone->holder);
+}
+
+static void the_lease_of_one_that_is_gone_is_not_waited_out(void **state)
+{
+    struct fixture *f = *state;
+    static const volatile bool stop;
+    struct client_elector *elector;
+    struct kp_error error = {0};
+    int lost = 0;
+    struct gone gone = {.holder = "dead"};
+    const struct client_elector_config config = {
+        .ns = "kube-system", .name = "l", .identity = "c", .lease_ms = 3600000, .renew_deadline_ms = 60000, .retry_ms = 10,
+        .holder_is_gone = is_gone, .gone_arg = &gone,
+    };
+    fake_api_put(f->api, LEASES, "{\"metadata\":{\"name\":\"l\",\"namespace\":\"kube-system\"},\"spec\":{\"holderIdentity\":\"dead\",\"leaseDurationSeconds\":3600}}", false);
+    assert_int_equal(client_elector_acquire(f->client, &config, &stop, set_lost, &lost, &elector, &error), 0);
+    assert_true(gone.asked > 0);
+    KP_AUTO_FREE char *lease = fake_api_get(f->api, LEASES, "l");
+    assert_non_null(strstr(lease, "\"holderIdentity\":\"c\""));
+    client_elector_release(elector);
+}
+
 static void leadership_that_cannot_be_renewed_is_lost(void **state)
 {
     struct fixture *f = *state;
@@ -473,6 +505,7 @@ int main(void)
         WITH_SERVER(failures_are_retried_and_named),
         WITH_SERVER(an_informer_may_be_freed_at_any_moment),
         WITH_SERVER(a_lease_is_taken_released_and_taken_over),
+        WITH_SERVER(the_lease_of_one_that_is_gone_is_not_waited_out),
         WITH_SERVER(leadership_that_cannot_be_renewed_is_lost),
         WITH_SERVER(a_renewal_is_one_request_until_somebody_else_writes),
         WITH_SERVER(repeats_fold_into_a_count_and_spam_is_held_back),

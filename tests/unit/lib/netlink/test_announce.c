@@ -1,4 +1,4 @@
-/* The bytes of a gratuitous ARP, field by field (RFC 826, RFC 5227 3). */
+/* The bytes of a gratuitous ARP, field by field (RFC 826, RFC 5227 3), and who sent one. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +28,28 @@ static void an_announcement_asks_for_its_own_address(void **state)
     assert_memory_equal(packet, wanted, sizeof(wanted));
 }
 
+static void the_sender_of_a_packet_is_read(void **state)
+{
+    static const uint8_t mac[NETLINK_MAC_BYTES] = {2, 0x42, 1, 2, 3, 4};
+    uint8_t packet[NETLINK_ARP_BYTES];
+    uint32_t address, sender = 7;
+    assert_int_equal(inet_pton(AF_INET, "10.89.0.9", &address), 1);
+    netlink_arp_announcement(mac, address, packet);
+    assert_true(netlink_arp_sender(packet, sizeof(packet), &sender));
+    assert_int_equal(sender, address);
+    packet[7] = 2; /* an answer */
+    assert_true(netlink_arp_sender(packet, sizeof(packet), &sender));
+    packet[7] = 3; /* RARP */
+    assert_false(netlink_arp_sender(packet, sizeof(packet), &sender));
+    packet[7] = 2;
+    assert_false(netlink_arp_sender(packet, sizeof(packet) - 1, &sender));
+    packet[5] = 16; /* not IPv4 */
+    assert_false(netlink_arp_sender(packet, sizeof(packet), &sender));
+    packet[5] = 4;
+    memset(packet + 14, 0, 4); /* a probe */
+    assert_false(netlink_arp_sender(packet, sizeof(packet), &sender));
+}
+
 static void words_that_are_no_address_are_refused(void **state)
 {
     struct netlink_link link = {.index = 1};
@@ -51,6 +73,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_announcement_asks_for_its_own_address),
+        cmocka_unit_test(the_sender_of_a_packet_is_read),
         cmocka_unit_test(words_that_are_no_address_are_refused),
         cmocka_unit_test(the_loopback_link_is_found_by_its_address),
     };

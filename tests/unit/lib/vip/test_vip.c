@@ -156,6 +156,27 @@ static void other_classes_and_types_are_not_ours(void **state)
     assert_false(vip_wants_address(w->service));
 }
 
+static void who_answered_and_does_not_any_more_is_gone(void **state)
+{
+    struct vip_silence silence = {0};
+    for (int i = 0; i < 9; i++)
+        vip_silence_asked(&silence, 100 * i); /* never heard: perhaps nobody can be asked here */
+    assert_false(vip_silence_means_gone(&silence, 300, 5000));
+    vip_silence_heard(&silence);
+    assert_false(vip_silence_means_gone(&silence, 300, 5000));
+    for (int i = 0; i < VIP_SILENCE_ASKED_MIN; i++) {
+        assert_false(vip_silence_means_gone(&silence, 300, 9000)); /* however long: it was not asked often enough */
+        vip_silence_asked(&silence, 1000 + 10 * i);
+    }
+    assert_false(vip_silence_means_gone(&silence, 300, 1299)); /* often, but all at once */
+    assert_true(vip_silence_means_gone(&silence, 300, 1300));
+    vip_silence_asked(&silence, 5000);
+    assert_true(vip_silence_means_gone(&silence, 300, 5000));
+    vip_silence_heard(&silence); /* it is back */
+    vip_silence_asked(&silence, 6000);
+    assert_false(vip_silence_means_gone(&silence, 300, 9000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +185,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_holder_that_dies_is_replaced_and_others_stay, setup, teardown),
         cmocka_unit_test_setup_teardown(one_that_came_back_waits_until_it_is_settled, setup, teardown),
         cmocka_unit_test_setup_teardown(excluded_nodes_and_with_local_those_without_endpoints_hold_nothing, setup, teardown),
+        cmocka_unit_test(who_answered_and_does_not_any_more_is_gone),
         cmocka_unit_test_setup_teardown(other_classes_and_types_are_not_ours, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

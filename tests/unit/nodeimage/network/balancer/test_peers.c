@@ -38,8 +38,24 @@ static void a_lease_that_is_not_renewed_ends_by_this_nodes_clock(void **state)
     balancer_peers_free(peers);
 }
 
+static void a_lease_that_was_not_renewed_in_time_is_late(void **state)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct balancer_peers *peers = balancer_peers_new();
+    assert_false(balancer_peers_is_late(peers, "n1", 5000)); /* nobody knows it */
+    balancer_peers_see(peers, lease(arena, 100, 101), 10000);
+    assert_true(balancer_peers_is_late(peers, "n1", 10000)); /* may be an old one */
+    balancer_peers_see(peers, lease(arena, 100, 104), 20000);
+    assert_false(balancer_peers_is_late(peers, "n1", 20000 + BALANCER_LATE_MS - 1));
+    assert_true(balancer_peers_is_late(peers, "n1", 20000 + BALANCER_LATE_MS));
+    balancer_peers_free(peers);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_lease_that_is_not_renewed_ends_by_this_nodes_clock)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lease_that_is_not_renewed_ends_by_this_nodes_clock),
+        cmocka_unit_test(a_lease_that_was_not_renewed_in_time_is_late),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
