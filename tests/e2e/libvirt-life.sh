@@ -19,7 +19,7 @@ export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 unset LIBVIRT_DEFAULT_URI
 NAME=e2elife
 ASIDE=kpve2elife # a namespace: another machine of the machines' network
-API_SECONDS=5
+export API_SECONDS=5 # of a request
 mkdir -p "$HOME"
 v() { timeout 60 virsh -q -c qemu:///system "$@"; }
 cleanup() {
@@ -150,7 +150,7 @@ PY
 }
 run_lb() {
   create 1 2 || return
-  local from took ip solo holder node client own bridge base gap again
+  local from took ip solo holder node client own bridge base gap
   { web web 2; web solo 1; } | k apply -f - >/dev/null
   for name in web solo; do timeout 150 "$KUBECTL" rollout status deployment/$name --timeout=140s >/dev/null || not_ok "deployment $name runs" "$(k get pods -o wide)"; done
   eventually 60 sh -c "timeout 20 '$KUBECTL' -n kube-system get pods -l k8s-app=cloud-controller-manager | grep -q Running"
@@ -240,8 +240,155 @@ YAML
   gone
 }
 
+# ---- the second day: pools, certificates, snapshots ----------------------------------------------------------------------------------
+served() { timeout 10 openssl s_client -connect "$(address "$1"):$2" </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256; } # node, port
+available() { [ "$(k get deployment "$1" -o 'jsonpath={.status.availableReplicas}')" = "$2" ]; }
+count_web() { # FILE: while it is there, how many pods of web were ready, each second
+  local count
+  while [ -e "$1" ]; do
+    count=$(k get deployment web -o 'jsonpath={.status.availableReplicas}') && echo "${count:-0}" >>"$1.counts"
+    sleep 1
+  done
+}
+run_day2() {
+  create 1 1 || return
+  local before after
+  k apply -f - >/dev/null <<'YAML'
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web}
+spec: {minAvailable: 1, selector: {matchLabels: {app: web}}}
+YAML
+  kprov 'the pool grows to two' scale nodepool $NAME worker --replicas 2
+  ready_nodes 3
+  result $? 'three nodes are Ready' "$(k get nodes 2>&1)"
+  web web 2 | sed 's/DoNotSchedule/ScheduleAnyway/' | k apply -f - >/dev/null
+  timeout 150 "$KUBECTL" rollout status deployment/web --timeout=140s >/dev/null
+  [ "$(k get pods -l app=web -o 'jsonpath={range .items[*]}{.spec.nodeName}{"\n"}{end}' | sort -u | wc -l)" = 2 ]
+  result $? 'each of two pods with a disruption budget has a node of its own' "$(k get pods -o wide 2>&1)"
+  touch "$DIR/watching"
+  count_web "$DIR/watching" &
+  kprov 'the pool shrinks to one, drained' scale nodepool $NAME worker --replicas 1
+  rm -f "$DIR/watching"
+  eventually 60 available web 2
+  result $? 'both pods run on the node that is left' "$(k get pods -o wide 2>&1)"
+  ! grep -qx 0 "$DIR/watching.counts" && [ -s "$DIR/watching.counts" ]
+  result $? 'one of them was available all the time' "$(tr '\n' ' ' <"$DIR/watching.counts")"
+  ! v list --all --name | grep -qx "$NAME-worker-2" && ! k get node $NAME-worker-2 >/dev/null 2>&1
+  result $? 'neither the machine nor its Node is there'
+
+  before=$(served cp-1 6443) after=$(served worker-1 10250)
+  kprov 'certificates are renewed on machines that run' certs renew $NAME
+  [ -n "$before" ] && [ "$(served cp-1 6443)" != "$before" ] && [ -n "$after" ] && [ "$(served worker-1 10250)" != "$after" ]
+  result $? 'API server and kubelet serve new ones'
+  before=$(served cp-1 6443) after=$(served worker-1 10250)
+  k create configmap before --from-literal=a=1 >/dev/null
+  kprov 'the control plane is turned off' node stop $NAME cp-1
+  kprov 'and on' node start $NAME cp-1
+  eventually "$READY_S" ready_nodes 2
+  [ "$(served cp-1 6443)" = "$before" ] && [ "$(served worker-1 10250)" = "$after" ]
+  result $? 'it boots with the renewed certificates' "$(served cp-1 6443), not $before"
+
+  kprov 'etcd is saved' etcd snapshot save $NAME "$DIR/saved.db"
+  k create configmap after --from-literal=a=2 >/dev/null && k delete configmap before >/dev/null
+  kprov 'and restored in place' etcd snapshot restore $NAME "$DIR/saved.db" --yes
+  eventually "$READY_S" ready_nodes 2
+  result $? 'both nodes are Ready after it' "$(k get nodes 2>&1)"
+  k get configmap before >/dev/null && ! k get configmap after >/dev/null 2>&1
+  result $? 'what is there is as it was at the snapshot'
+  eventually 120 available web 2
+  result $? 'the application runs' "$(k get pods -o wide 2>&1)"
+  gone
+}
+
+# ---- another build and back ------------------------------------------------------------------------------------------------------------
+running() { # FILE: while it is there, each set of machines that runs, once
+  local now last=''
+  while [ -e "$1" ]; do
+    now=$(v list --name | grep "^$NAME-" | sort | tr '\n' ' ')
+    [ "$now" = "$last" ] || echo "$now" >>"$1.running"
+    last=$now
+    sleep 0.3
+  done
+}
+rolls() { # WHAT COMMAND...: both machines were off, and never both at once
+  : >"$DIR/watching.running"
+  touch "$DIR/watching"
+  running "$DIR/watching" &
+  kprov "$@"
+  rm -f "$DIR/watching"
+  wait $!
+  grep -qx "$NAME-cp-1 " "$DIR/watching.running" && grep -qx "$NAME-worker-1 " "$DIR/watching.running" && ! grep -q '^ *$' "$DIR/watching.running"
+  result $? "$1: one machine at a time" "$(tr '\n' ';' <"$DIR/watching.running")"
+}
+all_are() { [ "$(k get nodes -o 'jsonpath={range .items[*]}{.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}' | grep -c "^$1 $")" = 2 ]; }
+run_upgrade() {
+  local old=$KPROV new=$PWD/$BUILD/bin-next/kprov first
+  make -s BUILD="$BUILD" CC="${CC:-gcc}" BIN="$BUILD/bin-next" KUBERNETES_VERSION=$NEXT all >"$DIR/make.log" 2>&1
+  result $? "a build of $NEXT" "$(tail -n 3 "$DIR/make.log")"
+  "$old" image build --vm >/dev/null 2>"$DIR/image.log" && "$new" image build --vm >/dev/null 2>>"$DIR/image.log"
+  result $? 'both builds have an image for virtual machines' "$(tail -n 3 "$DIR/image.log")"
+  create 1 1 || return
+  first=$("$old" version | sed 's/kprov \([^ ]*\) .*/\1/')
+  k create configmap kept --from-literal=a=1 >/dev/null
+  KPROV=$new
+  "$KPROV" upgrade cluster $NAME --dry-run -o json >"$DIR/step.log" 2>&1
+  [ "$(grep -c '"action": "reimage"' "$DIR/step.log")" = 2 ]
+  result $? 'a dry run tells of two machines' "$(tail -n 3 "$DIR/step.log")"
+  rolls "upgrade to $NEXT" upgrade cluster $NAME --yes
+  all_are $NEXT
+  result $? "both nodes are of $NEXT and schedulable" "$(k get nodes 2>&1)"
+  [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = 1 ]
+  result $? 'what was written is there'
+  "$KPROV" upgrade cluster $NAME --yes 2>&1 | grep -q '^Nothing to do'
+  result $? 'upgrading again finds nothing to do'
+  rolls "rollback to $first" rollback cluster $NAME --yes
+  all_are "$first"
+  result $? "both nodes are of $first again" "$(k get nodes 2>&1)"
+  [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = 1 ]
+  result $? 'what was written is there still'
+  KPROV=$old
+  gone
+}
+
+# ---- a control plane undefined behind kprov's back -------------------------------------------------------------------------------------
+members() { "$KPROV" describe cluster $NAME 2>/dev/null | sed -n 's/.*etcd member \([0-9a-f]*\): healthy.*/\1/p' | sort; }
+three_members() { [ "$(members | wc -l)" = 3 ]; }
+run_repair() {
+  create 3 0 || return
+  local from gap before
+  eventually 60 three_members
+  result $? 'etcd has three healthy members' "$("$KPROV" describe cluster $NAME 2>&1 | grep etcd)"
+  before=$(members)
+  : >"$DIR/acked"
+  touch "$DIR/writing"
+  writer a "$DIR/writing" 0.1 &
+  sleep 2
+  from=$(now_ms)
+  v destroy $NAME-cp-2 >/dev/null && v undefine $NAME-cp-2 >/dev/null
+  result $? 'a control plane is destroyed and undefined'
+  "$KPROV" repair $NAME --dry-run --settle 2s >"$DIR/step.log" 2>&1
+  [ $? = 2 ] && grep -q "$NAME-cp-2.*its machine is gone" "$DIR/step.log"
+  result $? 'repair --dry-run says whose machine is gone' "$(cat "$DIR/step.log")"
+  kprov 'repair brings it back' repair $NAME --yes
+  eventually "$READY_S" ready_nodes 3
+  result $? 'three nodes are Ready' "$(k get nodes 2>&1)"
+  eventually 60 three_members
+  result $? 'etcd has three healthy members again' "$("$KPROV" describe cluster $NAME 2>&1 | grep etcd)"
+  [ "$(comm -12 <(echo "$before") <(members) | wc -l)" = 2 ] && [ "$(comm -13 <(echo "$before") <(members) | wc -l)" = 1 ]
+  result $? 'one of them is new' "$before, then $(members)"
+  gap=$(longest_gap "$from")
+  [ "$gap" -le "${LIFE_WRITE_GAP_MS:-5000}" ]
+  result $? "the API took writes all the time (longest gap $gap ms)" "$gap ms"
+  rm -f "$DIR/writing"
+  wait
+  nothing_lost there "$SERVER"
+  for node in cp-1 cp-2 cp-3; do nothing_lost "at the API server of $node" "https://$(address $node):6443"; done
+  gone
+}
+
 # ---- all of it -----------------------------------------------------------------------------------------------------------------------
-for part in lb; do
+for part in lb day2 upgrade repair; do
   if section $part; then run_$part; fi
 done
 echo "$PASSED passed, $FAILED failed, 0 skipped"
