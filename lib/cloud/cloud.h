@@ -211,7 +211,10 @@ struct cloud_account {
 struct cloud_export {
     struct cloud_account account; /* what profile, region and endpoint turned out to be; credentials is NULL */
     const char *credentials;      /* the text of a file for account.credentials, of this account alone: a secret */
+    const char *authorities;      /* the text of a file CLOUD_EXPORT_AUTHORITIES beside that one, which names it: who signed the endpoints'
+                                     certificates, in PEM; NULL: whom the system trusts */
 };
+#define CLOUD_EXPORT_AUTHORITIES "ca.crt"
 
 struct cloud_options {
     struct cloud_account account;
