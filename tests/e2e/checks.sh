@@ -29,19 +29,25 @@ api() { # curl's arguments; certificates of $CERTS, or of $DIR
   local certs=${CERTS:-$DIR}
   curl -sf -m "${API_SECONDS:-1}" --connect-timeout 1 --cacert "$certs/ca.crt" --cert "$certs/client.crt" --key "$certs/client.key" "$@"
 }
-writer() { # name, file, pause: while the file is there one ConfigMap after another; those acknowledged are noted in $DIR/acked with their time
-  local i=0
+writer() { # name, file, pause: while the file is there one ConfigMap after another; those acknowledged are noted in $DIR/acked with their time,
+  local i=0 status # of the others in $DIR/unacked when they ended, and curl's exit status
   while [ -e "$2" ]; do
     i=$((i + 1))
     if api -X POST -H 'Content-Type: application/json' -o /dev/null \
       -d '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"w-'"$1-$i"'"}}' "$SERVER/api/v1/namespaces/default/configmaps"; then
       echo "$(now_ms) w-$1-$i" >>"$DIR/acked"
+    else
+      status=$?
+      echo "$(now_ms) $status" >>"$DIR/unacked"
     fi
     sleep "$3"
   done
 }
 longest_gap() { # from-ms: the longest time without an acknowledged write since
   awk -v from="$1" -v now="$(now_ms)" 'BEGIN { last = from } $1 >= from { if ($1 - last > gap) gap = $1 - last; last = $1 } END { if (now - last > gap) gap = now - last; print gap + 0 }' "$DIR/acked"
+}
+unacked() { # from-ms: how many writes were not acknowledged since, by curl's exit status
+  awk -v from="$1" '$1 >= from { n[$2]++ } END { for (s in n) printf "%s%d of status %s", (i++ ? ", " : ""), n[s], s; if (!i) print "none" }' "$DIR/unacked" 2>/dev/null
 }
 nothing_lost() { # where, server [until-ms]: every acknowledged write is there
   local lost

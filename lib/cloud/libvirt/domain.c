@@ -8,6 +8,8 @@
    their garbage less often. */
 #define EMULATED_ARGS " mitigations=off preempt=none audit=0 nokaslr norandmaps GOGC=400"
 #define EMULATED_CPU "<cpu mode='custom' match='exact' check='none'><model fallback='allow'>Westmere</model></cpu>"
+#define CONTROL_PLANE_WEIGHT 4 /* times that of other machines */
+#define SCHEDULER_PARAMETERS_MAX 32
 
 struct size {
     const char *name;
@@ -136,6 +138,35 @@ static int prepare(struct lv *lv, const struct cloud_machine_spec *spec, struct 
     return r;
 }
 
+/* A control plane gets more of a busy host's processors than other machines, as much at each start: what workers do must not cost the API its
+   leases. Where libvirt has no weights, as in sessions, all are alike. */
+static void weigh(virDomainPtr domain)
+{
+    virTypedParameter params[SCHEDULER_PARAMETERS_MAX];
+    int n = 0;
+    char *type = virDomainGetSchedulerType(domain, &n);
+    bool readable = type && n > 0 && n <= SCHEDULER_PARAMETERS_MAX &&
+                    virDomainGetSchedulerParametersFlags(domain, params, &n, VIR_DOMAIN_AFFECT_LIVE) == 0;
+    free(type);
+    for (int i = 0; readable && i < n; i++) {
+        if (!kp_streq(params[i].field, VIR_DOMAIN_SCHEDULER_CPU_SHARES) || params[i].type != VIR_TYPED_PARAM_ULLONG)
+            continue;
+        params[i].value.ul *= CONTROL_PLANE_WEIGHT;
+        (void)virDomainSetSchedulerParametersFlags(domain, &params[i], 1, VIR_DOMAIN_AFFECT_LIVE);
+    }
+    if (readable)
+        virTypedParamsClear(params, n);
+}
+
+static int start_domain(virDomainPtr domain, const char *role, const char *name, struct kp_error *error)
+{
+    if (virDomainCreate(domain) < 0)
+        return lv_fail(error, "start machine %s", name);
+    if (kp_streq(role, "control-plane"))
+        weigh(domain);
+    return 0;
+}
+
 int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                       struct kp_error *error)
 {
@@ -157,7 +188,7 @@ int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, stru
     domain = virDomainDefineXML(lv->conn, xml.data);
     if (!domain)
         return lv_fail(error, "define machine %s", spec->name);
-    r = virDomainCreate(domain) < 0 ? lv_fail(error, "start machine %s", spec->name) : 0;
+    r = start_domain(domain, spec->role, spec->name, error);
     if (r == 0) {
         (void)virDomainSetAutostart(domain, 1); /* session drivers may not have it */
         if (!describe(domain, arena, ret))
@@ -225,8 +256,8 @@ int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, str
         lv_domain_xml(&wanted, &paths, type, lv_network_name(spec->cluster_uid, arena), machine.created_s, arena, &xml);
         r = redefine(lv, machine.id, xml.data, arena, &changed, error);
     }
-    if (r == 0 && virDomainCreate(changed) < 0)
-        r = lv_fail(error, "start machine %s", spec->name);
+    if (r == 0)
+        r = start_domain(changed, machine.role, spec->name, error);
     if (r == 0 && !describe(changed, arena, ret))
         r = kp_fail(error, KP_ECORRUPT, "machine %s lost its tags", spec->name);
     virDomainFree(domain);
@@ -279,8 +310,8 @@ int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum clou
         return r;
     if (action != CLOUD_POWER_START)
         r = stop_domain(lv, domain, action == CLOUD_POWER_KILL, error);
-    else if (machine.power == CLOUD_POWER_OFF && virDomainCreate(domain) < 0)
-        r = lv_fail(error, "power on %s", name);
+    else if (machine.power == CLOUD_POWER_OFF)
+        r = start_domain(domain, machine.role, name, error);
     virDomainFree(domain);
     return r;
 }
