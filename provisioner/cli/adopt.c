@@ -18,6 +18,7 @@ struct adopt {
     struct cloud_machine_list machines;
     struct state_cluster cluster;
     struct config account; /* of the cloud, as file or flags say */
+    bool known; /* it was adopted before */
 };
 
 static int open_cloud(struct adopt *a, struct kp_error *error)
@@ -39,8 +40,8 @@ static int open_cloud(struct adopt *a, struct kp_error *error)
     return r;
 }
 
-/* Neither the uid nor the name may be somebody's here. */
-static int check_unknown(struct adopt *a, const char *name, struct kp_error *error)
+/* The name may be nobody else's here. *ret_known: it is this cluster's, adopted before. */
+static int check_unknown(struct adopt *a, const char *name, bool *ret_known, struct kp_error *error)
 {
     struct kp_strings names = {0};
     int r = state_list(&names, error);
@@ -49,7 +50,9 @@ static int check_unknown(struct adopt *a, const char *name, struct kp_error *err
         r = state_read(names.items[i], a->arena, &known, error);
         if (r == KP_ENOTFOUND)
             r = 0;
-        else if (r == 0 && (kp_streq(known.uid, a->options->uid) || kp_streq(known.name, name)))
+        else if (r == 0 && kp_streq(known.uid, a->options->uid))
+            *ret_known = true;
+        else if (r == 0 && kp_streq(known.name, name))
             r = kp_fail(error, KP_EEXISTS, "cluster \"%s\" (%s) is in this state folder already", known.name, known.uid);
     }
     kp_strings_done(&names);
@@ -127,7 +130,7 @@ static int look(struct adopt *a, struct kp_error *error)
     if (r == 0)
         r = adopt_name(&a->machines, a->arena, &name, error);
     if (r == 0)
-        r = check_unknown(a, name, error);
+        r = check_unknown(a, name, &a->known, error);
     if (r < 0)
         return r;
     a->cluster = (struct state_cluster){.uid = uid, .name = name, .phase = STATE_READY, .created_s = a->machines.items[0].created_s};
@@ -168,12 +171,14 @@ static int adopt(const struct adopt_options *options, struct kp_error *error)
 {
     struct adopt a = {.options = options, .arena = kp_arena_new(0)};
     int r = look(&a, error);
-    if (r == 0 && !options->dry_run)
+    if (r == 0 && !options->dry_run && !a.known)
         r = take_over(&a, error);
     if (r == 0)
         cli_print_value(config_to_value(&a.cluster.config, a.arena), options->output == CLI_TABLE ? CLI_YAML : options->output);
     fflush(stdout);
-    if (r == 0)
+    if (r == 0 && a.known)
+        fprintf(stderr, "Cluster %s is in this state folder already\n", a.cluster.name);
+    else if (r == 0)
         fprintf(stderr, options->dry_run ? "Cluster %s can be adopted\n" : "Cluster %s is adopted; flags in spec.componentArgs are not known here\n", a.cluster.name);
     pki_free(a.pki);
     cloud_close(a.cloud);

@@ -39,13 +39,18 @@ static int refuse_fixed(const struct apply *apply, struct kp_error *error)
 }
 
 /* The machines as they are, and what the wanted config makes of them. */
-static int make_plan(struct apply *apply, struct kp_error *error)
+static int plan_machines(struct apply *apply, struct kp_error *error)
 {
     struct cloud_machine_list observed = {0};
     struct cli_operation *op = &apply->op;
     int r = apply->exists ? cloud_machine_list(op->cloud, op->cluster.uid, op->arena, &observed, error) : 0;
-    if (r == 0)
-        r = plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
+    return r < 0 ? r : plan_make(&apply->wanted, &observed, NULL, op->arena, &op->plan, error);
+}
+
+static int make_plan(struct apply *apply, struct kp_error *error)
+{
+    struct cli_operation *op = &apply->op;
+    int r = plan_machines(apply, error);
     if (r == 0 && apply->exists)
         r = cli_unfinished_removals(op->cluster.name, &apply->removals, error);
     if (r == 0 && apply->exists)
@@ -306,7 +311,7 @@ static int release(struct apply *apply, struct kp_error *error)
     int r = cli_op_release(&apply->op, image ? apply->wanted.image : NULL, image || version ? apply->wanted.kubernetes_version : NULL, error);
     apply->wanted.kubernetes_version = apply->op.cluster.config.kubernetes_version;
     apply->wanted.image = apply->op.cluster.config.image;
-    return r;
+    return r < 0 ? r : plan_machines(apply, error); /* the roll-out's plan was of the config before */
 }
 
 static int apply_to_cluster(struct apply *apply, struct kp_error *error)

@@ -3,6 +3,7 @@
 #include "client/client.h"
 #include "provisioner/cli/certs_internal.h"
 
+#define INTENT "rotate-authority"
 #define POLL_MS 100
 #define PUBLISH_MS_MAX 60000
 
@@ -106,37 +107,60 @@ static const struct cli_step phase_steps[PKI_DROP + 1][6] = {
                   {"Machines trust the new one", change_machines, false}, {"Phase drop", next_phase, false}},
 };
 
-static int begin(struct rotating *rotating, struct kp_error *error)
+/* Nothing is being replaced: what the journal has unfinished has seen its last phase, and could not say so. */
+static int settle(const struct rotating *rotating, bool *ret_done, struct kp_error *error)
+{
+    struct kp_strings names = {0};
+    int r = cli_unfinished(rotating->cluster, INTENT, &names, error);
+    for (size_t i = 0; r == 0 && i < names.len; i++) {
+        *ret_done |= kp_streq(names.items[i], pki_authority_name(rotating->authority));
+        r = state_journal_end(rotating->op.state, INTENT, names.items[i], 0, error);
+    }
+    kp_strings_done(&names);
+    return r;
+}
+
+/* The keys are in the state before the journal says that they are used: settle relies on it. */
+static int begin(struct rotating *rotating, bool *ret_done, struct kp_error *error)
 {
     struct cli_operation *op = &rotating->op;
+    const char *authority = pki_authority_name(rotating->authority);
+    bool begun = false;
     int r = cli_op_prepare_pki(op, error);
-    if (r < 0)
+    if (r == 0 && op->pki->phase == PKI_STEADY)
+        r = settle(rotating, ret_done, error);
+    if (r == 0 && op->pki->phase != PKI_STEADY)
+        r = cli_is_unfinished(rotating->cluster, INTENT, authority, &begun, error);
+    if (r < 0 || *ret_done)
         return r;
     if (op->pki->phase != PKI_STEADY) {
         if (op->pki->rotating != rotating->authority)
             return kp_fail(error, KP_ECONFLICT, "authority %s of cluster %s is being replaced: kprov certs rotate-ca %s --authority %s finishes that",
                            pki_authority_name(op->pki->rotating), rotating->cluster, rotating->cluster, pki_authority_name(op->pki->rotating));
         fprintf(stderr, "Going on with phase %s\n", pki_phase_name(op->pki->phase));
-        return 0;
+    } else {
+        r = pki_rotate_begin(op->pki, rotating->authority, error);
+        if (r == 0)
+            r = write_pki(op, error);
     }
-    r = pki_rotate_begin(op->pki, rotating->authority, error);
-    if (r == 0)
-        r = state_journal(op->state, "rotate-authority", pki_authority_name(rotating->authority), error);
-    return r < 0 ? r : write_pki(op, error);
+    return r < 0 || begun ? r : state_journal(op->state, INTENT, authority, error);
 }
 
 static int rotate(struct rotating *rotating, struct kp_error *error)
 {
     struct cli_operation *op = &rotating->op;
+    bool done = false; /* by an earlier run, which could not say so */
     int r = cli_op_open(op, rotating->cluster, error);
     if (r == 0)
         r = certs_check_cloud(op, error);
     if (r == 0)
-        r = begin(rotating, error);
-    if (r == 0)
+        r = begin(rotating, &done, error);
+    if (r == 0 && !done)
         r = cli_op_run(op, open_steps, error);
     while (r == 0 && op->pki->phase != PKI_STEADY && op->pki->phase <= rotating->until)
         r = cli_op_run(op, phase_steps[op->pki->phase], error);
+    if (r == 0 && op->pki->phase == PKI_STEADY && !done)
+        r = state_journal_end(op->state, INTENT, pki_authority_name(rotating->authority), 0, error);
     if (r < 0)
         return r;
     if (op->pki->phase == PKI_STEADY)

@@ -1,6 +1,8 @@
 /* kprov gc: what carries the tag of a cluster in a cloud and belongs to none that is known here, or to none of its parts. */
 #include "provisioner/cli/operation_internal.h"
 
+#define INTENT "collect-machine" /* it and its address */
+
 struct gc_options {
     const char *file, *provider, *uri, *cluster_uid;
     bool yes;
@@ -77,10 +79,38 @@ static int remove_machine(struct gc *gc, const struct state_cluster *cluster, co
     KP_AUTO(state_close) struct state *state = NULL;
     int r = state_open(cluster->name, false, &state, error);
     if (r == 0)
-        r = state_journal(state, "delete-machine", name, error);
+        r = state_journal(state, INTENT, name, error);
+    if (r < 0)
+        return r;
+    r = cloud_machine_delete(gc->cloud, cluster->uid, name, error);
     if (r == 0)
-        r = state_journal_end(state, "delete-machine", name, cloud_machine_delete(gc->cloud, cluster->uid, name, error), error);
-    return r < 0 ? r : cloud_address_release(gc->cloud, cluster->uid, name, error);
+        r = cloud_address_release(gc->cloud, cluster->uid, name, error);
+    return state_journal_end(state, INTENT, name, r, error);
+}
+
+static bool is_planned(const struct plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_actions; i++)
+        if (kp_streq(plan->actions[i].name, name))
+            return true;
+    return false;
+}
+
+/* Of a machine that went in a run that was cut short the address is still there, and only the journal knows. */
+static int look_at_unfinished(struct gc *gc, const struct state_cluster *cluster, const struct plan *plan, struct kp_error *error)
+{
+    struct kp_strings names = {0};
+    int r = cli_unfinished(cluster->name, INTENT, &names, error);
+    for (size_t i = 0; r == 0 && i < names.len; i++) {
+        if (is_planned(plan, names.items[i]))
+            continue;
+        if (gc->options->yes)
+            r = remove_machine(gc, cluster, names.items[i], error);
+        if (r == 0)
+            add_row(gc, cluster->name, kp_arena_printf(gc->arena, "machine %s", names.items[i]), "its removal was cut short", gc->options->yes ? "removed" : "left");
+    }
+    kp_strings_done(&names);
+    return r;
 }
 
 /* Which Nodes there are; KP_EUNAVAILABLE and the like when nobody can tell. */
@@ -131,6 +161,8 @@ static int look_at_known(struct gc *gc, const struct state_cluster *cluster, str
     int r = cloud_machine_list(gc->cloud, cluster->uid, gc->arena, &observed, error);
     if (r == 0)
         r = plan_make(&cluster->config, &observed, NULL, gc->arena, &plan, error);
+    if (r == 0)
+        r = look_at_unfinished(gc, cluster, &plan, error);
     return r < 0 ? r : look_at_extra(gc, cluster, &plan, error);
 }
 

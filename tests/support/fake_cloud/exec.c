@@ -2,6 +2,7 @@
  * it is done; anything else runs on this host, with the machine's folders. */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ static int hand_over(const char *dir, const char *file, int input, struct kp_err
 /* The machine's own folders are below its root: what the words say of them is said of those. Programs are this host's. */
 static const char *translate(const char *dir, const char *word, struct kp_arena *arena)
 {
-    static const char *const folders[] = {"/etc/", "/var/", "/run/"};
+    static const char *const folders[] = {"/etc/", "/var/", "/run/", "/proc/"};
     KP_AUTO_BUF struct kp_buf out = {0};
     for (const char *at = word; *at;) {
         size_t f = 0;
@@ -61,6 +62,29 @@ static const char *translate(const char *dir, const char *word, struct kp_arena 
     return kp_arena_strndup(arena, out.data ? out.data : "", out.len);
 }
 
+/* What the command says, with the machine's own paths again. */
+static int pass_output(const char *dir, int from, int to, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf said = {0}, out = {0};
+    char root[PATH_MAX];
+    snprintf(root, sizeof(root), "%.4000s/root/", dir);
+    int r = read_input(from, &said, error);
+    for (const char *at = said.data, *end = said.data + said.len; r == 0 && at < end;) {
+        const char *found = memmem(at, (size_t)(end - at), root, strlen(root)), *until = found ? found : end;
+        kp_buf_append(&out, at, (size_t)(until - at));
+        if (found)
+            kp_buf_putc(&out, '/');
+        at = found ? found + strlen(root) : end;
+    }
+    for (size_t done = 0; r == 0 && done < out.len;) {
+        ssize_t n = write(to, out.data + done, out.len - done);
+        if (n < 0)
+            return kp_fail_errno(error, "pass on what the command says");
+        done += (size_t)n;
+    }
+    return r;
+}
+
 static int run(const char *dir, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -72,19 +96,25 @@ static int run(const char *dir, const struct cloud_exec *exec, int *ret_status, 
     argv[0] = exec->argv[0];
     for (size_t i = 1; i < n; i++)
         argv[i] = translate(dir, exec->argv[i], arena);
+    int pipes[2];
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return kp_fail_errno(error, "make a pipe");
+    KP_AUTO_CLOSE int from = pipes[0], to = pipes[1];
     pid_t pid = fork();
     if (pid < 0)
         return kp_fail_errno(error, "fork");
     if (pid == 0) {
-        if (dup2(exec->stdin_fd, 0) >= 0 && dup2(exec->stdout_fd, 1) >= 0 && dup2(exec->stderr_fd, 2) >= 0)
+        if (dup2(exec->stdin_fd, 0) >= 0 && dup2(to, 1) >= 0 && dup2(exec->stderr_fd, 2) >= 0)
             execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
+    kp_close_fd(&to);
+    int r = pass_output(dir, from, exec->stdout_fd, error);
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return kp_fail_errno(error, "wait for %s", exec->argv[0]);
     *ret_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return 0;
+    return r;
 }
 
 static int exec_now(const struct world *world, const char *uid, const char *name, const struct cloud_exec *exec, int *ret_status, struct kp_error *error)

@@ -1,6 +1,7 @@
 /* fake-machine DIR: a machine of the fake cloud as one process. It writes the files of its user data below DIR/root, runs what is to be run once
  * and the control plane's etcd and API server on its own loopback address, and plays the kubelet as far as a Node and its port go. Everything is in
  * its process group, which is killed when the power goes. */
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -87,6 +88,19 @@ static int run_once(const struct machine *machine, const struct kp_value *list, 
     return r;
 }
 
+/* What /proc has of the kubelet's process, for who looks at its command there. */
+static int write_kubelet_process(const struct machine *machine, const struct kp_value *command, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf line = {0};
+    const char *dir = kp_arena_printf(machine->arena, "%s/proc/100", machine->root), *exe = kp_arena_printf(machine->arena, "%s/exe", dir);
+    for (size_t i = 0; i < command->array.len; i++)
+        kp_buf_append(&line, kp_value_str(command->array.items[i]), strlen(kp_value_str(command->array.items[i])) + 1);
+    int r = kp_mkdir_p(dir, 0700, error);
+    if (r == 0)
+        r = kp_write_file(kp_arena_printf(machine->arena, "%s/cmdline", dir), line.data, line.len, 0600, error);
+    return r == 0 && symlink("/usr/bin/kubelet", exe) < 0 && errno != EEXIST ? kp_fail_errno(error, "make %s", exe) : r;
+}
+
 static int read_user_data(struct machine *machine, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
@@ -106,6 +120,9 @@ static int read_user_data(struct machine *machine, struct kp_error *error)
             continue;
         machine->node_labels = flag_of(command, "node-labels");
         machine->node_taints = flag_of(command, "register-with-taints");
+        r = write_kubelet_process(machine, command, error);
+        if (r < 0)
+            return r;
     }
     r = write_files(machine, kp_value_get(root, "files"), error);
     return r < 0 ? r : run_once(machine, kp_value_get(root, "once"), error);
