@@ -51,7 +51,7 @@ struct vip_view {
 const char *vip_holder(const struct vip_view *view, const struct k8s_service *service, const char *address);
 
 /* ---- silence.c: is the machine that had an address gone from the link? All zero to begin with; times by one clock. */
-#define VIP_SILENCE_ASKED_MIN 4 /* a lost packet or two is nothing */
+#define VIP_SILENCE_ASKED_MIN 3 /* a lost packet or two is nothing */
 struct vip_silence {
     bool heard;       /* it has answered since it is watched: where nobody ever does, silence tells nothing */
     int asked;        /* times since it was heard last */

@@ -199,8 +199,11 @@ static int work_out(struct balancer *b, struct client_view *view, struct vip_vie
     for (size_t i = 0; i < n; i++) {
         const char *address = vip_wants_address(services[i]) ? vip_address_of(services[i], b->config.pool) : NULL;
         b->any |= address != NULL;
-        if (address && kp_streq(vip_holder(around, services[i], address), b->config.node_name))
+        const char *holder = address ? vip_holder(around, services[i], address) : NULL;
+        if (holder && kp_streq(holder, b->config.node_name))
             kp_strmap_put(wanted, address, b);
+        else if (holder && b->wire)
+            balancer_wire_holds(b->wire, holder, now_ms);
     }
     balancer_lease_want(b->lease, b->any);
     int rc = 0;

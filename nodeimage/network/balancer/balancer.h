@@ -14,7 +14,7 @@
 #define BALANCER_TIMES (kp_cpu_is_emulated() ? INT64_C(3) : 1) /* as long where a renewal costs as much processor time as 20 elsewhere */
 #define BALANCER_RENEW_MS (300 * BALANCER_TIMES)
 #define BALANCER_DEAD_MS (1200 * BALANCER_TIMES) /* after its last renewal a node counts as gone */
-#define BALANCER_LATE_MS (450 * BALANCER_TIMES) /* after it the link is asked whether the node is there */
+#define BALANCER_LATE_MS (330 * BALANCER_TIMES) /* after it the link is asked whether the node is there */
 #define BALANCER_SETTLED_MS (3000 * BALANCER_TIMES) /* without a gap, to be preferred */
 
 struct balancer;
@@ -53,6 +53,7 @@ struct balancer_wire;
 int balancer_wire_new(const struct netlink_link *link, struct balancer_wire **ret_wire, struct kp_error *error) KP_NODISCARD;
 void balancer_wire_free(struct balancer_wire *wire); /* accepts NULL */
 void balancer_wire_listen(struct balancer_wire *wire); /* hears what has come; before the questions of each tick */
+void balancer_wire_holds(struct balancer_wire *wire, const char *node, int64_t now_ms); /* others are not asked: their leases have to run out */
 /* Of a node at each tick, address NULL when it is not known: does it not answer any more, though it did before? Only who is late can be gone. */
 bool balancer_wire_is_gone(struct balancer_wire *wire, const char *node, const char *address, bool late, int64_t now_ms);
 

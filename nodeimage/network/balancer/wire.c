@@ -1,4 +1,4 @@
-/* Which nodes are gone from the link: each is asked by ARP once its lease is late, and once before, to know that it answers at all. */
+/* Which nodes are gone from the link: one that holds an address is asked by ARP once its lease is late, and once before, to know that it answers at all. */
 #include "nodeimage/network/balancer/balancer.h"
 
 #include <arpa/inet.h>
@@ -7,11 +7,12 @@
 #define ASK_MS 100        /* while a lease is late */
 #define FIRST_ASK_MS 5000 /* until it was heard once */
 #define NODES_MAX 1024    /* then all are forgotten, and heard again */
+#define HELD_MS 10000     /* who held an address so lately is watched */
 
 struct neighbour {
     uint32_t address_be;
     struct vip_silence silence;
-    int64_t asked_ms;
+    int64_t asked_ms, held_ms;
     bool asked;
 };
 struct balancer_wire {
@@ -40,7 +41,7 @@ void balancer_wire_free(struct balancer_wire *wire)
     free(wire);
 }
 
-static struct neighbour *neighbour_of(struct balancer_wire *wire, const char *node, uint32_t address_be)
+void balancer_wire_holds(struct balancer_wire *wire, const char *node, int64_t now_ms)
 {
     struct neighbour *neighbour = kp_strmap_get(wire->by_node, node);
     if (!neighbour && kp_strmap_len(wire->by_node) >= NODES_MAX) {
@@ -51,9 +52,7 @@ static struct neighbour *neighbour_of(struct balancer_wire *wire, const char *no
         neighbour = kp_calloc(1, sizeof *neighbour);
         kp_strmap_put(wire->by_node, node, neighbour);
     }
-    if (neighbour->address_be != address_be)
-        *neighbour = (struct neighbour){.address_be = address_be};
-    return neighbour;
+    neighbour->held_ms = now_ms;
 }
 
 static void hear(struct balancer_wire *wire, uint32_t address_be)
@@ -90,10 +89,12 @@ static void ask(struct balancer_wire *wire, struct neighbour *neighbour, int64_t
 
 bool balancer_wire_is_gone(struct balancer_wire *wire, const char *node, const char *address, bool late, int64_t now_ms)
 {
+    struct neighbour *neighbour = kp_strmap_get(wire->by_node, node);
     uint32_t address_be;
-    if (!address || inet_pton(AF_INET, address, &address_be) != 1)
+    if (!neighbour || now_ms - neighbour->held_ms >= HELD_MS || !address || inet_pton(AF_INET, address, &address_be) != 1)
         return false;
-    struct neighbour *neighbour = neighbour_of(wire, node, address_be);
+    if (neighbour->address_be != address_be)
+        *neighbour = (struct neighbour){.address_be = address_be, .held_ms = neighbour->held_ms};
     if (!late)
         neighbour->silence.asked = 0; /* its kernel may have better things to do than to talk to us */
     bool gone = vip_silence_means_gone(&neighbour->silence, SILENT_MS, now_ms);
