@@ -4,6 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/checks.sh
+. tests/support/stock.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-/var/cache/kprov-tests/kubectl}
 [ "$(id -u)" = 0 ] || { echo 'SKIP: making machines needs root'; exit 77; }
@@ -17,64 +18,17 @@ OTHER=node-0000000000e2e000
 pids=()
 cleanup() {
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
-  local pid m
+  local pid
   for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; done
-  for m in 1 2; do
-    ip netns delete kpx$m 2>/dev/null
-    umount "$DIR/m$m/rw" 2>/dev/null
-  done
-  ip link delete kpxbr 2>/dev/null
+  stock_stop
   rm -rf --one-file-system "$DIR" "${KPROV_IMAGE_DIR:-/var/lib/kprov/images}/$OTHER"
 }
 trap cleanup EXIT
 trap 'exit 143' TERM INT
 
 # ---- the machines
-ssh-keygen -q -t ed25519 -N '' -f "$DIR/id"
-ip link add kpxbr type bridge && ip address add $NET.1/24 dev kpxbr && ip link set kpxbr up
-cat >"$DIR/machine" <<'SH'
-#!/bin/sh
-# PID 1 of a test machine: its own root over this machine's, and sshd.
-set -e
-m=$1 dir=$2
-mount --make-rprivate /
-mount -t overlay machine -o "lowerdir=/,upperdir=$dir/rw/upper,workdir=$dir/rw/work" "$dir/root"
-cd "$dir/root"
-mount -t proc proc proc
-mount -t sysfs sysfs sys
-mount --rbind /sys/fs/cgroup sys/fs/cgroup
-mount --rbind /dev dev
-mount -t tmpfs tmpfs run
-mount -t tmpfs tmpfs tmp
-mkdir -p var/lib/kprov-node run/sshd root/.ssh
-mount --bind "$dir/disk" var/lib/kprov-node
-cp "$dir/../id.pub" root/.ssh/authorized_keys
-chmod 700 root root/.ssh
-ssh-keygen -q -t ed25519 -N '' -f "$dir/host_key"
-cp "$dir/host_key" "$dir/host_key.pub" etc/ssh/
-printf 'HostKey /etc/ssh/host_key\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\n' >etc/ssh/sshd_config
-hostname "stock-$m"
-pivot_root . .
-umount -l .
-cd /
-exec /usr/sbin/sshd -D -e
-SH
-chmod +x "$DIR/machine"
-for m in 1 2; do
-  mkdir -p "$DIR/m$m/rw" "$DIR/m$m/root" "$DIR/m$m/disk"
-  mount -t tmpfs tmpfs "$DIR/m$m/rw" && mkdir "$DIR/m$m/rw/upper" "$DIR/m$m/rw/work"
-  ip netns add kpx$m
-  ip link add kpxv$m type veth peer name eth0 netns kpx$m
-  ip link set kpxv$m master kpxbr up
-  ip -n kpx$m link set lo up
-  ip -n kpx$m address add $NET.1$m/24 dev eth0
-  ip -n kpx$m link set eth0 up
-  ip -n kpx$m route add default via $NET.1
-  ip netns exec kpx$m unshare --mount --pid --uts --ipc --fork --kill-child "$DIR/machine" $m "$DIR/m$m" >"$DIR/m$m/log" 2>&1 &
-  pids+=($!)
-done
-on() { timeout 20 ssh -F none -i "$DIR/id" -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR "root@$NET.1$1" "$2"; }
-for m in 1 2; do eventually 10 on $m true || { cat "$DIR/m$m/log"; echo "not ok - test machine $m does not start"; echo "0 passed, 1 failed"; exit 1; }; done
+stock_start $NET 2 || { echo "0 passed, 1 failed"; exit 1; }
+on() { stock_on "$@"; }
 # All that a node could leave: files, mounts, processes, addresses, routes, rules, links, settings, cgroups.
 look() { # of its root only what differs from this machine's, which others change meanwhile
   find "$DIR/m$1/rw/upper" "$DIR/m$1/disk" | grep -v '/var/log/\(wtmp\|lastlog\|btmp\)$' | sort
@@ -99,14 +53,14 @@ spec:
   external:
     apiAddress: $NET.100
     machines:
-    - {address: $NET.11, keyFile: $DIR/id, hostKey: $(cut -d' ' -f1,2 "$DIR/m1/host_key.pub"), role: control-plane}
+    - {address: $NET.11, keyFile: $DIR/id, hostKey: $(stock_key 1), role: control-plane}
     - {address: $NET.12, keyFile: $DIR/id, hostKey: $2, role: worker, pool: worker}
 YAML
 }
-config "$DIR/cluster.yaml" "$(cut -d' ' -f1,2 "$DIR/m2/host_key.pub")"
+config "$DIR/cluster.yaml" "$(stock_key 2)"
 
 # ---- refused before anything is made
-config "$DIR/wrong-key.yaml" "$(cut -d' ' -f1,2 "$DIR/m1/host_key.pub")"
+config "$DIR/wrong-key.yaml" "$(stock_key 1)"
 ip netns exec kpx1 perl -MIO::Socket::INET -e 'my $s = IO::Socket::INET->new(LocalPort => 10250, Listen => 1, ReuseAddr => 1) or die "port 10250: $!\n"; sleep 300' &
 busy=$!
 pids+=($busy)

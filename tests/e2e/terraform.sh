@@ -4,6 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/e2e/checks.sh
+. tests/support/terraform.sh
 KPROV=$PWD/${BUILD:-build}/bin/kprov
 KUBECTL=${KUBECTL:-/var/cache/kprov-tests/kubectl}
 EXAMPLES=$PWD/terraform-examples
@@ -11,30 +12,13 @@ command -v terraform >/dev/null || { echo 'SKIP: no terraform on this machine'; 
 [ "$(id -u)" = 0 ] || { echo 'SKIP: machines of this host need root'; exit 77; }
 DIR=$(mktemp -d /tmp/e2e-terraform-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBECONFIG=$DIR/quick/quick.kubeconfig
-# No registry, no settings of this user's, no colour, no questions.
-printf 'disable_checkpoint = true\nprovider_installation {\n  filesystem_mirror {\n    path = "%s/none"\n  }\n}\n' "$DIR" >"$DIR/terraformrc"
-mkdir -p "$HOME" "$DIR/none"
-export TF_CLI_CONFIG_FILE=$DIR/terraformrc TF_IN_AUTOMATION=1 TF_INPUT=0 TF_CLI_ARGS=-no-color TF_VAR_kprov=$KPROV
+terraform_setup
 unset KPROV_IMAGE
 cleanup() {
   "$KPROV" delete cluster quick --yes >/dev/null 2>&1
   rm -rf "$DIR"
 }
 trap cleanup EXIT
-tf() { # FOLDER WORDS...
-  local folder=$1
-  shift
-  (cd "$folder" && timeout 150 terraform "$@") >"$DIR/out" 2>&1
-}
-tail_out() { grep -v '^ *$' "$DIR/out" | tail -n 5; }
-prepare() { # EXAMPLE FOLDER
-  mkdir -p "$2" && cp "$EXAMPLES/$1"/*.tf "$2"
-  tf "$2" init && tf "$2" validate
-  result $? "$1: init without a registry, validate" "$(tail_out)"
-  ! [ -d "$2/.terraform/providers" ]
-  result $? "$1: nothing was installed"
-}
-
 timeout 60 terraform fmt -check -recursive "$EXAMPLES" >"$DIR/out" 2>&1
 result $? 'the examples are formatted' "$(tail_out)"
 
@@ -49,7 +33,7 @@ for change in json.load(sys.stdin)["resource_changes"]:
 plan_only() { # EXAMPLE WORDS...: of plan
   local folder=$DIR/$1 example=$1
   shift
-  prepare "$example" "$folder"
+  tf_prepare "$example" "$folder"
   tf "$folder" plan -out plan "$@"
   result $? "$example: plan" "$(tail_out)"
   grep -q 'Plan: 2 to add, 0 to change, 0 to destroy' "$DIR/out"
@@ -66,7 +50,7 @@ plan_only existing-machines -var api_address=10.0.0.100 -var 'machines=[{address
 # ---- the whole life
 Q=$DIR/quick
 nodes() { "$KPROV" get nodes --cluster quick 2>/dev/null | awk 'NR > 1 { print $1 }' | sort | tr '\n' ' '; }
-prepare local-quickstart "$Q"
+tf_prepare local-quickstart "$Q"
 export TF_VAR_name=quick
 tf "$Q" apply -auto-approve -var wait=soon
 [ $? = 1 ] && grep -q '"soon"' "$DIR/out"

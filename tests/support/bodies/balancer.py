@@ -27,13 +27,20 @@ async def copy(reader, writer):
 
 class TcpListener:
     def __init__(self, address, port):
-        self.address, self.port, self.targets, self.proxy, self.turn, self.server = address, port, [], 0, 0, None
+        self.address, self.port, self.targets, self.proxy, self.turn, self.server, self.tasks = address, port, [], 0, 0, None, set()
 
     async def open(self):
-        self.server = await asyncio.start_server(self.serve, self.address, self.port, reuse_address=True)
+        self.server = await asyncio.start_server(self.begin, self.address, self.port, reuse_address=True)
+
+    def begin(self, reader, writer):
+        task = asyncio.get_running_loop().create_task(self.serve(reader, writer))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     def close(self):
         self.server.close()
+        for task in self.tasks:
+            task.cancel()
 
     async def connect(self):
         targets = list(self.targets)

@@ -14,6 +14,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 import traceback
 
 from balancer import Balancers, Names
@@ -25,7 +26,7 @@ ROUTES_OF = "98"  # the protocol that marks routes of ours
 
 
 def say(text):
-    print(text, flush=True)
+    print(f"{time.strftime('%T')} {text}", flush=True)
 
 
 def sysctl(name, value):

@@ -1,11 +1,11 @@
 # Starts and ends tests/support/bodies/bodies.py, which gives a fake cloud's servers bodies. Sourced, inside tests/support/bodies/world; needs $DIR.
 #   bodies_start aws|hetzner URL   says what it does in $DIR/bodies.log
 #   bodies_stop                    ends it, and with it all machines; its status is 0 when nothing is left
-#   bodies_image ID                sets KPROV_IMAGE_DIR to a folder with that node image and no other, complete as far as kprov looks: bodies need
-#                                  nothing of what virtual machines boot, which takes minutes to make
+#   bodies_image ID [FROM]         adds that node image, or FROM with another name, to a folder that KPROV_IMAGE_DIR is set to; complete as far as
+#                                  kprov looks: bodies need nothing of what virtual machines boot, which takes minutes to make
 # shellcheck shell=bash
 bodies_image() {
-  local from=${KPROV_IMAGE_DIR:-/var/lib/kprov/images}/$1
+  local from=${KPROV_IMAGE_DIR:-/var/lib/kprov/images}/${2:-$1}
   export KPROV_IMAGE_DIR=$DIR/images
   mkdir -p "$DIR/images/$1/vm"
   touch "$DIR/images/$1/vm/root.erofs"
@@ -17,7 +17,7 @@ bodies_start() {
   python3 tests/support/bodies/bodies.py --cloud "$1" --url "$2" --folder "$DIR/bodies" >"$DIR/bodies.log" 2>&1 &
   BODIES_PID=$!
   for _ in $(seq 200); do
-    grep -q '^ready' "$DIR/bodies.log" && return 0
+    grep -q ' ready$' "$DIR/bodies.log" && return 0
     kill -0 "$BODIES_PID" 2>/dev/null || break
     sleep 0.1
   done
@@ -29,13 +29,13 @@ bodies_stop() {
   kill -TERM "$BODIES_PID" 2>/dev/null
   wait "$BODIES_PID"
   BODIES_PID=
-  grep -q '^over' "$DIR/bodies.log"
+  grep -q ' over$' "$DIR/bodies.log"
 }
 # How many machines are on, and what there is of them at all: folders, links, cgroups, routes.
 bodies_on() { pgrep -f '^/usr/lib/kprov/bin/kprov-init' | wc -l; }
 bodies_left() {
   ls "$DIR/bodies"
   ip -o link show type veth
-  find /sys/fs/cgroup -mindepth 3 -maxdepth 3 -path "*/$BODIES_CGROUP/*"
+  find /sys/fs/cgroup -mindepth 3 -maxdepth 3 -type d -path "*/$BODIES_CGROUP/*"
   ip route show proto 98
 }
