@@ -279,6 +279,9 @@ bench: all
 # A cluster on a real OpenStack: the test-bed, or the project of OS_*.
 e2e-openstack: all
 	@E2E_OPENSTACK=1 BUILD=$(O) tests/e2e-openstack/run
+# Clusters on AWS's and Hetzner's APIs in memory, whose servers are machines here, and terraform's examples; E2E="aws terraform" picks.
+e2e-clouds: all
+	@BUILD=$(O) tests/e2e-clouds/run
 # The API through the loss of machines, gaps measured; PROVIDER=local|libvirt picks one.
 e2e-ha: all
 	@for provider in $(or $(PROVIDER),local libvirt); do PROVIDER=$$provider BUILD=$(O) E2E=/ha.sh tests/e2e/run || exit 1; done
@@ -313,12 +316,13 @@ help:
 	@echo "make bench-etcd our etcd beside a stock one; BENCH_QUICK=1, BENCH_TLS=1"
 	@echo "make bench      memory, create to Ready, pod start; table and build/bench.json (root)"
 	@echo "make e2e-openstack  a cluster on a real OpenStack: the test-bed, or the project of OS_* (root)"
+	@echo "make e2e-clouds   clusters on AWS's and Hetzner's APIs in memory, whose servers are machines here; terraform; E2E=\"aws terraform\" picks (root)"
 	@echo "make e2e-libvirt  virtual machines: Services' addresses, upgrades, repairs; SECTIONS=\"lb day2 upgrade repair\" picks (root)"
 	@echo "make e2e-ha     the API's availability through the loss of machines; PROVIDER=local, libvirt, or both (root)"
 	@echo "make demo       packages, build, node image, cluster 'demo', an application on it (root)"
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all e2e-openstack e2e-libvirt faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all e2e-clouds e2e-openstack e2e-libvirt faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)
