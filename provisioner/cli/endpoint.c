@@ -155,6 +155,8 @@ int cli_op_prepare_cloud(struct cli_operation *op, struct kp_error *error)
     kp_string_map_set(op->arena, &cloud->files, BOOTSTRAP_CLOUD_CONFIG, kp_arena_strdup(op->arena, text.data));
     if (!kp_empty(export.credentials))
         kp_string_map_set(op->arena, &cloud->files, credentials, export.credentials);
+    if (!kp_empty(export.authorities))
+        kp_string_map_set(op->arena, &cloud->files, CLOUD_EXPORT_AUTHORITIES, export.authorities);
     op->bootstrap.cloud = cloud;
     return 0;
 }

@@ -120,6 +120,22 @@ int os_account_parse(const char *path, const char *text, size_t len, const char 
     return 0;
 }
 
+static const char *home(void)
+{
+    const char *dir = getenv("HOME");
+    const struct passwd *user = kp_empty(dir) ? getpwuid(getuid()) : NULL;
+    return !kp_empty(dir) ? dir : user ? user->pw_dir : "";
+}
+
+/* One beside the file that names it, wherever kprov is run from: what is exported goes about so. */
+static const char *find_cacert(const char *cacert, const char *path, struct kp_arena *arena)
+{
+    const char *slash = strrchr(path, '/');
+    if (kp_starts_with(cacert, "~/"))
+        return kp_arena_printf(arena, "%s%s", home(), cacert + 1);
+    return *cacert && *cacert != '/' && slash ? kp_arena_printf(arena, "%.*s/%s", (int)(slash - path), path, cacert) : cacert;
+}
+
 static int read_file(const char *path, struct kp_arena *arena, const char *name, struct os_account *ret, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0}, secure = {0};
@@ -130,14 +146,10 @@ static int read_file(const char *path, struct kp_arena *arena, const char *name,
         r = kp_read_file(beside, FILE_MAX, &secure, error);
     if (r < 0)
         return r;
-    return os_account_parse(path, text.data ? text.data : "", text.len, secure.data, secure.len, name, arena, ret, error);
-}
-
-static const char *home(void)
-{
-    const char *dir = getenv("HOME");
-    const struct passwd *user = kp_empty(dir) ? getpwuid(getuid()) : NULL;
-    return !kp_empty(dir) ? dir : user ? user->pw_dir : "";
+    r = os_account_parse(path, text.data ? text.data : "", text.len, secure.data, secure.len, name, arena, ret, error);
+    if (r == 0)
+        ret->cacert = find_cacert(ret->cacert, path, arena);
+    return r;
 }
 
 static const char *usual_file(struct kp_arena *arena)

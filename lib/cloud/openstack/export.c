@@ -3,11 +3,26 @@
 #include "codec/codec.h"
 
 #define CLOUD_NAME "kprov"
+#define AUTHORITIES_MAX ((size_t)512 << 10) /* a whole system's are 220 KB; a Secret may have 1 MiB */
 
 static void set(struct kp_value *object, const char *key, const char *value, struct kp_arena *arena)
 {
     if (!kp_empty(value))
         kp_value_set(arena, object, key, kp_value_string(arena, value));
+}
+
+/* The account's file of authorities as text: no node has the file. */
+static int read_authorities(const struct os_account *account, struct kp_arena *arena, const char **ret, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf pem = {0};
+    if (!*account->cacert)
+        return 0;
+    if (kp_read_file(account->cacert, AUTHORITIES_MAX, &pem, error) < 0)
+        return kp_wrap(error, "%s: cacert", account->source);
+    if (!pem.len || memchr(pem.data, 0, pem.len) || !strstr(pem.data, "-----BEGIN CERTIFICATE-----"))
+        return kp_fail(error, KP_EINVALID, "%s: cacert %s has no certificate in it: it must be a file in PEM", account->source, account->cacert);
+    *ret = kp_arena_strndup(arena, pem.data, pem.len);
+    return 0;
 }
 
 int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
@@ -22,15 +37,17 @@ int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export
     };
     struct kp_value *root = kp_value_object(arena), *clouds = kp_value_object(arena), *cloud = kp_value_object(arena), *auth = kp_value_object(arena);
     KP_AUTO_BUF struct kp_buf text = {0};
-    if (*account->cacert) /* a file of this machine: no node has it */
-        return kp_fail(error, KP_EINVALID, "%s: cacert %s cannot be handed to the nodes: use an endpoint whose certificate a public authority signed, or one by http",
-                       account->source, account->cacert);
+    const char *authorities = NULL;
+    int r = read_authorities(account, arena, &authorities, error);
+    if (r < 0)
+        return r;
     for (size_t i = 0; i < KP_ARRAY_LEN(auth_fields); i++)
         set(auth, auth_fields[i][0], auth_fields[i][1], arena);
     kp_value_set(arena, cloud, "auth", auth);
     set(cloud, "auth_type", account->auth_type, arena);
     set(cloud, "region_name", os->region ? os->region : account->region, arena);
     set(cloud, "interface", account->interface, arena);
+    set(cloud, "cacert", authorities ? CLOUD_EXPORT_AUTHORITIES : "", arena);
     if (account->insecure)
         kp_value_set(arena, cloud, "verify", kp_value_bool(arena, false));
     kp_value_set(arena, clouds, CLOUD_NAME, cloud);
@@ -38,7 +55,7 @@ int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export
     kp_value_print(root, &text);
     *ret = (struct cloud_export){
         .account = {.profile = CLOUD_NAME, .region = kp_arena_strdup(arena, os->region ? os->region : account->region)},
-        .credentials = kp_arena_strdup(arena, text.data),
+        .credentials = kp_arena_strdup(arena, text.data), .authorities = authorities,
     };
     return 0;
 }
