@@ -156,6 +156,7 @@ struct init_clock_action init_clock_decide(struct init_clock *clock, const struc
 /* ---- rtc.c: the device */
 struct init_rtc {
     int fd; /* -1: the machine has none */
+    bool can_alarm;
     bool alarm; /* set, at alarm_s */
     bool slewing;
     int64_t alarm_s, due_ms; /* by kp_mono_ms */

@@ -55,7 +55,7 @@ void init_time_config(const struct init_time *time, const char *dhcp, const char
         if (phc) /* nobody is nearer: the others are for when it is gone */
             kp_buf_printf(out, "refclock PHC %s poll 5 dpoll 4 prefer trust\n", phc);
     }
-    kp_buf_puts(out, "driftfile " DRIFT_PATH "\nmakestep 5 -1\nrtcsync\nport 0\ncmdport 0\npidfile /\n");
+    kp_buf_puts(out, "driftfile " DRIFT_PATH "\nmakestep 5 -1\nrtcsync\nport 0\ncmdport 0\npidfile /run/chrony/chronyd.pid\n");
 }
 
 /* The clock of the host, which KVM gives; emulation has none. */

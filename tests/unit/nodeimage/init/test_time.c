@@ -7,7 +7,7 @@
 
 #include "nodeimage/init/init_internal.h"
 
-#define TAIL "driftfile /var/lib/chrony/chrony.drift\nmakestep 5 -1\nrtcsync\nport 0\ncmdport 0\npidfile /\n"
+#define TAIL "driftfile /var/lib/chrony/chrony.drift\nmakestep 5 -1\nrtcsync\nport 0\ncmdport 0\npidfile /run/chrony/chronyd.pid\n"
 #define SECOND 1000000000LL
 #define NOON 1700000000LL
 
