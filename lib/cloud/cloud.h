@@ -33,6 +33,8 @@ enum cloud_capability {
     CLOUD_CAN_CHANGE_LATER = 1 << 5,   /* cloud_machine_reimage with at_next_boot */
     CLOUD_HAS_METADATA = 1 << 6,       /* machines ask the cloud for their user data: it is handed over gzip-compressed */
     CLOUD_HAS_PUBLIC_ADDRESSES = 1 << 7, /* cloud_address_publish gives another address than the reserved one */
+    CLOUD_BOOTS_DISKS = 1 << 9,        /* machines boot from a disk that boots by itself: cloud_image_ensure says KP_ENOTFOUND when neither the cloud nor
+                                          image_dir has it (<image>/disk/disk.raw) */
     CLOUD_HAS_NODE_FACTS = 1 << 8,     /* can be asked from inside the cluster: the cloud-controller-manager labels nodes by it */
 };
 

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
 # The first program of a virtual machine: finds root and data disk, joins them to one tree, and hands over to kprov-init.
-#   root   the first disk that begins with the node image, erofs, read-only
+#   root   the first disk that begins with the node image, or has it as third partition (disk.sh); erofs, read-only
 #   data   ext4 labelled kprov-data, made at the first boot, grown when the disk has grown: a disk of its own - the first that is empty, or nova's
-#          ephemeral one - else what the root leaves of its disk, as a partition; in memory when there is neither
+#          ephemeral one - else what the root leaves of its disk, as a partition; in memory when there is neither. A larger disk is used whole.
 export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -20,14 +20,17 @@ load() { # list: what is in the kernel already, or for a device of another kind,
 	done <"/modules/$1"
 }
 disks() { for disk in /dev/vd[a-h] /dev/sd[a-h] /dev/xvd[a-h] /dev/nvme[0-7]n1; do if [ -b "$disk" ]; then echo "$disk"; fi; done; }
+partition() { case $1 in *[0-9]) echo "$1p$2" ;; *) echo "$1$2" ;; esac; }
 find_root() {
 	for disk in $(disks); do
-		if mount -t erofs -o ro "$disk" /lower 2>/dev/null; then root=$disk; return 0; fi
+		for root in "$disk" $(partition "$disk" 3); do
+			if [ -b "$root" ] && mount -t erofs -o ro "$root" /lower 2>/dev/null; then return 0; fi
+		done
 	done
 	return 1
 }
 load order
-tries=0 root=
+tries=0 root= disk=
 until find_root; do
 	tries=$((tries + 1))
 	[ $tries != 10 ] || load order-clouds # none of the emulator's own disks
@@ -42,15 +45,15 @@ hex() { bytes "$1" "$2" "$3" | od -An -v -tx1 | tr -d ' \n'; }
 is_ext4() { [ "$(hex "$1" 1080 2)" = 53ef ]; }
 label() { bytes "$1" 1144 16 | tr -d '\0'; }
 is_empty() { [ -z "$(dd if="$1" bs=4096 count=256 2>/dev/null | tr -d '\0' | head -c 1)" ]; }
-partition() { case $1 in *[0-9]) echo "$1p$2" ;; *) echo "$1$2" ;; esac; }
+number() { od -An -t"u$1" | tr -d ' '; } # bytes of it
 
 find_data() {
 	for wanted in kprov-data ephemeral0; do
-		for disk in $(disks) $(partition "$root" 2); do
+		for disk in $(disks) "$rest"; do
 			if [ "$disk" != "$root" ] && [ -b "$disk" ] && is_ext4 "$disk" && [ "$(label "$disk")" = $wanted ]; then data=$disk; return; fi
 		done
 	done
-	for disk in $(disks) $(partition "$root" 2); do
+	for disk in $(disks) "$rest"; do
 		if [ "$disk" != "$root" ] && [ -b "$disk" ] && is_empty "$disk"; then data=$disk; return; fi
 	done
 }
@@ -63,7 +66,7 @@ entry() { # start and length in sectors: of a DOS partition table
 # erofs leaves the disk's first sector free. Its first partition is the root itself, from sector 0 on, the second what is behind: both are held
 # by the kernel as partitions then, where root on the disk and data on a part of it would shut each other out.
 split_root() {
-	blocks=$(bytes "$root" 1060 4 | od -An -tu4 | tr -d ' ') bits=$(bytes "$root" 1036 1 | od -An -tu1 | tr -d ' ')
+	blocks=$(bytes "$root" 1060 4 | number 4) bits=$(bytes "$root" 1036 1 | number 1)
 	sectors=$((blocks << (bits - 9))) size=$(cat "/sys/class/block/${root##*/}/size")
 	start=$(((sectors + 2047) / 2048 * 2048))
 	[ $((size - start)) -ge 1048576 ] || return 0 # half a GiB
@@ -77,16 +80,33 @@ split_root() {
 	mount -t erofs -o ro "$(partition "$root" 1)" /lower || fail "the root's partition of $root does not mount"
 }
 
-data=
+# A disk of disk.sh: what is behind the image is a partition of the kernel's alone, made at each boot as large as the disk is now. The table stays as it
+# was written, with its copy at the image's end: firmware that misses the copy writes it there again.
+take_rest() { # disk
+	start=$(bytes "$1" 544 8 | number 8) size=$(cat "/sys/class/block/${1##*/}/size") # the header tells where the copy is
+	start=$(((start + 2048) / 2048 * 2048))
+	[ $((size - start)) -ge 1048576 ] || return 0 # half a GiB
+	mount --bind /dev /lower/dev
+	tool addpart "$1" 4 $start $((size - start)) || fail "the kernel takes no partition of $1 behind the image"
+	umount /lower/dev
+}
+
+data='' rest=$(partition "$root" 2) holder=$disk # of the root
+if [ "$root" != "$holder" ]; then
+	rest=$(partition "$holder" 4)
+	take_rest "$holder"
+fi
 find_data
 if [ -z "$data" ] && [ "$root" = /dev/vda ] && [ -b /dev/vdb ]; then
 	fail '/dev/vdb holds something that is not the data of a node: not formatting it'
 fi
-case $data in '' | "$(partition "$root" 2)")
+if [ -z "$data" ] && [ "$root" != "$holder" ] && [ -b "$rest" ]; then
+	fail "behind its image $holder holds something that is not the data of a node: not formatting it"
+fi
+if [ "$root" = "$holder" ] && { [ -z "$data" ] || [ "$data" = "$rest" ]; }; then
 	split_root
 	find_data
-	;;
-esac
+fi
 if [ -n "$data" ]; then
 	mount --bind /dev /lower/dev
 	if is_ext4 "$data"; then

@@ -4,6 +4,7 @@
 #   vm.sh [--images DIR] NODE-IMAGE
 #
 #   kernel-<hash>/  vmlinux      uncompressed: under emulation, decompressing costs seconds
+#                   vmlinuz      as boot loaders want it, for disk.sh
 #                   initrd       our /init (initrd-init.sh), busybox, and the modules that mounting the root takes
 #                   layer/       kernel modules, kmod and the ext4 tools, as a layer over the node's tree
 #   node-<hash>/vm/ root.erofs   Debian tree, node and layer merged
@@ -23,7 +24,7 @@ node=${1:?vm.sh: name a node image}
 # What mounting the root takes, and what has no name to be asked for by; the rest loads itself.
 boot_modules='virtio_pci virtio_blk crc32c_generic erofs overlay virtio_net virtio-rng qemu_fw_cfg button evdev'
 # Tried when no disk of those appears: what clouds' disks take.
-cloud_modules='virtio_scsi sd_mod xen-blkfront nvme'
+cloud_modules='virtio_scsi sd_mod ata_piix xen-blkfront nvme'
 tools='kmod libkmod2 e2fsprogs libext2fs2 libcom-err2 libss2 logsave libblkid1 libuuid1 crun libyajl2'
 
 fail() { echo "vm image: $*" >&2; exit 1; }
@@ -36,7 +37,7 @@ for tool in lz4 mkfs.erofs apt-get dpkg-deb; do command -v $tool >/dev/null || f
 kernel_package() { apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1; }
 kernel_key() {
 	{
-		echo "vm recipe 2 $boot_modules, $cloud_modules"
+		echo "vm recipe 3 $boot_modules, $cloud_modules"
 		cat "$here/vm.sh" "$here/initrd-init.sh" "$here/config.toml"
 		# shellcheck disable=SC2086 # a list of words
 		LC_ALL=C apt-cache policy "$1" $tools 2>/dev/null | sed -n '/^[a-z]/p; /Candidate/p'
@@ -121,6 +122,7 @@ build_kernel() { # key package
 	[ -d "$tmp/layer/boot" ] || fail "$2 has no /boot"
 	version=${2#linux-image-}
 	extract_vmlinux "$tmp/layer/boot/vmlinuz-$version" "$tmp/vmlinux"
+	mv "$tmp/layer/boot/vmlinuz-$version" "$tmp/vmlinuz"
 	rm -rf "$tmp/layer/boot" "$tmp/layer/usr/lib/modules/$version/kernel/drivers/gpu" "$tmp/layer/usr/lib/modules/$version/kernel/sound"
 	mkdir -p "$tmp/layer/usr/lib/x86_64-linux-gnu"
 	ln -s usr/lib "$tmp/layer/lib" # where depmod looks

@@ -51,6 +51,7 @@ int cli_version(int argc, char **argv, struct kp_error *error);
 int cli_image_build(int argc, char **argv, struct kp_error *error);
 int cli_image_list(int argc, char **argv, struct kp_error *error);
 int cli_image_prune(int argc, char **argv, struct kp_error *error);
+int cli_image_upload(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_save(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_list(int argc, char **argv, struct kp_error *error);
 int cli_snapshot_fetch(int argc, char **argv, struct kp_error *error);
@@ -136,6 +137,9 @@ int cli_interrupted(struct kp_error *error) KP_NODISCARD;
 /* ---- image.c */
 /* The id of the node image made of these programs; built when it is not there. In the arena. */
 int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD; /* kernel, initrd, erofs of one that exists */
+int cli_image_disk(const char *id, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD; /* and a disk that boots them by itself */
+/* Removes what the environment's account at a provider keeps of node images that are not in `keep` (ids, NULL-terminated). image_cloud.c */
+int cli_image_prune_cloud(const char *provider, const char *const *keep, struct kp_error *error) KP_NODISCARD;
 /* Which version of Kubernetes is in an image. KP_EINVALID when there is no such image here, or it does not say. */
 int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_version, struct kp_error *error) KP_NODISCARD;
 int cli_image_ensure(struct kp_arena *arena, const char **ret_id, struct kp_error *error) KP_NODISCARD;

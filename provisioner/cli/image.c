@@ -137,28 +137,43 @@ int cli_image_version(const char *id, struct kp_arena *arena, const char **ret_v
     return config_parse_version(*ret_version, &version) < 0 ? kp_fail(error, KP_EINVALID, "node image \"%s\" is of version \"%s\"", id, *ret_version) : 0;
 }
 
-int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
+/* A script beside the recipe, of an image; what it says is the user's. */
+static int run_script(const char *name, const char *id, struct kp_arena *arena, struct kp_error *error)
 {
     struct recipe recipe;
-    if (kp_path_exists(kp_arena_printf(arena, "%s/%s/vm/root.erofs", cli_image_dir(), id)))
-        return 0;
     int r = find_recipe(&recipe, error);
     if (r < 0)
         return r;
-    const char *script = kp_arena_printf(arena, "%.*s/vm.sh", (int)(strrchr(recipe.script, '/') - recipe.script), recipe.script);
+    const char *script = kp_arena_printf(arena, "%.*s/%s", (int)(strrchr(recipe.script, '/') - recipe.script), recipe.script, name);
     const char *const argv[] = {script, "--images", cli_image_dir(), id, NULL};
     KP_AUTO_BUF struct kp_buf out = {0};
     int status = 0;
     r = kp_run(argv, BUILD_MS_MAX, &out, NULL, &status, error);
     if (r == 0 && status != 0)
-        r = kp_fail(error, KP_EIO, "building the image for virtual machines failed with status %d; what it said is above", status);
+        r = kp_fail(error, KP_EIO, "%s of node image %s failed with status %d; what it said is above", name, id, status);
     return r;
+}
+
+int cli_image_vm(const char *id, struct kp_arena *arena, struct kp_error *error)
+{
+    if (kp_path_exists(kp_arena_printf(arena, "%s/%s/vm/root.erofs", cli_image_dir(), id)))
+        return 0;
+    return run_script("vm.sh", id, arena, error);
+}
+
+/* Both scripts know what is there already. */
+int cli_image_disk(const char *id, struct kp_arena *arena, struct kp_error *error)
+{
+    int r = run_script("vm.sh", id, arena, error);
+    return r < 0 ? r : run_script("disk.sh", id, arena, error);
 }
 
 int cli_image_build(int argc, char **argv, struct kp_error *error)
 {
-    bool help = false, vm = false;
-    const struct kp_flag flags[] = {{"vm", 0, KP_FLAG_BOOL, &vm, "also what virtual machines boot: kernel, initrd, root", NULL}, {0}};
+    bool help = false, vm = false, disk = false;
+    const struct kp_flag flags[] = {{"vm", 0, KP_FLAG_BOOL, &vm, "also what virtual machines boot: kernel, initrd, root", NULL},
+                                    {"disk", 0, KP_FLAG_BOOL, &disk, "also a disk that boots by itself, by BIOS and UEFI: for AWS and Hetzner", NULL},
+                                    {0}};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_strings rest = {0};
     const char *id = NULL;
@@ -169,7 +184,9 @@ int cli_image_build(int argc, char **argv, struct kp_error *error)
     if (r < 0 || help)
         return r;
     r = cli_image_ensure(arena, &id, error);
-    if (r == 0 && vm)
+    if (r == 0 && disk)
+        r = cli_image_disk(id, arena, error);
+    else if (r == 0 && vm)
         r = cli_image_vm(id, arena, error);
     if (r == 0)
         printf("%s\n", id);
@@ -337,15 +354,11 @@ static int wanted_images(const struct kp_strings *names, struct kp_strings *ret_
     return 0;
 }
 
-static int prune_cloud(const char *uri, const struct kp_strings *images, struct kp_arena *arena, struct kp_error *error)
+static int prune_cloud(const char *uri, const char *const *keep, struct kp_error *error)
 {
     const struct cloud_options options = {.image_dir = cli_image_dir(), .uri = kp_empty(uri) ? NULL : uri};
     KP_AUTO(cloud_close) struct cloud *cloud = NULL;
     struct kp_strings removed = {0};
-    const char **keep = KP_NEW_ARRAY(arena, const char *, images->len + 1);
-    for (size_t i = 0; i < images->len; i++)
-        keep[i] = images->items[i];
-    keep[images->len] = NULL;
     int r = cloud_open("libvirt", &options, &cloud, error);
     if (r == 0)
         r = cloud_images_prune(cloud, keep, &removed, error);
@@ -356,7 +369,7 @@ static int prune_cloud(const char *uri, const struct kp_strings *images, struct 
 }
 
 /* What was uploaded: to the libvirts of clusters, and to the one asked for. */
-static int prune_clouds(const char *uri, struct kp_arena *arena, struct kp_error *error)
+static int prune_clouds(const char *uri, const char *provider, struct kp_arena *arena, struct kp_error *error)
 {
     struct kp_strings names = {0}, images = {0}, uris = {0};
     int r = state_list(&names, error);
@@ -364,8 +377,14 @@ static int prune_clouds(const char *uri, struct kp_arena *arena, struct kp_error
         r = wanted_images(&names, &images, &uris, arena, error);
     if (!kp_empty(uri))
         add_once(&uris, uri);
+    const char **keep = KP_NEW_ARRAY(arena, const char *, images.len + 1);
+    for (size_t i = 0; i < images.len; i++)
+        keep[i] = images.items[i];
+    keep[images.len] = NULL;
     for (size_t i = 0; r == 0 && i < uris.len; i++)
-        r = prune_cloud(uris.items[i], &images, arena, error);
+        r = prune_cloud(uris.items[i], keep, error);
+    if (r == 0 && !kp_empty(provider))
+        r = cli_image_prune_cloud(provider, keep, error);
     kp_strings_done(&names);
     kp_strings_done(&images);
     kp_strings_done(&uris);
@@ -374,9 +393,11 @@ static int prune_clouds(const char *uri, struct kp_arena *arena, struct kp_error
 
 int cli_image_prune(int argc, char **argv, struct kp_error *error)
 {
-    const char *uri = NULL;
+    const char *uri = NULL, *provider = NULL;
     const struct kp_flag flags[] = {
-        {"uri", 0, KP_FLAG_STRING, &uri, "a libvirt to prune, such as qemu:///system, besides those of known clusters", NULL}, {0}};
+        {"uri", 0, KP_FLAG_STRING, &uri, "a libvirt to prune, such as qemu:///system, besides those of known clusters", NULL},
+        {"provider", 0, KP_FLAG_STRING, &provider, "a cloud to prune, of the environment's account: aws, hetzner or openstack", NULL},
+        {0}};
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_strings rest = {0};
     bool help = false;
@@ -402,5 +423,5 @@ int cli_image_prune(int argc, char **argv, struct kp_error *error)
     }
     if (r == 0)
         r = prune_bases(error);
-    return r < 0 ? r : prune_clouds(uri, arena, error);
+    return r < 0 ? r : prune_clouds(uri, provider, arena, error);
 }

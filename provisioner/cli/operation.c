@@ -77,7 +77,14 @@ int cli_op_prepare_image(struct cli_operation *op, struct kp_error *error)
         return error->code;
     if (cloud_can(op->cloud, CLOUD_CAN_LOCAL_IMAGES))
         return 0;
-    int r = cli_image_vm(op->cluster.image, op->arena, error);
+    bool disk = cloud_can(op->cloud, CLOUD_BOOTS_DISKS);
+    int r = disk ? 0 : cli_image_vm(op->cluster.image, op->arena, error);
+    if (r == 0)
+        r = upload_image(op, error);
+    if (r != KP_ENOTFOUND || !disk)
+        return r;
+    cli_progress_tick(&op->progress, kp_arena_printf(op->arena, "%s as a disk", op->cluster.image));
+    r = cli_image_disk(op->cluster.image, op->arena, error);
     return r < 0 ? r : upload_image(op, error);
 }
 

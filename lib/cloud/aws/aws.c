@@ -102,6 +102,11 @@ static int image_ensure(void *state, const char *image, struct kp_error *error)
     return aws_image_ensure(state, image, error);
 }
 
+static int images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+{
+    return aws_images_prune(state, keep, ret_removed, error);
+}
+
 static int address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
     return aws_address_publish(state, uid, name, arena, ret_address, error);
@@ -160,7 +165,8 @@ static int account_export(void *state, struct kp_arena *arena, struct cloud_expo
 
 const struct cloud_driver cloud_driver_aws = {
     .name = "aws",
-    .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS,
+    .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS |
+                    CLOUD_BOOTS_DISKS,
     .open = driver_open,
     .close = driver_close,
     .check = check,
@@ -180,6 +186,7 @@ const struct cloud_driver cloud_driver_aws = {
     .purge = purge,
     .machine_types = machine_types,
     .image_ensure = image_ensure,
+    .images_prune = images_prune,
     .address_publish = address_publish,
     .machine_forward = machine_forward,
     .balancer_ensure = balancer_ensure,

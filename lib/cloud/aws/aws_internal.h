@@ -3,6 +3,7 @@
 #define CLOUD_AWS_INTERNAL_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "cloud/cloud.h"
 #include "cloud/rest/rest.h"
@@ -14,6 +15,7 @@
 #define AWS_TAG_POOL "kprov-pool"
 #define AWS_TAG_IMAGE "kprov-image" /* also of an AMI: the id of the node image in it */
 #define AWS_TAG_CREATED "kprov-created"
+#define AWS_TAG_STAGE "kprov-stage" /* of a snapshot: "new" until it is whole */
 /* Of a network that is somebody else's: kubernetes.io/cluster/<uid> = shared, as cloud-provider-aws writes it. */
 #define AWS_TAG_SHARED "kubernetes.io/cluster/"
 #define AWS_MACHINE_TYPE "t3.medium"
@@ -21,12 +23,13 @@
 #define AWS_ZONES_MAX 8
 #define AWS_ANSWER_MAX ((size_t)16 << 20) /* bytes of one XML document */
 #define AWS_DEPTH_MAX 32
+#define AWS_REST_HEADERS_MAX 8
 #define AWS_PAGES_MAX 1000
 #define AWS_TAGS_BATCH 20 /* load balancers that one DescribeTags of ELB takes */
 #define AWS_API_BALANCER "api"
 #define AWS_KUBELET_PORT 10250
 
-enum aws_service { AWS_EC2, AWS_ELB, AWS_STS, AWS_SERVICES };
+enum aws_service { AWS_EC2, AWS_ELB, AWS_STS, AWS_EBS, AWS_SERVICES };
 extern const char *const aws_service_names[AWS_SERVICES]; /* as in signatures and host names */
 
 struct aws_profile { /* of credentials and config files; "" what is not there */
@@ -41,6 +44,7 @@ struct aws_keys {
 struct aws {
     struct rest *rest, *imds;
     char *region, *profile, *credentials_file, *config_file;
+    char *image_dir; /* of node images */
     char *endpoints[AWS_SERVICES];
     char *imds_base; /* NULL: instance metadata is not to be asked */
     bool own_authorities; /* certificates are checked by a file of the account's */
@@ -135,8 +139,32 @@ int aws_list(struct aws *aws, enum aws_service service, const char *action, stru
              struct aws_list *ret, struct kp_error *error) KP_NODISCARD;
 /* As aws_do with one parameter and no answer; KP_ENOTFOUND and KP_EEXISTS count as done. */
 int aws_simple(struct aws *aws, enum aws_service service, const char *action, const char *name, const char *value, struct kp_error *error) KP_NODISCARD;
+struct aws_rest { /* a call of a service that is no query API: of EBS */
+    const char *method, *path, *type; /* type: of the body's content */
+    const char *const *headers;       /* "Name: value", NULL-terminated, at most AWS_REST_HEADERS_MAX; or NULL */
+    const void *body;
+    size_t body_len;
+    bool unsigned_body; /* its digest goes by a header of the call's own */
+};
+/* As aws_do. The answer's body is JSON, or nothing. */
+int aws_rest_do(struct aws *aws, enum aws_service service, const char *action, const struct aws_rest *call, struct kp_arena *arena,
+                struct rest_answer *ret, struct kp_error *error) KP_NODISCARD;
 /* A token that makes a call repeatable. */
 void aws_token(struct aws_form *form);
+
+/* ---- sign.c */
+struct aws_signing {
+    const char *method, *url; /* without a query */
+    const char *const *headers; /* "Name: value", NULL-terminated, at most AWS_REST_HEADERS_MAX + 1 */
+    const void *body;
+    size_t body_len;
+    bool unsigned_body;
+    const char *region, *service;
+    const struct aws_keys *keys;
+    time_t now;
+};
+/* The headers and what signs them. */
+const char *const *aws_sign(const struct aws_signing *signing, struct kp_arena *arena);
 
 /* ---- network.c */
 struct aws_subnet {
@@ -214,7 +242,14 @@ int aws_wait_not_in(struct aws *aws, const char *uid, const char *name, const ch
 
 /* ---- image.c */
 int aws_image_ensure(struct aws *aws, const char *image, struct kp_error *error);
+int aws_images_prune(struct aws *aws, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 int aws_image_find(struct aws *aws, const char *image, struct kp_arena *arena, const char **ret_ami, struct kp_error *error);
+
+/* ---- snapshot.c */
+/* A snapshot that is open to be filled, as large as the file and tagged as new. */
+int aws_snapshot_start(struct aws *aws, const char *image, const char *path, struct kp_arena *arena, const char **ret_snapshot, struct kp_error *error);
+/* Writes the file to an open one and closes it; what is there already is written again. */
+int aws_snapshot_fill(struct aws *aws, const char *snapshot, const char *path, struct kp_arena *arena, struct kp_error *error);
 
 /* ---- types.c */
 int aws_machine_types(struct aws *aws, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);

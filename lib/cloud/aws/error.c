@@ -1,5 +1,6 @@
 /* AWS's error codes: what they mean to callers, and which of them pass by themselves. */
 #include "cloud/aws/aws_internal.h"
+#include "cloud/rest/json.h"
 
 static const struct {
     const char *code; /* "*" stands for anything, at one end or at both */
@@ -79,12 +80,34 @@ enum aws_retry aws_retry_of(const char *code, int status)
     return status == 500 || status == 502 || status == 503 || status == 504 ? AWS_TRANSIENT : AWS_FINAL;
 }
 
+/* EBS: a header with the code, "ValidationException:http://...", and JSON. Its codes are the query APIs' with a word behind. */
+static bool read_json_error(const struct rest_answer *answer, struct kp_arena *arena, const char **ret_code, const char **ret_message)
+{
+    static const char word[] = "Exception";
+    const char *type = rest_header(answer, "x-amzn-ErrorType");
+    KP_AUTO(json_decref) json_t *document = NULL;
+    struct kp_error ignored = {0}; /* without a document there is no message */
+    if (!type)
+        return false;
+    char *code = kp_arena_strndup(arena, type, strcspn(type, ":;"));
+    if (kp_ends_with(code, word) && strlen(code) > strlen(word))
+        code[strlen(code) - strlen(word)] = 0;
+    *ret_code = code;
+    if (rest_json_parse(answer->body, answer->body_len, &document, &ignored) == 0) {
+        const char *message = rest_json_text(document, "message");
+        *ret_message = kp_arena_strdup(arena, *message ? message : rest_json_text(document, "Message"));
+    }
+    return true;
+}
+
 /* EC2: Response/Errors/Error; ELB, STS: ErrorResponse/Error. */
 void aws_read_error(const struct rest_answer *answer, struct kp_arena *arena, const char **ret_code, const char **ret_message)
 {
     const struct aws_node *root = NULL, *at = NULL;
     struct kp_error ignored = {0}; /* a gateway's page is no XML: its status speaks then */
     *ret_code = *ret_message = "";
+    if (read_json_error(answer, arena, ret_code, ret_message))
+        return;
     if (aws_xml_parse(answer->body, answer->body_len, arena, &root, &ignored) < 0)
         return;
     at = aws_at(root, "Errors/Error");

@@ -8,6 +8,8 @@ static int one_endpoint(const struct aws *aws, struct kp_arena *arena, const cha
 {
     bool same = true, own = true;
     for (int i = 0; i < AWS_SERVICES; i++) {
+        if (i == AWS_EBS) /* asked here alone */
+            continue;
         same = same && kp_streq(aws->endpoints[i], aws->endpoints[0]);
         own = own && kp_streq(aws->endpoints[i], aws_own_endpoint(aws, i, arena));
     }

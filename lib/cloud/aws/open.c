@@ -1,6 +1,7 @@
 /* Region, endpoints and files of an account, from options, environment and profile. */
 #include "cloud/aws/aws_internal.h"
 
+#define IMAGE_DIR "/var/lib/kprov/images"
 #define IMDS_BASE "http://169.254.169.254"
 #define IMDS_TIMEOUT_MS 1000
 #define ATTEMPTS_MAX 8 /* the SDKs' own is 3: a cluster's creation should live through more */
@@ -11,8 +12,9 @@
 #define POLL_MS 2000
 #define SETTLE_MS 150000 /* below what a call of its kind may take */
 
-const char *const aws_service_names[AWS_SERVICES] = {"ec2", "elasticloadbalancing", "sts"};
-static const char *const endpoint_variables[AWS_SERVICES] = {"AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", "AWS_ENDPOINT_URL_STS"};
+const char *const aws_service_names[AWS_SERVICES] = {"ec2", "elasticloadbalancing", "sts", "ebs"};
+static const char *const endpoint_variables[AWS_SERVICES] = {"AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", "AWS_ENDPOINT_URL_STS",
+                                                              "AWS_ENDPOINT_URL_EBS"};
 
 static const char *first_of(const char *a, const char *b, const char *c, const char *d)
 {
@@ -124,6 +126,7 @@ int aws_open(const struct cloud_options *options, struct aws **ret, struct kp_er
     struct aws *aws = kp_calloc(1, sizeof(*aws));
     pthread_mutex_init(&aws->state_lock, NULL);
     pthread_mutex_init(&aws->making, NULL);
+    aws->image_dir = kp_strdup(kp_empty(options->image_dir) ? IMAGE_DIR : options->image_dir);
     aws->retry_quota = RETRY_QUOTA;
     aws->backoff_ms = BACKOFF_MS;
     aws->backoff_ms_max = BACKOFF_MS_MAX;
@@ -149,6 +152,7 @@ void aws_close(struct aws *aws)
     free(aws->profile);
     free(aws->credentials_file);
     free(aws->config_file);
+    free(aws->image_dir);
     free(aws->imds_base);
     pthread_mutex_destroy(&aws->state_lock);
     pthread_mutex_destroy(&aws->making);

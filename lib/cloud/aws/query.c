@@ -10,7 +10,7 @@
 #define DEADLINE_MS 100000
 #define SKEW_MIN_S 120 /* below this it is not the clock */
 
-static const char *const versions[AWS_SERVICES] = {"2016-11-15", "2015-12-01", "2011-06-15"};
+static const char *const versions[AWS_SERVICES] = {"2016-11-15", "2015-12-01", "2011-06-15", NULL /* no query API */};
 
 struct query {
     struct aws *aws;
@@ -18,7 +18,7 @@ struct query {
     const char *action, *operation;
     unsigned flags;
     struct kp_arena *arena;
-    struct kp_buf *body;
+    struct aws_rest call; /* of a query the body alone */
     int attempts, held; /* held: taken from the quota for the retries so far */
     bool keys_renewed;
     int64_t began_ms;
@@ -77,6 +77,29 @@ static bool learn_skew(struct aws *aws, const struct rest_answer *answer)
     return changed;
 }
 
+static time_t now_of(struct aws *aws)
+{
+    pthread_mutex_lock(&aws->state_lock);
+    int64_t skew = aws->skew_s;
+    pthread_mutex_unlock(&aws->state_lock);
+    return (time_t)(kp_now_s() + skew);
+}
+
+static int send_signed(struct query *q, const struct aws_keys *keys, struct rest_answer *ret, struct kp_error *error)
+{
+    const char *headers[AWS_REST_HEADERS_MAX + 2] = {kp_arena_printf(q->arena, "Content-Type: %s", q->call.type)};
+    size_t n = 1;
+    for (size_t i = 0; q->call.headers && q->call.headers[i] && i < AWS_REST_HEADERS_MAX; i++)
+        headers[n++] = q->call.headers[i];
+    const struct aws_signing signing = {
+        .method = q->call.method, .url = kp_arena_printf(q->arena, "%s%s", q->aws->endpoints[q->service], q->call.path), .headers = headers,
+        .body = q->call.body, .body_len = q->call.body_len, .unsigned_body = q->call.unsigned_body, .region = q->aws->region,
+        .service = aws_service_names[q->service], .keys = keys, .now = now_of(q->aws)};
+    const struct rest_request request = {.operation = q->operation, .method = signing.method, .url = signing.url, .headers = aws_sign(&signing, q->arena),
+                                         .body = q->call.body, .body_len = q->call.body_len, .repeatable = !(q->flags & AWS_ONCE)};
+    return rest_do(q->aws->rest, &request, q->arena, ret, error);
+}
+
 /* libcurl signs with the time of X-Amz-Date when there is one, else with the host's. */
 static const char *date_header(struct aws *aws, struct kp_arena *arena)
 {
@@ -105,7 +128,7 @@ static int send(struct query *q, const struct aws_keys *keys, struct rest_answer
     headers[n] = NULL;
     const struct rest_request request = {
         .operation = q->operation, .method = "POST", .url = kp_arena_printf(q->arena, "%s/", q->aws->endpoints[q->service]), .headers = headers,
-        .body = q->body->data, .body_len = q->body->len, .repeatable = !(q->flags & AWS_ONCE), .user = keys->id, .secret = keys->secret,
+        .body = q->call.body, .body_len = q->call.body_len, .repeatable = !(q->flags & AWS_ONCE), .user = keys->id, .secret = keys->secret,
         .sigv4 = kp_arena_printf(q->arena, "aws:amz:%s:%s", q->aws->region, aws_service_names[q->service])};
     return rest_do(q->aws->rest, &request, q->arena, ret, error);
 }
@@ -157,7 +180,7 @@ static int run(struct query *q, struct rest_answer *ret, struct kp_error *error)
         if (r < 0)
             return r;
         q->attempts++;
-        r = send(q, &keys, ret, error);
+        r = q->call.path ? send_signed(q, &keys, ret, error) : send(q, &keys, ret, error);
         if (r == 0 && ret->status >= 200 && ret->status < 300) {
             give_quota(q);
             return 0;
@@ -187,7 +210,8 @@ int aws_do(struct aws *aws, enum aws_service service, const char *action, struct
     }
     if (form)
         aws_form_done(form);
-    struct query q = {.aws = aws, .service = service, .action = action, .flags = flags, .arena = arena, .body = &body, .began_ms = kp_mono_ms(),
+    struct query q = {.aws = aws, .service = service, .action = action, .flags = flags, .arena = arena, .began_ms = kp_mono_ms(),
+                      .call = {.body = body.data, .body_len = body.len},
                       .operation = kp_arena_printf(arena, "%s.%s", aws_service_names[service], action)};
     int r = run(&q, &answer, error);
     if (r < 0 || !ret)
@@ -200,6 +224,14 @@ int aws_do(struct aws *aws, enum aws_service service, const char *action, struct
         *ret = result ? result : root;
     }
     return 0;
+}
+
+int aws_rest_do(struct aws *aws, enum aws_service service, const char *action, const struct aws_rest *call, struct kp_arena *arena,
+                struct rest_answer *ret, struct kp_error *error)
+{
+    struct query q = {.aws = aws, .service = service, .action = action, .arena = arena, .call = *call, .began_ms = kp_mono_ms(),
+                      .operation = kp_arena_printf(arena, "%s.%s", aws_service_names[service], action)};
+    return run(&q, ret, error);
 }
 
 int aws_list(struct aws *aws, enum aws_service service, const char *action, struct aws_form *form, const char *path, struct kp_arena *arena,
