@@ -23,11 +23,16 @@ GAP_MS=${HA_GAP_MS:-5000}
 FAULTS=${HA_FAULTS:-kill other pause cut worker}
 SHARES=/sys/fs/cgroup/cpu/machine/cpu.shares # with cgroup v1 all virtual machines together weigh as much as one process (docs/libvirt.md)
 [ $PROVIDER = libvirt ] && [ -w $SHARES ] && { SHARES_BEFORE=$(cat $SHARES); echo 60000 >$SHARES; echo "# $SHARES: 60000 instead of $SHARES_BEFORE"; }
+keep_logs() {
+  local node part
+  [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ] || return 0
+  cp "$DIR/acked" "$KEEP_LOGS-acked"
+  cp "$DIR/unacked" "$KEEP_LOGS-unacked"
+  for node in cp-1 cp-2 cp-3; do for part in etcd kube-apiserver kprov-vip; do "$KPROV" logs $NAME $node $part >"$KEEP_LOGS-$node-$part.log" 2>&1; done; done
+}
 cleanup() {
   rm -f "$DIR/writing"
-  if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
-    for node in cp-1 cp-2 cp-3; do for part in etcd kube-apiserver kprov-vip; do "$KPROV" logs $NAME $node $part >"$KEEP_LOGS-$node-$part.log" 2>&1; done; done
-  fi
+  "$KPROV" get clusters 2>/dev/null | grep -q "^$NAME " && keep_logs
   wait
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
   rm -rf "$DIR"
@@ -160,6 +165,7 @@ for node in cp-1 cp-2 cp-3; do
   var=ADDR_${node//-/_}
   nothing_lost "at the API server of $node" "https://${!var}:6443"
 done
+keep_logs
 "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
 result $? 'the cluster is deleted'
 left() { # whatever carries the cluster's name or uid
