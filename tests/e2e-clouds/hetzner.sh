@@ -27,7 +27,7 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 143' TERM
-hetzner_start --image "$IMAGE" || { not_ok 'the API starts' "$(tail -n 3 "$DIR/hetzner.log")"; exit 1; }
+hetzner_start --image "$IMAGE" --public 198.19 || { not_ok 'the API starts' "$(tail -n 3 "$DIR/hetzner.log")"; exit 1; }
 bodies_start hetzner "$hetzner_url" || exit 1
 cat >"$DIR/cluster.yaml" <<YAML
 apiVersion: kprov.dev/v1alpha1

@@ -25,7 +25,7 @@ life_begin() {
   kprov create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 150s >"$DIR/create.log" 2>&1 && return 0
   tail -n 5 "$DIR/create.log"
   tail -n 20 "$DIR/bodies.log"
-  tail -n 5 "$DIR"/bodies/*/console.log
+  tail -n 5 "$DIR"/bodies/*/console.log "$DIR"/bodies/*/data/log/kprov/kubelet.log
   return 1
 }
 life_facts() { # PROVIDER_ID TYPE REGION ZONE MANNER

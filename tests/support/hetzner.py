@@ -2,8 +2,9 @@
 # A Hetzner Cloud API in memory, for tests of lib/cloud/hetzner: what a project holds, its actions, limits and errors.
 """
   hetzner.py [--token T] [--readonly-token T] [--ticks N] [--image NODE_IMAGE]... [--port-file FILE] [--host ADDRESS]
+             [--public 127.113]
 
-Prints the port it listens on (of 127.0.0.1, or ADDRESS), and ends with its standard input. No clock decides anything: an action is running until N
+Public addresses begin with --public. Prints the port it listens on (of 127.0.0.1, or ADDRESS), and ends with its standard input. No clock decides anything: an action is running until N
 further requests were answered. Field names, status and error codes are those of the published API description.
 
 Requests below /_fake/ are for tests: POST reset; POST no-faults; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
@@ -107,8 +108,8 @@ def matches(selector, labels):
 class Project:
     """What one token sees, and the rules of changing it."""
 
-    def __init__(self, ticks):
-        self.ticks, self.next_id, self.next_public = ticks, 4711, 1
+    def __init__(self, ticks, public):
+        self.ticks, self.public, self.next_id, self.next_public = ticks, public, 4711, 1
         self.things = {kind: {} for kind in KINDS}
         self.things["locations"] = {x["id"]: x for x in LOCATIONS}
         self.things["server_types"] = {x["id"]: x for x in SERVER_TYPES}
@@ -124,7 +125,7 @@ class Project:
 
     def public_address(self):
         self.next_public += 1
-        return f"127.113.{self.next_public // 250}.{self.next_public % 250 + 1}"  # nothing leaves this machine
+        return f"{self.public}.{self.next_public // 250}.{self.next_public % 250 + 1}"
 
     def get(self, kind, number):
         thing = self.things[kind].get(int(number)) if str(number).isdigit() else None
@@ -609,7 +610,7 @@ class Server(ThreadingHTTPServer):
         self.reset()
 
     def reset(self):
-        self.project = Project(self.options.ticks)
+        self.project = Project(self.options.ticks, self.options.public)
         self.log, self.faults, self.rate_limit, self.remaining = [], [], 3600, 3600
         for image in self.options.image:
             self.add_image({"kprov-image": image})
@@ -741,6 +742,7 @@ def main():
     parser.add_argument("--image", action="append", default=[])
     parser.add_argument("--port-file")
     parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--public", default="127.113")  # nothing leaves this machine
     options = parser.parse_args()
     server = Server(options)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -58,7 +58,7 @@ class Network:
             run("ip", "route", "delete", destination, "proto", ROUTES_OF, check=False)
             del self.routes[destination]
         for destination, via in routes.items():
-            if self.routes.get(destination) != via:
+            if destination not in self.routes or self.routes[destination] != via:
                 run("ip", "route", "replace", destination, *(["via", via, "onlink"] if via else []), "dev", BRIDGE, "proto", ROUTES_OF)
                 self.routes[destination] = via
                 say(f"route {destination} via {via or BRIDGE}")
