@@ -187,7 +187,15 @@ $(O)/faults/contract: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/contract/*.c)
 	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
 test-contract: $(O)/faults/contract $(BINARIES)
 	@BUILD=$(O) tests/contract/run
-faults-bins: $(O)/faults/kprov $(O)/faults/fake-machine $(O)/bin/etcd $(O)/bin/kube-apiserver
+# The driver "external" alone, and what its machines run.
+$(O)/faults/external: $(O)/obj/tests/faults-external/call.o $(LIB_ARCHIVES)
+	@mkdir -p $(@D)
+	@echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+$(O)/faults/external-node: tests/faults-external/node.c
+	@mkdir -p $(@D)
+	@$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
+faults-bins: $(O)/faults/kprov $(O)/faults/fake-machine $(O)/faults/external $(O)/faults/external-node $(O)/bin/etcd $(O)/bin/kube-apiserver
 # The same for the cloud-controller-manager, against a real API server.
 $(O)/faults/ccm: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/faults-ccm/*.c)) $(FAKE_CLOUD) $(FAULT_LIBS) $(foreach m,$(filter cloud-controller/%,$(MODULES)),$(call module_lib,$(m)))
 	@mkdir -p $(@D)
@@ -258,11 +266,12 @@ sim-planted: sim-bins
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
-        libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4
+        libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4 \
+        grub-common grub-pc-bin grub-efi-amd64-bin mtools fdisk
 # The daemon and what its networks and machines run on: for --provider libvirt with machines of this host.
 LIBVIRT_DEPS := libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables
 TEST_DEPS := openssl python3 bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
-             busybox-static openssh-server dropbear-bin $(LIBVIRT_DEPS)
+             busybox-static openssh-server dropbear-bin ovmf $(LIBVIRT_DEPS)
 
 deps:
 	@tests/install-packages $(DEPS)

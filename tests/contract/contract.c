@@ -12,7 +12,7 @@ static const struct {
 } capabilities[] = {
     {"exec", CLOUD_CAN_EXEC}, {"console", CLOUD_CAN_CONSOLE}, {"balancers", CLOUD_CAN_LOAD_BALANCE}, {"routes", CLOUD_CAN_ROUTE},
     {"local-images", CLOUD_CAN_LOCAL_IMAGES}, {"change-later", CLOUD_CAN_CHANGE_LATER}, {"metadata", CLOUD_HAS_METADATA},
-    {"public", CLOUD_HAS_PUBLIC_ADDRESSES}, {"node-facts", CLOUD_HAS_NODE_FACTS},
+    {"public", CLOUD_HAS_PUBLIC_ADDRESSES}, {"node-facts", CLOUD_HAS_NODE_FACTS}, {"disks", CLOUD_BOOTS_DISKS},
 };
 
 /* In the order of the table. */

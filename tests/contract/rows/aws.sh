@@ -6,7 +6,7 @@ trap moto_stop EXIT
 if moto_start; then
   moto_image node-one >/dev/null
   moto_image node-two >/dev/null
-  ROW_LIMIT=240 row aws --endpoint "$MOTO_URL" --image node-one --other-image node-two --expect console,balancers,routes,metadata,public,node-facts aws
+  ROW_LIMIT=240 row aws --endpoint "$MOTO_URL" --image node-one --other-image node-two --expect console,balancers,routes,metadata,public,node-facts,disks aws
 else
   skip aws 'no moto_server'
 fi
