@@ -302,24 +302,18 @@ YAML
 }
 
 # ---- another build and back ------------------------------------------------------------------------------------------------------------
-running() { # FILE: while it is there, each set of machines that runs, once
-  local now last=''
-  while [ -e "$1" ]; do
-    now=$(v list --name | grep "^$NAME-" | sort | tr '\n' ' ')
-    [ "$now" = "$last" ] || echo "$now" >>"$1.running"
-    last=$now
-    sleep 0.3
-  done
-}
-rolls() { # WHAT COMMAND...: both machines were off, and never both at once
-  : >"$DIR/watching.running"
-  touch "$DIR/watching"
-  running "$DIR/watching" &
-  kprov "$@"
-  rm -f "$DIR/watching"
-  wait $!
-  grep -qx "$NAME-cp-1 " "$DIR/watching.running" && grep -qx "$NAME-worker-1 " "$DIR/watching.running" && ! grep -q '^ *$' "$DIR/watching.running"
-  result $? "$1: one machine at a time" "$(tr '\n' ';' <"$DIR/watching.running")"
+rolls() { # WHAT FIRST SECOND COMMAND...: both machines were turned off and on, the second after the first
+  local what=$1 first=$2 second=$3 events
+  shift 3
+  timeout 900 virsh -q -c qemu:///system event --loop --event lifecycle >"$DIR/events.log" 2>&1 &
+  events=$!
+  sleep 1
+  kprov "$what" "$@"
+  kill $events
+  wait $events 2>/dev/null
+  events=$(sed -n "s/.*domain '*$NAME-\([a-z0-9-]*\)'*: \(Stopped\|Started\).*/\1 \2/p" "$DIR/events.log" | tr '\n' ',')
+  [ "$events" = "$first Stopped,$first Started,$second Stopped,$second Started," ]
+  result $? "$what: one machine at a time" "$events"
 }
 all_are() { [ "$(k get nodes -o 'jsonpath={range .items[*]}{.status.nodeInfo.kubeletVersion} {.spec.unschedulable}{"\n"}{end}' | grep -c "^$1 $")" = 2 ]; }
 run_upgrade() {
@@ -335,14 +329,14 @@ run_upgrade() {
   "$KPROV" upgrade cluster $NAME --dry-run -o json >"$DIR/step.log" 2>&1
   [ "$(grep -c '"action": "reimage"' "$DIR/step.log")" = 2 ]
   result $? 'a dry run tells of two machines' "$(tail -n 3 "$DIR/step.log")"
-  rolls "upgrade to $NEXT" upgrade cluster $NAME --yes
+  rolls "upgrade to $NEXT" cp-1 worker-1 upgrade cluster $NAME --yes
   all_are $NEXT
   result $? "both nodes are of $NEXT and schedulable" "$(k get nodes 2>&1)"
   [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = 1 ]
   result $? 'what was written is there'
   "$KPROV" upgrade cluster $NAME --yes 2>&1 | grep -q '^Nothing to do'
   result $? 'upgrading again finds nothing to do'
-  rolls "rollback to $first" rollback cluster $NAME --yes
+  rolls "rollback to $first" worker-1 cp-1 rollback cluster $NAME --yes
   all_are "$first"
   result $? "both nodes are of $first again" "$(k get nodes 2>&1)"
   [ "$(k get configmap kept -o 'jsonpath={.data.a}')" = 1 ]
