@@ -163,7 +163,7 @@ static const char *cloud_stamp(const struct bootstrap_cloud *cloud, struct kp_ar
     KP_AUTO_BUF struct kp_buf all = {0};
     print_cloud_secret(&all, cloud);
     tls_sha256_hex(all.data, all.len, hash);
-    return kp_arena_printf(arena, "annotations: {kprov.dev/files: \"%.16s\"}, ", hash);
+    return kp_arena_printf(arena, ", kprov.dev/files: \"%.16s\"", hash);
 }
 
 static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster *cluster, const struct agent *agent,
@@ -185,7 +185,7 @@ static void print_daemon_set(struct kp_buf *out, const struct bootstrap_cluster 
                   "---\napiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: %s, namespace: kube-system, labels: {k8s-app: %s}}\n"
                   "spec:\n  selector: {matchLabels: {k8s-app: %s}}\n"
                   "  updateStrategy: {type: RollingUpdate}\n"
-                  "  template:\n    metadata: {%slabels: {k8s-app: %s}}\n    spec:\n"
+                  "  template:\n    metadata: {annotations: {" BOOTSTRAP_SHIM_GROUP "%s}, labels: {k8s-app: %s}}\n    spec:\n"
                   "      priorityClassName: system-node-critical\n      hostNetwork: true\n%s"
                   "      serviceAccountName: %s\n      tolerations: [{operator: Exists}]\n"
                   "      containers:\n      - name: %s\n        image: " BOOTSTRAP_REGISTRY "/%s:%s\n"
@@ -240,7 +240,7 @@ static void print_dns(struct kp_buf *out, const struct bootstrap_cluster *cluste
                   "metadata: {name: kprov-dns, namespace: kube-system, labels: {k8s-app: kube-dns}}\n"
                   "spec:\n  replicas: 2\n  selector: {matchLabels: {k8s-app: kube-dns}}\n"
                   "  strategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1}}\n"
-                  "  template:\n    metadata: {labels: {k8s-app: kube-dns}}\n    spec:\n"
+                  "  template:\n    metadata: {annotations: {" BOOTSTRAP_SHIM_GROUP "}, labels: {k8s-app: kube-dns}}\n    spec:\n"
                   "      priorityClassName: system-cluster-critical\n      serviceAccountName: kprov-dns\n"
                   "      dnsPolicy: Default\n"
                   "      tolerations:\n      - {key: CriticalAddonsOnly, operator: Exists}\n"

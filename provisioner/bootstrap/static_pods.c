@@ -64,8 +64,10 @@ static const char *print_pod(const struct bootstrap_cluster *cluster, const stru
     kp_buf_printf(&out, "apiVersion: v1\nkind: Pod\nmetadata:\n  name: %s\n  namespace: kube-system\n", pod->component);
     kp_buf_printf(&out, "  labels: {component: %s, tier: control-plane}\n", pod->component);
     const char *stamp = cluster->pod_stamps ? kp_string_map_get(cluster->pod_stamps, pod->component) : NULL;
+    kp_buf_puts(&out, "  annotations: {" BOOTSTRAP_SHIM_GROUP);
     if (stamp)
-        kp_buf_printf(&out, "  annotations: {kprov.dev/files: \"%s\"}\n", stamp);
+        kp_buf_printf(&out, ", kprov.dev/files: \"%s\"", stamp);
+    kp_buf_puts(&out, "}\n");
     kp_buf_puts(&out, "spec:\n");
     kp_buf_puts(&out, "  hostNetwork: true\n  priorityClassName: system-node-critical\n"
                       "  securityContext: {seccompProfile: {type: RuntimeDefault}}\n  containers:\n");
