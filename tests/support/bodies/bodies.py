@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# Machines for the servers of a cloud that is an API in memory: moto for AWS, tests/support/hetzner.py.
 """
   bodies.py --cloud aws|hetzner --url URL --folder FOLDER [--images FOLDER]
 
