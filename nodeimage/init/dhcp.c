@@ -1,11 +1,11 @@
-/* Addresses, routes, MTU and name servers that the cloud's network gives: busybox's udhcpc asks, a link at a time, and this sets them. Once,
-   at boot: a cloud gives a machine the same address for as long as it exists. */
+/* Addresses, routes, MTU and name servers that the cloud's network gives: busybox's udhcpc asks at boot, a link at a time, and this sets them;
+   dhcp_follow.c keeps the lease from then on. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <net/if.h>
 #include <unistd.h>
 
-#include "init_internal.h"
+#include "dhcp_internal.h"
 
 #define SCRIPT_PATH "/run/kprov/dhcp.sh"
 #define ANSWER_MAX 4096
@@ -15,8 +15,10 @@
 /* udhcpc's words for the options that it got; the rest is not ours to read. */
 static const char script[] = "#!/bin/sh\n"
                              "case $1 in bound|renew) ;; *) exit 0 ;; esac\n"
+                             "read -r up rest </proc/uptime\n"
                              "printf 'ip=%s\\nmask=%s\\nrouter=%s\\nstaticroutes=%s\\ndns=%s\\nmtu=%s\\nntp=%s\\n' \"$ip\" \"$mask\" \"$router\" \\\n"
                              "\t\"$staticroutes\" \"$dns\" \"$mtu\" \"$ntpsrv\" >\"/run/kprov/dhcp.$interface.part\" &&\n"
+                             "printf 'server=%s\\nlease=%s\\nat=%s\\n' \"$serverid\" \"$lease\" \"${up%.*}\" >>\"/run/kprov/dhcp.$interface.part\" &&\n"
                              "mv \"/run/kprov/dhcp.$interface.part\" \"/run/kprov/dhcp.$interface\"\n";
 
 static bool is_ipv4(const char *text)
@@ -36,7 +38,7 @@ static bool is_prefix(const char *text)
     return is_ipv4(copy) && kp_parse_i64(slash + 1, &bits) == 0 && bits >= 0 && bits <= 32;
 }
 
-static const char *value_of(const char *answer, const char *key, struct kp_arena *arena)
+const char *dhcp_value(const char *answer, const char *key, struct kp_arena *arena)
 {
     size_t len = strlen(key);
     for (const char *line = answer; line && *line; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
@@ -82,8 +84,8 @@ static int add_routes(struct kp_buf *batch, const char *link, char *routes, cons
 int init_dhcp_commands(const char *link, int index, const char *answer, struct kp_buf *batch, struct kp_buf *resolv_conf, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    const char *ip = value_of(answer, "ip", arena), *mask = value_of(answer, "mask", arena), *mtu = value_of(answer, "mtu", arena);
-    char *routes = kp_arena_strdup(arena, value_of(answer, "staticroutes", arena)), *dns = kp_arena_strdup(arena, value_of(answer, "dns", arena));
+    const char *ip = dhcp_value(answer, "ip", arena), *mask = dhcp_value(answer, "mask", arena), *mtu = dhcp_value(answer, "mtu", arena);
+    char *routes = kp_arena_strdup(arena, dhcp_value(answer, "staticroutes", arena)), *dns = kp_arena_strdup(arena, dhcp_value(answer, "dns", arena));
     int64_t bits = 0, bytes = 0;
     if (!is_ipv4(ip) || kp_parse_i64(mask, &bits) < 0 || bits < 1 || bits > 32)
         return kp_fail(error, KP_EINVALID, "DHCP on %s gave no address: \"%s/%s\"", link, ip, mask);
@@ -92,11 +94,42 @@ int init_dhcp_commands(const char *link, int index, const char *answer, struct k
     if (bytes)
         kp_buf_printf(batch, "link set %s mtu %lld\n", link, (long long)bytes);
     kp_buf_printf(batch, "address replace %s/%lld dev %s\n", ip, (long long)bits, link);
-    int r = add_routes(batch, link, routes, value_of(answer, "router", arena), FIRST_METRIC + index, error);
+    int r = add_routes(batch, link, routes, dhcp_value(answer, "router", arena), FIRST_METRIC + index, error);
     for (char *rest = dns, *word; r == 0 && (word = strsep(&rest, " ")) != NULL;)
         if (is_ipv4(word))
             kp_buf_printf(resolv_conf, "nameserver %s\n", word);
     return r;
+}
+
+/* Each line of a batch that makes a route and is not in the other one, as one that removes it. */
+static void add_gone(const char *before, const char *after, struct kp_buf *gone)
+{
+    static const char make[] = "route replace ";
+    for (const char *line = before, *end; line && *line; line = end + 1) {
+        end = strchrnul(line, '\n');
+        KP_AUTO_FREE char *copy = kp_strndup(line, (size_t)(end - line));
+        KP_AUTO_FREE char *whole = kp_asprintf("%s\n", copy);
+        if (kp_starts_with(copy, make) && !strstr(after, whole))
+            kp_buf_printf(gone, "route del %s\n", copy + sizeof(make) - 1);
+        if (!*end)
+            break;
+    }
+}
+
+int dhcp_change_commands(const char *link, int index, const char *before, const char *after, struct kp_buf *batch, struct kp_buf *gone, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf old = {0}, ignored = {0}, resolv_conf = {0};
+    int r = init_dhcp_commands(link, index, after, batch, &resolv_conf, error);
+    if (r < 0)
+        return r;
+    if (init_dhcp_commands(link, index, before, &old, &ignored, NULL) < 0)
+        return 0;
+    add_gone(old.data, batch->data, gone);
+    const char *ip = dhcp_value(before, "ip", arena), *mask = dhcp_value(before, "mask", arena);
+    if (!kp_streq(ip, dhcp_value(after, "ip", arena)) || !kp_streq(mask, dhcp_value(after, "mask", arena)))
+        kp_buf_printf(gone, "address del %s/%s dev %s\n", ip, mask, link);
+    return 0;
 }
 
 static int by_number(const void *a, const void *b)
@@ -121,25 +154,35 @@ static int list_links(struct kp_strings *ret, struct kp_error *error)
     return ret->len ? 0 : kp_fail(error, KP_EUNAVAILABLE, "the machine has no network link: no driver for its device");
 }
 
-static int run_ip(const char *batch, struct kp_error *error)
+/* With go_on: what is gone already does not matter. */
+int dhcp_run_ip(const char *batch, bool go_on, struct kp_error *error)
 {
-    static const char path[] = "/run/kprov/dhcp.batch";
-    static const char *const argv[] = {"ip", "-batch", path, NULL};
+    KP_AUTO_FREE char *path = kp_asprintf("/run/kprov/dhcp.batch.%d", (int)getpid());
+    const char *const argv[] = {"ip", "-batch", path, go_on ? "-force" : NULL, NULL};
     KP_AUTO_BUF struct kp_buf complaint = {0};
     int status = 0, r = kp_write_file(path, batch, strlen(batch), 0600, error);
     if (r == 0)
         r = kp_run(argv, 10000, NULL, &complaint, &status, error);
-    if (r == 0 && status != 0)
+    if (r == 0 && status != 0 && !go_on)
         r = kp_fail(error, KP_EIO, "ip ended with %d: %s", status, complaint.data ? complaint.data : "");
     return r;
 }
 
-static int ask_on(const char *link, int index, struct kp_buf *resolv_conf, struct kp_buf *time_servers, struct kp_error *error)
+char *dhcp_answer_path(const char *link)
+{
+    return kp_asprintf("/run/kprov/dhcp.%s", link);
+}
+
+int dhcp_ask(const char *link, int index, struct kp_buf *resolv_conf, struct kp_buf *time_servers, struct kp_error *error)
 {
     const char *const argv[] = {"busybox", "udhcpc", "-i", link, "-f", "-n", "-q", "-t", "8", "-T", "2", "-O", "mtu", "-O", "staticroutes", "-O", "ntpsrv", "-s", SCRIPT_PATH, NULL};
     KP_AUTO_BUF struct kp_buf said = {0}, answer = {0}, batch = {0};
-    KP_AUTO_FREE char *path = kp_asprintf("/run/kprov/dhcp.%s", link), *up = kp_asprintf("link set lo up\nlink set %s up\n", link);
-    int status = 0, r = run_ip(up, error);
+    KP_AUTO_FREE char *path = dhcp_answer_path(link), *up = kp_asprintf("link set lo up\nlink set %s up\n", link);
+    int status = 0, r = kp_mkdir_p("/run/kprov", 0700, error);
+    if (r == 0)
+        r = kp_write_file(SCRIPT_PATH, script, strlen(script), 0700, error);
+    if (r == 0)
+        r = dhcp_run_ip(up, false, error);
     if (r == 0)
         r = kp_run(argv, ASK_MS, NULL, &said, &status, error);
     if (r == 0 && (status != 0 || !kp_path_exists(path)))
@@ -150,8 +193,8 @@ static int ask_on(const char *link, int index, struct kp_buf *resolv_conf, struc
         r = init_dhcp_commands(link, index, answer.data ? answer.data : "", &batch, resolv_conf, error);
     if (r == 0) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-        kp_buf_printf(time_servers, "%s ", value_of(answer.data, "ntp", arena));
-        r = run_ip(batch.data, error);
+        kp_buf_printf(time_servers, "%s ", dhcp_value(answer.data, "ntp", arena));
+        r = dhcp_run_ip(batch.data, false, error);
     }
     return r;
 }
@@ -161,17 +204,16 @@ int init_dhcp(struct kp_error *error)
     static bool is_up; /* a second try asks for the user data again, not for the address */
     struct kp_strings links = {0};
     KP_AUTO_BUF struct kp_buf resolv_conf = {0}, time_servers = {0};
-    int up = 0, r = is_up ? 0 : kp_mkdir_p("/run/kprov", 0700, error);
+    int up = 0;
     if (is_up)
         return 0;
-    if (r == 0)
-        r = kp_write_file(SCRIPT_PATH, script, strlen(script), 0700, error);
-    if (r == 0)
-        r = list_links(&links, error);
+    int r = list_links(&links, error);
     for (size_t i = 0; r == 0 && i < links.len; i++) {
         struct kp_error failure = {0};
-        if (ask_on(links.items[i], (int)i, &resolv_conf, &time_servers, &failure) == 0)
+        if (dhcp_ask(links.items[i], (int)i, &resolv_conf, &time_servers, &failure) == 0) {
             up++;
+            init_dhcp_note(links.items[i], (int)i);
+        }
         else if (links.len > 1)
             kp_warn("a link stays without address", "link", links.items[i], "error", failure.message, NULL);
         if (failure.code)

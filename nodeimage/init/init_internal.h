@@ -11,7 +11,7 @@
 #define INIT_BOOTSTRAP_MAX ((size_t)4 << 20)
 #define INIT_LOG_DIR "/var/log/kprov"
 #define INIT_SERVICES_MAX 8 /* of a config */
-#define INIT_OWN_SERVICES_MAX 2 /* that init itself knows are needed */
+#define INIT_OWN_SERVICES_MAX 5 /* that init itself knows are needed */
 #define INIT_ONCE_MAX 8
 #define INIT_ONCE_DIR "/var/lib/kprov/once"
 #define INIT_ONCE_MS_MAX (30LL * 60 * 1000)
@@ -79,6 +79,14 @@ int init_dhcp(struct kp_error *error);
 #define INIT_DHCP_TIME_PATH "/run/kprov/dhcp.time" /* the time servers that DHCP gave, separated by spaces */
 /* What udhcpc was told, as lines "key=value", to commands of `ip -batch` and lines of resolv.conf. index: 0 for the first link. Appends. Pure. */
 int init_dhcp_commands(const char *link, int index, const char *answer, struct kp_buf *batch, struct kp_buf *resolv_conf, struct kp_error *error);
+
+/* ---- dhcp_follow.c: keeps what DHCP gave */
+#define INIT_DHCP_LINKS_MAX 4
+void init_dhcp_note(const char *link, int index); /* of one that has an address by DHCP */
+/* A service for each link noted. */
+void init_dhcp_prepare(struct init_config *config);
+/* `kprov-init dhcp LINK INDEX`: the service. Does not return but with an error. */
+int init_dhcp_follow(const char *link, const char *index, struct kp_error *error);
 
 /* ---- mounts.c */
 /* What the kernel and containers expect below "/"; whatever is mounted already stays. container: in namespaces of a host

@@ -35,8 +35,13 @@ int main(int argc, char **argv)
             fprintf(stderr, "kprov-init: %s\n", error.message);
         return r < 0 ? kp_code_info(r)->exit_status : 0;
     }
+    if (argc == 4 && kp_streq(argv[1], "dhcp")) {
+        int r = init_dhcp_follow(argv[2], argv[3], &error);
+        kp_error_log("the lease is not kept", "link", argv[2], "error", error.message, NULL);
+        return r < 0 ? kp_code_info(r)->exit_status : 0;
+    }
     if (getpid() != 1) {
-        fprintf(stderr, "kprov-init: this is a node's PID 1; beside that: kprov-init apply < CONFIG\n");
+        fprintf(stderr, "kprov-init: this is a node's PID 1; beside that: kprov-init apply < CONFIG, kprov-init dhcp LINK INDEX\n");
         return kp_code_info(KP_EUSAGE)->exit_status;
     }
     int64_t start_ms = kp_mono_ms();
@@ -62,6 +67,7 @@ int main(int argc, char **argv)
     char took[24];
     snprintf(took, sizeof(took), "%lld", (long long)(kp_mono_ms() - start_ms));
     kp_info("machine up", "hostname", config.hostname, "milliseconds", took, NULL);
+    init_dhcp_prepare(&config);
     if (init_supervise(&config, &error) < 0)
         give_up(&error);
     kp_arena_free(arena);
