@@ -16,6 +16,17 @@ eventually() { # SECONDS COMMAND...: until it succeeds
 }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 
+# With cgroup v1 all virtual machines of libvirt together weigh as much as one process of the host (docs/libvirt.md). Does nothing elsewhere.
+MACHINES_SHARES=/sys/fs/cgroup/cpu/machine/cpu.shares
+MACHINES_SHARES_BEFORE=''
+machines_weigh() {
+  [ -w $MACHINES_SHARES ] && [ -z "$MACHINES_SHARES_BEFORE" ] || return 0
+  MACHINES_SHARES_BEFORE=$(cat $MACHINES_SHARES)
+  echo 60000 >$MACHINES_SHARES
+  echo "# $MACHINES_SHARES: 60000 instead of $MACHINES_SHARES_BEFORE"
+}
+machines_weigh_as_before() { [ -z "$MACHINES_SHARES_BEFORE" ] || [ ! -w $MACHINES_SHARES ] || echo "$MACHINES_SHARES_BEFORE" >$MACHINES_SHARES; }
+
 # ---- the API by curl, with the administrator's certificates: an answer's time tells, and a certificate may be swapped on the way
 split_kubeconfig() { # kubeconfig, folder: its certificates as ca.crt, client.crt and client.key there; sets SERVER
   local part

@@ -21,8 +21,7 @@ case $PROVIDER in
 esac
 GAP_MS=${HA_GAP_MS:-5000}
 FAULTS=${HA_FAULTS:-kill other pause cut worker}
-SHARES=/sys/fs/cgroup/cpu/machine/cpu.shares # with cgroup v1 all virtual machines together weigh as much as one process (docs/libvirt.md)
-[ $PROVIDER = libvirt ] && [ -w $SHARES ] && { SHARES_BEFORE=$(cat $SHARES); echo 60000 >$SHARES; echo "# $SHARES: 60000 instead of $SHARES_BEFORE"; }
+[ $PROVIDER != libvirt ] || machines_weigh
 keep_logs() {
   local node part
   [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ] || return 0
@@ -36,7 +35,7 @@ cleanup() {
   wait
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
   rm -rf "$DIR"
-  [ -z "${SHARES_BEFORE:-}" ] || echo "$SHARES_BEFORE" >$SHARES
+  machines_weigh_as_before
 }
 trap cleanup EXIT
 
@@ -58,6 +57,7 @@ start=$(now_ms)
 result $? 'three control planes and two workers are Ready' "$(tail -n 3 "$DIR/create.log")"
 cat "$DIR/create.log"
 [ $FAILED = 0 ] || exit 1
+[ $PROVIDER != libvirt ] || machines_weigh # the group may not have been there before
 took=$(($(now_ms) - start))
 [ $took -lt ${HA_CREATE_MS:-$CREATE_MS} ]
 result $? "their creation takes less than $((${HA_CREATE_MS:-$CREATE_MS} / 1000)) s" "$took ms"

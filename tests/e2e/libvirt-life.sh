@@ -29,6 +29,7 @@ cleanup() {
   fi
   wait
   ip netns delete $ASIDE 2>/dev/null
+  machines_weigh_as_before
   [ -n "${KEEP:-}" ] && { echo "kept: KPROV_STATE_DIR=$KPROV_STATE_DIR KUBECONFIG=$KUBECONFIG"; return; }
   "$KPROV" delete cluster $NAME --yes >/dev/null 2>&1
   rm -rf "$DIR"
@@ -58,7 +59,9 @@ spec:
   nodePools: [{name: worker, replicas: $2}]
 ${3:-}
 YAML
+  machines_weigh
   kprov "control planes ($1) and workers ($2), virtual machines, are Ready" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait "${READY_S}s" || return 1
+  machines_weigh # the group may not have been there before
   split_kubeconfig "$KUBECONFIG" "$DIR"
 }
 gone() {
