@@ -140,7 +140,7 @@ bool init_is_time_server(const char *text);
 int init_time_prepare(struct init_config *config, struct kp_error *error);
 
 /* ---- clock.c: a machine that was paused goes on where it was; its real-time clock tells how long that took. Pure. */
-#define INIT_CLOCK_EVERY_S 15   /* from look to look; a pause longer than what is left of it is seen at once */
+#define INIT_CLOCK_EVERY_S 10   /* from look to look; with an alarm, a pause longer than what is left of it is seen at once */
 #define INIT_CLOCK_BACK_STEP_S 30 /* so far back is a step; less is made up for by a slower clock */
 struct init_clock_look {
     int64_t rtc_s;        /* the real-time clock, in whole seconds */

@@ -52,8 +52,6 @@ void lv_domain_xml(const struct cloud_machine_spec *spec, const struct lv_paths 
                   "<os><type arch='x86_64' machine='q35'>hvm</type><kernel>%s</kernel><initrd>%s</initrd>"
                   "<cmdline>console=ttyS0 quiet panic=-1%s</cmdline></os>"
                   "<features><acpi/><apic/></features>%s"
-                  /* Or the kernel lets the HPET stand in for the real-time clock, and looks at that 64 times a second while an alarm is set. */
-                  "<clock offset='utc'><timer name='hpet' present='no'/></clock>"
                   "<on_poweroff>destroy</on_poweroff><on_reboot>restart</on_reboot><on_crash>destroy</on_crash><devices>",
                   size->memory_mib, size->vcpus, paths->bootstrap, paths->kernel, paths->initrd,
                   emulated ? EMULATED_ARGS : "", emulated ? EMULATED_CPU : "<cpu mode='host-passthrough'/>");
