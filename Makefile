@@ -207,6 +207,7 @@ faults-ccm: $(O)/faults/ccm $(O)/bin/etcd $(O)/bin/kube-apiserver
 faults: faults-bins
 	@BUILD=$(O) tests/faults/clouds.sh
 	@BUILD=$(O) tests/faults/run
+	@BUILD=$(O) tests/faults-external/run
 
 # ---- fuzz targets: tests/fuzz/fuzz_*.c, clang's libFuzzer ----------------------------------------------------------------
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))

@@ -195,8 +195,8 @@ static const struct cli_step restore_steps[] = {
     {"Add-ons applied", cli_op_apply_addons, false},
     {"Node roles", cli_op_mark_control_planes, false},
     {"All nodes Ready", cli_op_wait_nodes, true},
-    {"Snapshot forgotten", cli_restore_end, false},
     {"State", cli_op_finish, false},
+    {"Snapshot forgotten", cli_restore_end, false}, /* last: without what it removes the same command would not know that the snapshot is in */
     {0},
 };
 
