@@ -130,15 +130,16 @@ static bool holder_is_gone(const char *holder, void *watch)
 static int wait_for_lease(struct client_elector **ret_elector, struct kp_error *error)
 {
     KP_AUTO(vip_watch_free) struct vip_watch *watch = NULL;
+    struct kp_error why = {0};
     while (!stopping() && !api_is_ready())
         pause_ms(CHECK_MS);
-    if (vip_watch_new(&vip.link, vip.address, &watch, error) < 0)
-        return error->code;
+    if (vip_watch_new(&vip.link, vip.address, &watch, &why) < 0)
+        kp_warn("the holder of the address cannot be watched: its lease has to run out", "error", why.message, NULL);
     const struct client_elector_config config = {
         .ns = LEASE_NAMESPACE, .name = LEASE_NAME, .identity = vip.identity,
         .lease_ms = LEASE_MS * vip.times, .renew_deadline_ms = RENEW_DEADLINE_MS * vip.times,
         .renew_ms = RENEW_MS * vip.times, .retry_ms = RETRY_MS * vip.times,
-        .holder_is_gone = holder_is_gone, .gone_arg = watch,
+        .holder_is_gone = watch ? holder_is_gone : NULL, .gone_arg = watch,
     };
     return client_elector_acquire(vip.client, &config, &vip.stop, on_lost, NULL, ret_elector, error);
 }
