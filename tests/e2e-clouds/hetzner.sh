@@ -8,7 +8,8 @@ KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 if [ -z "${BODIES_WORLD:-}" ]; then
   command -v python3 >/dev/null || { echo 'SKIP: no python3'; exit 77; }
   [ -x "$KUBECTL" ] || { echo "no $KUBECTL: tests/tools/fetch-clients" >&2; exit 1; }
-  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) || exit 1
+  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  [ -n "$IMAGE" ] || exit 1
   export IMAGE
   exec tests/support/bodies/world "$0" "$@"
 fi

@@ -9,7 +9,8 @@ if [ -z "${BODIES_WORLD:-}" ]; then
   command -v terraform >/dev/null || { echo 'SKIP: no terraform on this machine'; exit 77; }
   command -v moto_server >/dev/null || { echo 'SKIP: no moto_server (pip install "moto[server]", or Debian trixie: python3-moto)'; exit 77; }
   [ -x "$KUBECTL" ] || { echo "no $KUBECTL: tests/tools/fetch-clients" >&2; exit 1; }
-  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) || exit 1
+  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  [ -n "$IMAGE" ] || exit 1
   export IMAGE
   exec tests/support/bodies/world "$0" "$@"
 fi

@@ -8,7 +8,8 @@ KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 if [ -z "${BODIES_WORLD:-}" ]; then
   command -v terraform >/dev/null || { echo 'SKIP: no terraform on this machine'; exit 77; }
   for tool in "$KUBECTL" /usr/sbin/sshd ssh-keygen; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps, tests/tools/fetch-clients" >&2; exit 1; }; done
-  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) || exit 1
+  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  [ -n "$IMAGE" ] || exit 1
   export IMAGE
   exec tests/support/bodies/world "$0" "$@"
 fi

@@ -8,7 +8,8 @@ KPROV=$PWD/${BUILD:-build}/bin/kprov
 if [ -z "${BODIES_WORLD:-}" ]; then
   command -v python3 >/dev/null || { echo 'SKIP: no python3'; exit 77; }
   [ "$(id -u)" = 0 ] || { echo 'SKIP: namespaces need root'; exit 77; }
-  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) || exit 1
+  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  [ -n "$IMAGE" ] || exit 1
   export IMAGE INSIDE_PASSED
   INSIDE_PASSED=$(mktemp /tmp/e2e-bodies-passed-XXXXXX)
   # All that could be left; others make links and machines of their own meanwhile.
