@@ -2,9 +2,13 @@
  * Services, which the nodes hold themselves. */
 #include "cloud-controller/manager/config.h"
 #include "cloud-controller/manager/manager.h"
+#include "lib/cloud/drivers_internal.h"
 #include "lib/component/component.h"
 
 #define NS_PER_MS 1000000
+
+/* The clouds that can be asked from inside a cluster. libvirt's fifty libraries stay out of every control plane. */
+static const struct cloud_driver *const clouds[] = {&cloud_driver_openstack, &cloud_driver_aws, &cloud_driver_hetzner};
 
 struct program {
     struct ccm_options options;
@@ -27,7 +31,7 @@ static int open_cloud(struct program *p, struct kp_error *error)
     if (kp_empty(p->options.cluster_uid))
         return kp_fail(error, KP_EUSAGE, "--cloud-provider=%s needs the cluster's uid: --cluster-uid, or clusterUID in the file of --cloud-config", p->cloud_provider);
     const struct cloud_options options = {.account = config.account, .timeout_ms = config.timeout_ms};
-    return cloud_open(p->cloud_provider, &options, &p->cloud, error);
+    return cloud_open_of(clouds, KP_ARRAY_LEN(clouds), p->cloud_provider, &options, &p->cloud, error);
 }
 
 static int start(struct client *client, void *arg, struct kp_error *error)
@@ -61,7 +65,7 @@ int main(int argc, char **argv)
         .leader_elect = true,
     };
     struct kp_flag flags[14 + COMPONENT_FLAGS_MAX] = {
-        {"cloud-provider", 0, KP_FLAG_STRING, &p.cloud_provider, "openstack, aws, hetzner or another driver; none (the default): nodes hold addresses", NULL},
+        {"cloud-provider", 0, KP_FLAG_STRING, &p.cloud_provider, "openstack, aws or hetzner; none (the default): nodes hold addresses", NULL},
         {"cloud-config", 0, KP_FLAG_STRING, &p.cloud_config, "file with account and cluster, YAML or JSON: docs/load-balancers.md", NULL},
         {"cluster-name", 0, KP_FLAG_STRING, &p.cluster_name, "name of the cluster; for people", NULL},
         {"cluster-uid", 0, KP_FLAG_STRING, &p.cluster_uid, "tag of all that the cluster owns in the cloud; wins over the file's clusterUID", NULL},

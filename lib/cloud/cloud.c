@@ -1,18 +1,7 @@
-/* Opens cloud drivers by name and checks arguments before they reach one. */
+/* Opens cloud drivers and checks arguments before they reach one. */
 #include "cloud/cloud.h"
 
 #include "cloud/call_internal.h"
-#include "cloud/drivers_internal.h"
-
-static const struct cloud_driver *const drivers[] = {&cloud_driver_local, &cloud_driver_libvirt, &cloud_driver_external, &cloud_driver_openstack,
-                                                   &cloud_driver_aws, &cloud_driver_hetzner};
-static const char *const driver_names[] = {"local", "libvirt", "external", "openstack", "aws", "hetzner", NULL};
-_Static_assert(KP_ARRAY_LEN(drivers) + 1 == KP_ARRAY_LEN(driver_names), "every driver has a name");
-
-const char *const *cloud_driver_names(void)
-{
-    return driver_names;
-}
 
 static int read_timeout(const struct cloud_options *options, int64_t *ret_ms, struct kp_error *error)
 {
@@ -48,14 +37,15 @@ int cloud_open_driver(const struct cloud_driver *driver, const struct cloud_opti
     return 0;
 }
 
-int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
+int cloud_open_of(const struct cloud_driver *const *drivers, size_t n, const char *name, const struct cloud_options *options, struct cloud **ret_cloud,
+                  struct kp_error *error)
 {
-    for (size_t i = 0; i < KP_ARRAY_LEN(drivers); i++)
+    KP_AUTO_BUF struct kp_buf known = {0};
+    for (size_t i = 0; i < n; i++) {
         if (kp_streq(drivers[i]->name, name))
             return cloud_open_driver(drivers[i], options, ret_cloud, error);
-    KP_AUTO_BUF struct kp_buf known = {0};
-    for (size_t i = 0; driver_names[i]; i++)
-        kp_buf_printf(&known, "%s\"%s\"", i ? ", " : "", driver_names[i]);
+        kp_buf_printf(&known, "%s\"%s\"", i ? ", " : "", drivers[i]->name);
+    }
     return kp_fail(error, KP_EINVALID, "no cloud driver \"%s\": known are %s", name ? name : "", known.data);
 }
 

@@ -291,6 +291,9 @@ struct cloud_driver {
 /* name: one of cloud_driver_names(). KP_EINVALID with the list of drivers when there is none of that name. */
 int cloud_open(const char *name, const struct cloud_options *options, struct cloud **ret_cloud, struct kp_error *error)
     KP_NODISCARD;
+/* As cloud_open, of the n drivers alone: a program that is linked with few of them. */
+int cloud_open_of(const struct cloud_driver *const *drivers, size_t n, const char *name, const struct cloud_options *options, struct cloud **ret_cloud,
+                  struct kp_error *error) KP_NODISCARD;
 /* As cloud_open, of a driver that is not built in: tests bring theirs. Borrows driver for good. */
 int cloud_open_driver(const struct cloud_driver *driver, const struct cloud_options *options, struct cloud **ret_cloud,
                       struct kp_error *error) KP_NODISCARD;
