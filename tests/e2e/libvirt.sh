@@ -114,6 +114,20 @@ eventually $((READY_S / 4)) answers
 result $? "and answers at it from this host ($(($(now_ms) - from)) ms)" "$(curl -sS -m 2 "http://$BALANCED/" 2>&1)"
 k delete service/web deployment/web --wait=false >/dev/null
 
+# ---- a pause: the machine's own time stands still, its real-time clock goes on -----------------------------------------------
+clock_is_right() {
+  local there
+  there=$(timeout 60 "$KPROV" exec $NAME worker-1 -- date +%s </dev/null) && there=$((there - $(date +%s))) && [ "${there#-}" -le 3 ]
+}
+"$KPROV" exec $NAME worker-1 -- pidof chronyd </dev/null >/dev/null && clock_is_right
+result $? 'a machine keeps time'
+v suspend $NAME-worker-1 && sleep 15 && v resume $NAME-worker-1
+from=$(now_ms)
+eventually 45 clock_is_right
+result $? "after a pause of 15 s its clock is right again ($(($(now_ms) - from)) ms)" "$("$KPROV" logs $NAME worker-1 2>&1 | tail -n 3)"
+is_ready worker-1
+result $? 'and it is Ready still' "$(k get nodes 2>&1)"
+
 # ---- power -------------------------------------------------------------------------------------------------------------
 k create configmap kept --from-literal=a=b >/dev/null
 "$KPROV" node stop $NAME cp-1 >"$DIR/stop.log" 2>&1 && [ "$(v domstate $NAME-cp-1)" = 'shut off' ]
