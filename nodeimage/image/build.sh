@@ -250,6 +250,15 @@ preload() { # store
 	rm -rf "$1/io.containerd.grpc.v1.introspection" "$1/tmpmounts" "$1"/io.containerd.content.v1.content/ingest
 }
 
+# One copy of each library for the node and its containers: one page cache, and where machines are emulated one translation.
+share_libraries() { # root
+	for lib in "$1"/usr/lib/kprov/lib/*; do
+		for twin in "$1"/usr/lib/kprov/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/*/fs/usr/lib/kprov/lib/"${lib##*/}"; do
+			if cmp -s "$lib" "$twin"; then ln -f "$lib" "$twin"; fi
+		done
+	done
+}
+
 pid='' tmp='' work=''
 cleanup() {
 	[ -z "$pid" ] || kill "$pid" 2>/dev/null || true
@@ -277,6 +286,7 @@ build_node() {
 	echo "node-$2" > "$root/usr/lib/kprov/image"
 	make_images
 	preload "$root/usr/lib/kprov/containerd"
+	share_libraries "$root"
 	# The node's loader cache covers Debian's libraries and ours.
 	mkdir -p "$work/merged" "$work/upper" "$work/over"
 	echo /usr/lib/kprov/lib > "$root/etc/ld.so.conf.d/zz-kprov.conf"
