@@ -142,12 +142,20 @@ static void change(struct fake_api *api, struct http_request *req)
     }
 }
 
+/* "/apis/apps/v1/namespaces/d/deployments", and those that tests ask for without a namespace. */
+static bool is_collection(const char *path)
+{
+    static const char mark[] = "/namespaces/";
+    const char *last = strrchr(path, '/') + 1, *ns = strstr(path, mark), *rest = ns ? strchr(ns + strlen(mark), '/') : NULL;
+    return rest ? rest + 1 == last : kp_streq(last, "configmaps") || kp_streq(last, "leases") || kp_streq(last, "events");
+}
+
 static void handle(struct http_request *req, void *arg)
 {
     struct fake_api *api = arg;
     bool watch = kp_streq(http_request_query(req, "watch"), "true");
-    const char *last = strrchr(req->path, '/') + 1, *auth = http_request_header(req, "authorization");
-    bool collection = kp_streq(last, "configmaps") || kp_streq(last, "leases") || kp_streq(last, "events");
+    const char *auth = http_request_header(req, "authorization");
+    bool collection = is_collection(req->path);
     const char *verb = watch ? "WATCH" : collection && strcmp(req->method, "GET") == 0 ? "LIST" : req->method;
     pthread_mutex_lock(&api->lock);
     api->counts.requests++;
