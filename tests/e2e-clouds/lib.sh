@@ -48,6 +48,7 @@ life_service() {
 }
 life_scale() {
   timed 'a second worker' kprov scale nodepool $NAME worker --replicas 2 --wait 100s
+  eventually 30 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready " # on a busy machine one may be late for a moment
   is "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready " "$(nodes)" 'three nodes are Ready'
   k scale deployment web --replicas=4 >/dev/null
   local from to
@@ -68,18 +69,20 @@ life_power() {
   timed 'a machine that is gone from the cloud is no node any more' eventually 60 node_is_gone worker-1
   timed 'kprov repair brings another' kprov repair $NAME --yes --wait 100s
   cat "$DIR/out"
+  eventually 30 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready " # on a busy machine one may be late for a moment
   is "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready " "$(nodes)" 'three nodes are Ready'
   cloud_off cp-1
   eventually 30 sh -c "! timeout 3 '$KUBECTL' get --raw /readyz"
   cloud_on cp-1
-  timed 'the API is back after its only machine was off' eventually 60 api_answers
-  timed 'and so are all nodes' eventually 60 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready "
+  timed 'the API is back after its only machine was off' eventually 120 api_answers
+  timed 'and so are all nodes' eventually 90 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready $NAME-worker-2:Ready "
   timed 'the Service answers again' eventually 30 sh -c "curl -sf -m 2 http://$(ingress)/ | grep -q '^web-'"
 }
 life_shrink() {
   k delete service web --timeout=30s >/dev/null
   is 1 "$(cloud_balancers)" 'the Service'\''s balancer is gone with it'
   timed 'a worker less' kprov scale nodepool $NAME worker --replicas 1
+  eventually 30 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready "
   is "$NAME-cp-1:Ready $NAME-worker-1:Ready " "$(nodes)" 'two nodes are left'
   eventually 10 sh -c "[ \$(ls '$DIR/bodies' | wc -l) = 2 ]"
   is '2 2' "$(find "$DIR/bodies" -mindepth 1 -maxdepth 1 | wc -l) $(bodies_on)" 'and two bodies'
