@@ -177,7 +177,9 @@ static int open_session(struct sshc *ssh, const struct sshc_target *target, stru
     int port = target->port ? target->port : SSHC_PORT;
     int64_t deadline_ms = sshc_deadline(target->connect_timeout_ms ? target->connect_timeout_ms : SSHC_CONNECT_MS);
     struct sshc_known known = {0};
-    int r = sshc_known_read(ssh, target->known_hosts, target->host, port, &known, error);
+    int r = target->first_use ? 0 : sshc_known_read(ssh, target->known_hosts, target->host, port, &known, error);
+    if (target->first_use)
+        snprintf(known.methods, sizeof(known.methods), "ssh-ed25519,ecdsa-sha2-nistp256");
     if (r == 0)
         r = dial_any(ssh, target->host, port, deadline_ms, error);
     if (r == 0)
@@ -185,7 +187,7 @@ static int open_session(struct sshc *ssh, const struct sshc_target *target, stru
     ssh->heard_ms = kp_mono_ms();
     if (r == 0)
         r = shake_hands(ssh, deadline_ms, error);
-    if (r == 0)
+    if (r == 0 && !target->first_use)
         r = sshc_known_check(ssh, &known, target->host, port, error);
     if (r == 0)
         r = sshc_log_in(ssh, target, deadline_ms, error);

@@ -21,6 +21,7 @@ struct sshc_target {
     const char *host; /* a name or an address */
     int port;         /* 0: 22 */
     const char *user; /* NULL: root */
+    bool first_use;            /* any host key does: of a machine that has just made its own, which nobody can know; known_hosts does not count then */
     const char *known_hosts;   /* lines as ~/.ssh/known_hosts has them (hashed names, [host]:port, @revoked too) */
     const char *identity;      /* text of a private key, or NULL */
     const char *identity_file; /* a private key's file, or NULL */

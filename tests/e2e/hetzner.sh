@@ -53,8 +53,11 @@ HCLOUD_TOKEN=nobody create "$DIR/cluster.yaml"
 refused 'unauthorized' 'a wrong token'
 create "$DIR/huge.yaml"
 refused 'cx999' 'a machine type that is not sold'
+mkdir "$DIR/images/$IMAGE/disk"
+truncate -s 1M "$DIR/images/$IMAGE/disk/disk.raw" # hetzner-image.sh brings one there
+curl -s -m 10 -d '{"match":"GET /ssh_keys","kind":"status","status":403,"code":"forbidden","times":1}' "$hetzner_url/_fake/fault" >"$DIR/out"
 create "$DIR/cluster.yaml"
-refused "kprov-image=$IMAGE" 'a node image without a snapshot'
+refused 'forbidden' 'a node image that cannot be brought there'
 curl -s -m 10 -d "{\"labels\":{\"kprov-image\":\"$IMAGE\"}}" "$hetzner_url/_fake/image" >"$DIR/out"
 timeout 60 "$KPROV" delete cluster $NAME --yes >"$DIR/out" 2>&1
 result $? 'what was refused is forgotten' "$(cat "$DIR/out")"

@@ -8,8 +8,8 @@ Public addresses begin with --public. Prints the port it listens on (of 127.0.0.
 further requests were answered. Field names, status and error codes are those of the published API description.
 
 Requests below /_fake/ are for tests: POST reset; POST no-faults; POST set {"ticks", "rate_limit", "limits": {...}, "unhealthy": [server ids]}; POST fault {"match": "POST
-/servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}; GET state: servers, networks
-and load balancers as they are, user data too.
+/servers", "kind": "status"|"lost"|"reset"|"action"|"body", "status", "code", "body", "times"}; GET log; POST image {"labels"}; GET state: servers, networks,
+load balancers, SSH keys and images as they are, user data too.
 """
 import argparse
 import ipaddress
@@ -85,8 +85,8 @@ def balancer_type(number, name, services, targets, connections):
 BALANCER_TYPES = [balancer_type(1, "lb11", 5, 25, 10000), balancer_type(2, "lb21", 15, 75, 20000), balancer_type(3, "lb31", 30, 150, 40000)]
 KINDS = {"servers": "server", "networks": "network", "firewalls": "firewall", "placement_groups": "placement_group", "primary_ips": "primary_ip",
          "load_balancers": "load_balancer", "images": "image", "server_types": "server_type", "locations": "location",
-         "load_balancer_types": "load_balancer_type"}
-LABELLED = ("servers", "networks", "firewalls", "placement_groups", "primary_ips", "load_balancers", "images")
+         "load_balancer_types": "load_balancer_type", "ssh_keys": "ssh_key"}
+LABELLED = ("ssh_keys", "servers", "networks", "firewalls", "placement_groups", "primary_ips", "load_balancers", "images")
 
 
 def matches(selector, labels):
@@ -105,6 +105,12 @@ def matches(selector, labels):
     return True
 
 
+def node_image(number, labels, **more):
+    return {"id": number, "type": "snapshot", "status": "available", "name": None, "description": "node image", "image_size": 0.4, "disk_size": 20,
+            "created": CREATED, "created_from": None, "bound_to": None, "os_flavor": "unknown", "os_version": None, "rapid_deploy": False,
+            "protection": {"delete": False}, "deprecated": None, "deleted": None, "labels": labels, "architecture": "x86", **more}
+
+
 class Project:
     """What one token sees, and the rules of changing it."""
 
@@ -115,7 +121,7 @@ class Project:
         self.things["server_types"] = {x["id"]: x for x in SERVER_TYPES}
         self.things["load_balancer_types"] = {x["id"]: x for x in BALANCER_TYPES}
         self.actions, self.running, self.unhealthy = {}, [], set()
-        self.limits = {"servers": 100, "load_balancers": 20, "networks": 50, "placement_groups": 50, "firewalls": 50, "primary_ips": 100, "routes": 100}
+        self.limits = {"servers": 100, "load_balancers": 20, "networks": 50, "placement_groups": 50, "firewalls": 50, "primary_ips": 100, "routes": 100, "ssh_keys": 100}
         self.fail_action = None
 
     # ---- what all kinds have
@@ -236,6 +242,7 @@ class Project:
                   "public_net": {"ipv4": address, "ipv6": None, "floating_ips": [],
                                  "firewalls": [{"id": self.get("firewalls", f["firewall"])["id"], "status": "applied"} for f in body.get("firewalls", [])]}}
         server["#user_data"] = body.get("user_data")
+        server["#ssh_keys"] = [self.find("ssh_keys", key, "ssh_keys")["public_key"] for key in body.get("ssh_keys", [])]
         self.things["servers"][number] = server
         if group:
             group["servers"].append(number)
@@ -270,6 +277,18 @@ class Project:
         if verb in ("poweron", "poweroff", "shutdown"):
             name, status = {"poweron": ("start_server", "running"), "poweroff": ("stop_server", "off"), "shutdown": ("shutdown_server", "off")}[verb]
             return {"action": self.action(name, lambda worked: worked and server.update(status=status), ("server", server["id"]))}
+        if verb == "enable_rescue":
+            if body.get("type", "linux64") != "linux64":
+                raise invalid("type", "must be linux64")
+            server["#rescue_keys"] = [self.get("ssh_keys", key)["public_key"] for key in body.get("ssh_keys", [])]
+            return {"action": self.action("enable_rescue", lambda worked: worked and server.update(rescue_enabled=True), ("server", server["id"])),
+                    "root_password": "zCWbFhnu950dUTko5f40"}
+        if verb == "reset":
+            if server["status"] == "off":
+                raise ApiError(412, "server_error", "the server is off")
+            return {"action": self.action("reset_server", lambda worked: worked and server.update(status="running"), ("server", server["id"]))}
+        if verb == "create_image":
+            return self.create_image(server, body)
         if verb == "attach_to_network":
             network = self.get("networks", body.get("network"))
             self.check_free("networks", network)
@@ -288,6 +307,34 @@ class Project:
                     network["servers"].append(server["id"])
             return {"action": self.action("attach_to_network", settle, ("server", server["id"]), ("network", network["id"]))}
         raise ApiError(404, "not_found", f"no action {verb}")
+
+    def create_image(self, server, body):
+        if body.get("type", "snapshot") != "snapshot":
+            raise invalid("type", "only snapshots are made here")
+        for key, value in (body.get("labels") or {}).items():
+            self.check_label(key, value)
+        image = node_image(self.new_id(), dict(body.get("labels") or {}), status="creating", image_size=None, description=body.get("description", ""),
+                           created_from={"id": server["id"], "name": server["name"]}, disk_size=server["primary_disk_size"])
+        self.things["images"][image["id"]] = image
+
+        def settle(worked):
+            if worked:
+                image.update(status="available", image_size=0.4)
+            else:
+                self.things["images"].pop(image["id"], None)
+        return {"image": image, "action": self.action("create_image", settle, ("server", server["id"]), ("image", image["id"]))}
+
+    def create_ssh_key(self, body):
+        self.check_new("ssh_keys", body)
+        text = body.get("public_key")
+        if not isinstance(text, str) or not re.match(r"^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp256) [A-Za-z0-9+/=]+", text):
+            raise invalid("public_key", "is not a public key")
+        if any(key["public_key"].split()[1] == text.split()[1] for key in self.things["ssh_keys"].values()):
+            raise ApiError(409, "uniqueness_error", "SSH key with the same fingerprint already exists")
+        key = {"id": self.new_id(), "name": body["name"], "fingerprint": "b7:2f:30:a0:2f:6c:58:6c:21:04:58:61:ba:06:3b:2f", "public_key": text.strip(),
+               "labels": dict(body.get("labels") or {}), "created": CREATED}
+        self.things["ssh_keys"][key["id"]] = key
+        return {"ssh_key": key}
 
     # ---- networks
     def network_address(self, network, wanted, zone):
@@ -612,15 +659,14 @@ class Server(ThreadingHTTPServer):
     def reset(self):
         self.project = Project(self.options.ticks, self.options.public)
         self.log, self.faults, self.rate_limit, self.remaining = [], [], 3600, 3600
+        self.project.things["images"][1] = node_image(1, {}, type="system", name="debian-12", description="Debian 12", os_flavor="debian", os_version="12",
+                                                      rapid_deploy=True)
         for image in self.options.image:
             self.add_image({"kprov-image": image})
 
     def add_image(self, labels, **more):
         number = self.project.new_id()
-        self.project.things["images"][number] = {
-            "id": number, "type": "snapshot", "status": "available", "name": None, "description": "node image", "image_size": 0.4, "disk_size": 20,
-            "created": CREATED, "created_from": None, "bound_to": None, "os_flavor": "unknown", "os_version": None, "rapid_deploy": False,
-            "protection": {"delete": False}, "deprecated": None, "deleted": None, "labels": labels, "architecture": "x86", **more}
+        self.project.things["images"][number] = node_image(number, labels, **more)
         return number
 
 
@@ -665,7 +711,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "user_data":
             return {"user_data": server.project.get("servers", body["server"]).get("#user_data")}
         if path == "state":
-            return {kind: list(server.project.things[kind].values()) for kind in ("servers", "networks", "load_balancers")}
+            return {kind: list(server.project.things[kind].values()) for kind in ("servers", "networks", "load_balancers", "ssh_keys", "images")}
         return {"log": server.log}
 
     def fault(self, line):

@@ -78,8 +78,7 @@ int hz_image_find(struct hz *hz, const char *image, int64_t *ret_id, struct kp_e
         return r;
     if (json_array_size(images) == 0)
         return kp_fail(error, KP_ENOTFOUND,
-                       "no snapshot of the project has the label " HZ_IMAGE_LABEL "=%s, and Hetzner takes no uploads: write the image to a server's disk from its rescue "
-                       "system, then take a snapshot with that label (docs/hetzner.md)", image);
+                       "no snapshot of the project has the label " HZ_IMAGE_LABEL "=%s (docs/hetzner.md)", image);
     *ret_id = rest_json_int(images, "0/id");
     return 0;
 }

@@ -3,6 +3,8 @@
 
 #include "cloud/drivers_internal.h"
 
+#define IMAGE_DIR "/var/lib/kprov/images"
+
 /* One line of printable characters. */
 static int take_token(const char *text, const char *source, char **ret, struct kp_error *error)
 {
@@ -57,6 +59,7 @@ static void driver_close(void *state)
         explicit_bzero(hz->token, strlen(hz->token));
     free(hz->token);
     free(hz->endpoint);
+    free(hz->image_dir);
     free(hz->zone);
     pthread_mutex_destroy(&hz->shared);
     pthread_mutex_destroy(&hz->rate_lock);
@@ -80,6 +83,7 @@ static int driver_open(const struct cloud_options *options, void **ret_state, st
     while (len > 0 && endpoint[len - 1] == '/')
         len--;
     hz->endpoint = kp_strndup(endpoint, len);
+    hz->image_dir = kp_strdup(kp_empty(options->image_dir) ? IMAGE_DIR : options->image_dir);
     hz->zone = kp_strdup(first_of(account->region, getenv("HCLOUD_NETWORK_ZONE"), HZ_ZONE_DEFAULT));
     int r = kp_starts_with(endpoint, "https://") || kp_starts_with(endpoint, "http://")
                 ? 0 : kp_fail(error, KP_EINVALID, "HCLOUD_ENDPOINT is \"%s\": must be a URL such as " HZ_ENDPOINT_DEFAULT, endpoint);
@@ -109,8 +113,12 @@ static int machine_exec(void *state, const char *uid, const char *name, const st
 
 static int image_ensure(void *state, const char *image, struct kp_error *error)
 {
-    int64_t id = 0;
-    return hz_image_find(state, image, &id, error);
+    return hz_image_ensure(state, image, error);
+}
+
+static int images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+{
+    return hz_images_prune(state, keep, ret_removed, error);
 }
 
 static int account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
@@ -157,7 +165,8 @@ WRAP(route_delete, (void *s, const char *uid, const struct cloud_route *route, s
 
 const struct cloud_driver cloud_driver_hetzner = {
     .name = "hetzner",
-    .capabilities = CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS,
+    .capabilities = CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS |
+                    CLOUD_BOOTS_DISKS,
     .open = driver_open,
     .close = driver_close,
     .check = check,
@@ -176,6 +185,7 @@ const struct cloud_driver cloud_driver_hetzner = {
     .machine_exec = machine_exec,
     .machine_types = machine_types,
     .image_ensure = image_ensure,
+    .images_prune = images_prune,
     .owned = owned,
     .clusters = clusters,
     .purge = purge,

@@ -19,6 +19,7 @@
 #define HZ_STAGE_LABEL "kprov-stage"     /* "new" of a server that is not attached and started yet */
 #define HZ_LOCATIONS_LABEL "kprov-locations"      /* of a network: "fsn1.nbg1", where its machines are made */
 #define HZ_RESERVED_PREFIX "address.kprov.dev/"   /* of a network: a label for every machine that has an address there */
+#define HZ_UPLOAD_LABEL "kprov-upload" /* of the server and the key that bring a node image there: the image's id */
 #define HZ_USER_DATA_MAX 32768                    /* bytes of text that the API takes */
 #define HZ_PAGE 50                                /* as many as a page can have */
 #define HZ_PAGES_MAX 200
@@ -35,6 +36,7 @@ struct hz_rate { /* what the last answer's headers said; limit 0: nothing yet */
 };
 struct hz {
     struct rest *rest;
+    char *image_dir; /* of node images */
     char *endpoint, *token, *zone; /* zone: "eu-central", where new networks are */
     int64_t poll_ms;
     pthread_mutex_t shared; /* of reserving addresses and what a cluster has one of: machines are made by several threads */
@@ -117,6 +119,13 @@ int hz_machine_types(struct hz *hz, struct kp_arena *arena, struct cloud_machine
 /* The smallest that a node runs well on, where `location` (NULL: any) sells it. */
 int hz_default_type(struct hz *hz, const char *location, struct kp_arena *arena, const char **ret_type, struct kp_error *error) KP_NODISCARD;
 int hz_image_find(struct hz *hz, const char *image, int64_t *ret_id, struct kp_error *error) KP_NODISCARD;
+
+/* ---- image.c */
+int hz_image_ensure(struct hz *hz, const char *image, struct kp_error *error);
+int hz_images_prune(struct hz *hz, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+/* ---- rescue.c */
+/* Writes a disk image over the whole disk of a machine that runs from its rescue system, and reads it back there. identity: a private key's text. */
+int hz_rescue_write(const char *address, const char *identity, const char *path, struct kp_error *error) KP_NODISCARD;
 
 /* ---- parts.c: what a cluster has one of */
 int hz_firewall_ensure(struct hz *hz, const char *uid, struct kp_error *error) KP_NODISCARD;
