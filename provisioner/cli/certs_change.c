@@ -184,17 +184,8 @@ int certs_change_machine(struct cli_operation *op, const struct bootstrap_node *
     if (r == 0 && machine.power == CLOUD_POWER_ON)
         r = wait_to_touch(op, &machine, error);
     if (r == 0)
-        r = state_journal(op->state, "configure-machine", node->name, error);
-    if (r < 0)
-        return r;
-    const struct cloud_machine_spec spec = {
-        .cluster_uid = op->cluster.uid, .name = node->name, .role = machine.role, .pool = machine.pool, .machine_type = machine.machine_type,
-        .image = machine.image, .address = machine.address, .user_data = user_data.data, .user_data_len = user_data.len, .at_next_boot = true,
-    };
-    const bool on = machine.power == CLOUD_POWER_ON;
-    struct cloud_machine after;
-    r = cloud_machine_reimage(op->cloud, &spec, op->arena, &after, error);
-    return r < 0 || !on ? r : change_now(op, &machine, &user_data, &wanted, error);
+        r = cli_op_at_next_boot(op, &machine, &user_data, error);
+    return r < 0 || machine.power != CLOUD_POWER_ON ? r : change_now(op, &machine, &user_data, &wanted, error);
 }
 
 int certs_change_admin(struct cli_operation *op, struct kp_error *error)

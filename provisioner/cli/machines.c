@@ -221,3 +221,14 @@ int cli_op_remove_machines(struct cli_operation *op, struct kp_error *error)
     }
     return r;
 }
+
+int cli_op_at_next_boot(struct cli_operation *op, const struct cloud_machine *machine, const struct kp_buf *user_data, struct kp_error *error)
+{
+    struct cloud_machine after;
+    const struct cloud_machine_spec spec = {
+        .cluster_uid = op->cluster.uid, .name = machine->name, .role = machine->role, .pool = machine->pool, .machine_type = machine->machine_type,
+        .image = machine->image, .address = machine->address, .user_data = user_data->data, .user_data_len = user_data->len, .at_next_boot = true,
+    };
+    int r = state_journal(op->state, "configure-machine", machine->name, error);
+    return r < 0 ? r : cloud_machine_reimage(op->cloud, &spec, op->arena, &after, error);
+}

@@ -70,6 +70,8 @@ int cli_op_prepare_cloud(struct cli_operation *op, struct kp_error *error);
 int cli_op_forward(const struct cli_operation *op, const struct bootstrap_node *node, struct kp_error *error);
 /* bootstrap_user_data as the cloud takes it. Appends. Any thread. */
 int cli_op_user_data(const struct cli_operation *op, const struct bootstrap_node *node, struct kp_buf *out, struct kp_error *error);
+/* The bootstrap config that the machine has from its next boot on, journalled; what runs goes on. (machines.c) */
+int cli_op_at_next_boot(struct cli_operation *op, const struct cloud_machine *machine, const struct kp_buf *user_data, struct kp_error *error);
 
 int cli_op_start_machines(struct cli_operation *op, struct kp_error *error); /* those that are off */
 /* Creations and starts, several at a time; not the control planes of a cluster that is READY. */

@@ -309,15 +309,7 @@ static int forget_on(struct cli_operation *op, const struct bootstrap_node *node
     int r = cloud_machine_get(op->cloud, op->cluster.uid, node->name, op->arena, &machine, error);
     if (r == 0)
         r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
-    if (r == 0)
-        r = state_journal(op->state, "configure-machine", node->name, error);
-    if (r < 0)
-        return r;
-    const struct cloud_machine_spec spec = {
-        .cluster_uid = op->cluster.uid, .name = node->name, .role = machine.role, .pool = machine.pool, .machine_type = machine.machine_type,
-        .image = machine.image, .address = machine.address, .user_data = user_data.data, .user_data_len = user_data.len, .at_next_boot = true,
-    };
-    return cloud_machine_reimage(op->cloud, &spec, op->arena, &machine, error);
+    return r < 0 ? r : cli_op_at_next_boot(op, &machine, &user_data, error);
 }
 
 /* The note first: without it the copy is only a file. */

@@ -23,21 +23,14 @@ static int write_there(struct cli_operation *op, const struct cloud_machine *mac
 static int change_machine(struct cli_operation *op, const struct bootstrap_node *node, const char *text, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf user_data = {0};
-    struct cloud_machine machine, after;
+    struct cloud_machine machine;
     int r = cloud_machine_get(op->cloud, op->cluster.uid, node->name, op->arena, &machine, error);
     if (r == KP_ENOTFOUND)
         return 0; /* it is made later in this run */
     if (r == 0)
         r = bootstrap_user_data(&op->bootstrap, node, &user_data, error);
     if (r == 0)
-        r = state_journal(op->state, "configure-machine", node->name, error);
-    if (r < 0)
-        return r;
-    const struct cloud_machine_spec spec = {
-        .cluster_uid = op->cluster.uid, .name = node->name, .role = machine.role, .pool = machine.pool, .machine_type = machine.machine_type,
-        .image = machine.image, .address = machine.address, .user_data = user_data.data, .user_data_len = user_data.len, .at_next_boot = true,
-    };
-    r = cloud_machine_reimage(op->cloud, &spec, op->arena, &after, error);
+        r = cli_op_at_next_boot(op, &machine, &user_data, error);
     return r < 0 || machine.power != CLOUD_POWER_ON ? r : write_there(op, &machine, text, error);
 }
 
