@@ -207,6 +207,7 @@ struct cloud_account {
     const char *region;      /* NULL or "": what the environment or the profile says */
     const char *endpoint;    /* of the API, instead of the cloud's own: for tests and private clouds; NULL or "": none */
     const char *credentials; /* a file in the form of the cloud's own tools (clouds.yaml, AWS credentials, a token); NULL or "": its usual places */
+    const char *role;        /* AWS's instance profile: control planes get their keys by it; NULL or "": by the account's own keys */
 };
 
 /* The same account for somebody who has neither this environment nor these files. */

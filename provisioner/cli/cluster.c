@@ -56,7 +56,7 @@ struct cloud_account cli_account(const struct config *config, struct kp_arena *a
 {
     return (struct cloud_account){
         .profile = config->cloud.profile, .region = config->cloud.region, .endpoint = config->cloud.endpoint,
-        .credentials = home_path(config->cloud.credentials, arena),
+        .credentials = home_path(config->cloud.credentials, arena), .role = config->cloud.instance_profile,
     };
 }
 

@@ -4,7 +4,7 @@
 void config_default_cloud(struct config_cloud *ret)
 {
     *ret = (struct config_cloud){
-        .section = "", .profile = "", .region = "", .endpoint = "", .credentials = "", .network = "", .external = "", .zones = "", .api_endpoint = "",
+        .section = "", .profile = "", .region = "", .endpoint = "", .credentials = "", .network = "", .external = "", .zones = "", .api_endpoint = "", .instance_profile = "",
     };
 }
 
@@ -24,6 +24,10 @@ int config_check_cloud(const struct config *config, struct kp_error *error)
     if (*cloud->network && *config->network.machine_cidr)
         return kp_fail(error, KP_EINVALID, "spec.%s.network: %s is there already, with a range of its own: leave out spec.network.machineCIDR", section,
                        cloud->network);
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+=,.@_-"; /* IAM's names */
+    if (strlen(cloud->instance_profile) > 128 || strspn(cloud->instance_profile, plain) != strlen(cloud->instance_profile))
+        return kp_fail(error, KP_EINVALID, "spec.%s.instanceProfile: \"%s\" must be the name of an instance profile, not its ARN: letters, digits and +=,.@_-", section,
+                       cloud->instance_profile);
     /* It moves by gratuitous ARP, which these networks do not pass on. */
     if (kp_streq(cloud->api_endpoint, CONFIG_VIRTUAL_ADDRESS) && !kp_streq(config->provider, "openstack"))
         return kp_fail(error, KP_EINVALID, "spec.%s.apiEndpoint: the networks of %s pass no address on from machine to machine: must be " CONFIG_LOAD_BALANCER,
@@ -53,6 +57,7 @@ struct kp_value *config_cloud_value(const struct config *config, struct kp_arena
             kp_value_append(arena, zones, kp_value_string(arena, item));
     if (zones->array.len)
         kp_value_set(arena, object, "zones", zones);
+    set(object, "instanceProfile", cloud->instance_profile, arena);
     set(object, "apiEndpoint", cloud->api_endpoint, arena);
     return object;
 }

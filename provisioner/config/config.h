@@ -46,6 +46,7 @@ struct config_cloud {
     const char *network;      /* one that is there; "": one of the cluster's own */
     const char *external;     /* openstack.externalNetwork, that public addresses come from */
     const char *zones;        /* separated by spaces */
+    const char *instance_profile; /* aws.instanceProfile */
     const char *api_endpoint; /* CONFIG_LOAD_BALANCER, CONFIG_VIRTUAL_ADDRESS; "": a load balancer where the cloud has them */
 };
 #define CONFIG_LOAD_BALANCER "loadBalancer"

@@ -340,7 +340,8 @@ static const struct config_field openstack_fields[] = {
     CLOUD_FIELD("externalNetwork", read_string, external), CLOUD_FIELDS, {0},
 };
 static const struct config_field aws_fields[] = {
-    CLOUD_FIELD("profile", read_string, profile), CLOUD_FIELD("region", read_string, region), CLOUD_FIELDS, {0},
+    CLOUD_FIELD("profile", read_string, profile), CLOUD_FIELD("region", read_string, region),
+    CLOUD_FIELD("instanceProfile", read_string, instance_profile), CLOUD_FIELDS, {0},
 };
 static const struct config_field hetzner_fields[] = {CLOUD_FIELD("networkZone", read_string, region), CLOUD_FIELDS, {0}};
 

@@ -82,6 +82,7 @@ static void compare_cloud(struct comparing *c, const char *section, const struct
         enum plan_change_kind kind;
     } fields[] = {
         {"cloud", PLAN_CHANGE_SETTING}, {"profile", PLAN_CHANGE_SETTING}, {"credentialsFile", PLAN_CHANGE_SETTING}, {"endpoint", PLAN_CHANGE_SETTING},
+        {"instanceProfile", PLAN_CHANGE_SETTING},
         {"region", PLAN_CHANGE_FIXED}, {"networkZone", PLAN_CHANGE_FIXED}, {"network", PLAN_CHANGE_FIXED}, {"externalNetwork", PLAN_CHANGE_FIXED},
         {"zones", PLAN_CHANGE_FIXED}, {"apiEndpoint", PLAN_CHANGE_FIXED},
     };

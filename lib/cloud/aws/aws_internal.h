@@ -29,7 +29,7 @@
 #define AWS_API_BALANCER "api"
 #define AWS_KUBELET_PORT 10250
 
-enum aws_service { AWS_EC2, AWS_ELB, AWS_STS, AWS_EBS, AWS_SERVICES };
+enum aws_service { AWS_EC2, AWS_ELB, AWS_STS, AWS_EBS, AWS_IAM, AWS_SERVICES };
 extern const char *const aws_service_names[AWS_SERVICES]; /* as in signatures and host names */
 
 struct aws_profile { /* of credentials and config files; "" what is not there */
@@ -44,6 +44,7 @@ struct aws_keys {
 struct aws {
     struct rest *rest, *imds;
     char *region, *profile, *credentials_file, *config_file;
+    char *instance_profile; /* of control planes; NULL: none */
     char *image_dir; /* of node images */
     char *endpoints[AWS_SERVICES];
     char *imds_base; /* NULL: instance metadata is not to be asked */

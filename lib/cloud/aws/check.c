@@ -64,6 +64,28 @@ static int check_types(struct aws *aws, const struct cloud_wish *wish, struct kp
     return r;
 }
 
+/* EC2 would say so of the first control plane, when the network is made. */
+static int check_instance_profile(struct aws *aws, const char *arn, struct kp_arena *arena, struct kp_error *error)
+{
+    AWS_FORM form = {0};
+    struct kp_error why = {0};
+    const struct aws_node *answer = NULL;
+    if (!aws->instance_profile)
+        return 0;
+    aws_set(&form, "InstanceProfileName", aws->instance_profile);
+    int r = aws_do(aws, AWS_IAM, "GetInstanceProfile", &form, 0, arena, &answer, &why);
+    if (r == KP_ENOTFOUND || strstr(why.message, "NoSuchEntity"))
+        return kp_fail(error, KP_EINVALID, "spec.aws.instanceProfile: the account has no instance profile \"%s\": make it, with a role that has the rights of docs/aws.md",
+                       aws->instance_profile);
+    if (r == KP_EFORBIDDEN)
+        return kp_fail(error, r, "%s may not look at the instance profile %s: give it iam:GetInstanceProfile and iam:PassRole (%s)", arn, aws->instance_profile, why.message);
+    if (r < 0)
+        return aws_pass(error, &why);
+    if (!aws_at(answer, "InstanceProfile/Roles/member"))
+        return kp_fail(error, KP_EINVALID, "spec.aws.instanceProfile: \"%s\" has no role, and its instances no rights: add one to it", aws->instance_profile);
+    return 0;
+}
+
 int aws_check(struct aws *aws, const struct cloud_wish *wish, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -71,6 +93,8 @@ int aws_check(struct aws *aws, const struct cloud_wish *wish, struct kp_error *e
     int r = kp_empty(wish->cidr) || !kp_empty(wish->existing) ? 0 : aws_check_cidr(wish->cidr, error);
     if (r == 0)
         r = check_keys(aws, arena, &arn, error);
+    if (r == 0)
+        r = check_instance_profile(aws, arn, arena, error);
     if (r == 0)
         r = check_zones(aws, wish, arena, error);
     if (r == 0)

@@ -32,9 +32,11 @@ int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_exp
         return kp_fail(error, KP_EINVALID, "the certificates of AWS_CA_BUNDLE cannot be handed to the nodes: use an endpoint whose certificate a public authority "
                        "signed, or one by http");
     *ret = (struct cloud_export){.account = {.region = kp_arena_strdup(arena, aws->region), .endpoint = endpoint}};
-    /* Keys that end are of no use to something that runs for months: it asks for the role of its own instance instead. */
+    if (aws->instance_profile)
+        return 0; /* it asks for the role of its own instance */
     if (*keys.token || keys.expires_s)
-        return 0;
+        return kp_fail(error, KP_EINVALID, "the keys of %s end, and nodes would be left without: name an instance profile in spec.aws.instanceProfile, whose role the "
+                       "control planes get, or a file with the keys of a user of its own in spec.aws.credentialsFile", keys.source);
     ret->account.profile = PROFILE;
     ret->credentials = kp_arena_printf(arena, "[" PROFILE "]\naws_access_key_id = %s\naws_secret_access_key = %s\n", keys.id, keys.secret);
     return 0;

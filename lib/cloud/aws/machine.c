@@ -66,7 +66,7 @@ int aws_machine_list(struct aws *aws, const char *uid, struct kp_arena *arena, s
     return 0;
 }
 
-static void fill_form(struct aws_form *form, const struct cloud_machine_spec *spec, const char *ami, const struct aws_interface *interface, const char *user_data)
+static void fill_form(const struct aws *aws, struct aws_form *form, const struct cloud_machine_spec *spec, const char *ami, const struct aws_interface *interface, const char *user_data)
 {
     char created[24];
     snprintf(created, sizeof(created), "%lld", (long long)kp_now_s());
@@ -82,6 +82,9 @@ static void fill_form(struct aws_form *form, const struct cloud_machine_spec *sp
     /* Version 2 of the metadata service alone; two hops, so that a controller in a pod may ask for the instance's keys. */
     aws_set(form, "MetadataOptions.HttpTokens", "required");
     aws_set(form, "MetadataOptions.HttpPutResponseHopLimit", "2");
+    /* The cloud-controller-manager runs on control planes alone: no other machine needs rights. */
+    if (aws->instance_profile && kp_streq(spec->role, "control-plane"))
+        aws_set(form, "IamInstanceProfile.Name", aws->instance_profile);
     aws_tags(form, "instance", spec->cluster_uid, spec->name);
     aws_tag(form, AWS_TAG_ROLE, kp_empty(spec->role) ? "worker" : spec->role);
     if (!kp_empty(spec->pool))
@@ -140,7 +143,7 @@ static int launch(struct aws *aws, const struct cloud_machine_spec *spec, struct
         r = aws_user_data(spec->user_data, spec->user_data_len, &user_data, error);
     if (r < 0)
         return r;
-    fill_form(&form, spec, ami, &interface, user_data.data ? user_data.data : "");
+    fill_form(aws, &form, spec, ami, &interface, user_data.data ? user_data.data : "");
     r = aws_do(aws, AWS_EC2, "RunInstances", &form, 0, arena, &answer, error);
     if (r == 0)
         r = settle(aws, aws_text(answer, "instancesSet/item/instanceId"), arena, &item, error);

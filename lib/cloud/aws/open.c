@@ -12,9 +12,9 @@
 #define POLL_MS 2000
 #define SETTLE_MS 150000 /* below what a call of its kind may take */
 
-const char *const aws_service_names[AWS_SERVICES] = {"ec2", "elasticloadbalancing", "sts", "ebs"};
+const char *const aws_service_names[AWS_SERVICES] = {"ec2", "elasticloadbalancing", "sts", "ebs", "iam"};
 static const char *const endpoint_variables[AWS_SERVICES] = {"AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", "AWS_ENDPOINT_URL_STS",
-                                                              "AWS_ENDPOINT_URL_EBS"};
+                                                              "AWS_ENDPOINT_URL_EBS", "AWS_ENDPOINT_URL_IAM"};
 
 static const char *first_of(const char *a, const char *b, const char *c, const char *d)
 {
@@ -59,6 +59,8 @@ static int find_region(struct aws *aws, const struct cloud_account *account, con
 const char *aws_own_endpoint(const struct aws *aws, enum aws_service service, struct kp_arena *arena)
 {
     const char *domain = kp_starts_with(aws->region, "cn-") ? "amazonaws.com.cn" : "amazonaws.com";
+    if (service == AWS_IAM) /* one for all regions */
+        return kp_starts_with(aws->region, "cn-") ? "https://iam.cn-north-1.amazonaws.com.cn" : "https://iam.amazonaws.com";
     return kp_arena_printf(arena, "https://%s.%s.%s", aws_service_names[service], aws->region, domain);
 }
 
@@ -132,6 +134,7 @@ int aws_open(const struct cloud_options *options, struct aws **ret, struct kp_er
     aws->backoff_ms_max = BACKOFF_MS_MAX;
     aws->poll_ms = POLL_MS;
     aws->settle_ms = SETTLE_MS;
+    aws->instance_profile = kp_empty(options->account.role) ? NULL : kp_strdup(options->account.role);
     int r = read_account(aws, &options->account, error);
     if (r < 0) {
         aws_close(aws);
@@ -153,6 +156,7 @@ void aws_close(struct aws *aws)
     free(aws->credentials_file);
     free(aws->config_file);
     free(aws->image_dir);
+    free(aws->instance_profile);
     free(aws->imds_base);
     pthread_mutex_destroy(&aws->state_lock);
     pthread_mutex_destroy(&aws->making);

@@ -10,7 +10,7 @@
 #define DEADLINE_MS 100000
 #define SKEW_MIN_S 120 /* below this it is not the clock */
 
-static const char *const versions[AWS_SERVICES] = {"2016-11-15", "2015-12-01", "2011-06-15", NULL /* no query API */};
+static const char *const versions[AWS_SERVICES] = {"2016-11-15", "2015-12-01", "2011-06-15", NULL /* no query API */, "2010-05-08"};
 
 struct query {
     struct aws *aws;
@@ -100,6 +100,12 @@ static int send_signed(struct query *q, const struct aws_keys *keys, struct rest
     return rest_do(q->aws->rest, &request, q->arena, ret, error);
 }
 
+/* IAM is one for all regions, and signed for the first of them. */
+static const char *signing_region(const struct query *q)
+{
+    return q->service == AWS_IAM ? "us-east-1" : q->aws->region;
+}
+
 /* libcurl signs with the time of X-Amz-Date when there is one, else with the host's. */
 static const char *date_header(struct aws *aws, struct kp_arena *arena)
 {
@@ -129,7 +135,7 @@ static int send(struct query *q, const struct aws_keys *keys, struct rest_answer
     const struct rest_request request = {
         .operation = q->operation, .method = "POST", .url = kp_arena_printf(q->arena, "%s/", q->aws->endpoints[q->service]), .headers = headers,
         .body = q->call.body, .body_len = q->call.body_len, .repeatable = !(q->flags & AWS_ONCE), .user = keys->id, .secret = keys->secret,
-        .sigv4 = kp_arena_printf(q->arena, "aws:amz:%s:%s", q->aws->region, aws_service_names[q->service])};
+        .sigv4 = kp_arena_printf(q->arena, "aws:amz:%s:%s", signing_region(q), aws_service_names[q->service])};
     return rest_do(q->aws->rest, &request, q->arena, ret, error);
 }
 

@@ -76,7 +76,13 @@ static void awss_keys_go_when_they_last(void **state)
     setenv("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE", 1);
     setenv("AWS_SECRET_ACCESS_KEY", "s3cret", 1);
     setenv("AWS_SESSION_TOKEN", "ends", 1);
-    export_of("aws", &(struct cloud_account){.region = "eu-west-1"}, arena, &export);
+    struct kp_error error = {0};
+    KP_AUTO(cloud_close) struct cloud *cloud = NULL;
+    assert_int_equal(cloud_open("aws", &(struct cloud_options){.account = {.region = "eu-west-1"}}, &cloud, &error), 0);
+    assert_int_equal(cloud_account_export(cloud, arena, &export, &error), KP_EINVALID);
+    assert_non_null(strstr(error.message, "name an instance profile in spec.aws.instanceProfile"));
+    assert_null(strstr(error.message, "s3cret"));
+    export_of("aws", &(struct cloud_account){.region = "eu-west-1", .role = "kprov-nodes"}, arena, &export); /* the instance has keys of its own */
     assert_null(export.credentials);
     assert_int_equal(kp_remove_tree(dir, NULL), 0);
 }
