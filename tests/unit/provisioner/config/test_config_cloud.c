@@ -33,7 +33,7 @@ static void an_account_is_read_and_written_back(void **state)
     static const char *const files[] = {
         HEAD "  provider: openstack\n  openstack: {cloud: demo, region: R1, externalNetwork: ext, network: flat, zones: [a, b], apiEndpoint: virtualAddress,\n"
              "    credentialsFile: /etc/clouds.yaml}\n",
-        HEAD "  provider: aws\n  aws: {profile: dev, region: eu-west-1, endpoint: 'http://127.0.0.1:5000', zones: [eu-west-1a], apiEndpoint: loadBalancer}\n",
+        HEAD "  provider: aws\n  aws: {profile: dev, region: eu-west-1, endpoint: 'http://127.0.0.1:5000', zones: [eu-west-1a], instanceProfile: kprov-nodes, apiEndpoint: loadBalancer}\n",
         HEAD "  provider: hetzner\n  hetzner: {networkZone: eu-central, zones: [fsn1, nbg1], credentialsFile: ~/.hcloud}\n",
     };
     static const char *const sections[] = {"openstack", "aws", "hetzner"};
@@ -60,6 +60,8 @@ static void what_cannot_be_is_refused_with_its_place(void **state)
 {
     static const char *const bad[][2] = {
         {HEAD "  openstack: {aplEndpoint: x}\n", "c.yaml:5: unknown field \"spec.openstack.aplEndpoint\": did you mean \"apiEndpoint\"?"},
+        {HEAD "  provider: aws\n  aws: {instanceProfile: 'arn:aws:iam::1:instance-profile/x'}\n", "must be the name of an instance profile, not its ARN"},
+        {HEAD "  provider: hetzner\n  hetzner: {instanceProfile: x}\n", "unknown field \"spec.hetzner.instanceProfile\""},
         {HEAD "  openstack:\n    apiEndpoint: dns\n", "c.yaml:6: spec.openstack.apiEndpoint: must be loadBalancer or virtualAddress"},
         {HEAD "  aws: {zones: eu-west-1a}\n", "c.yaml:5: spec.aws.zones: must be a list of at most 16 zones"},
         {HEAD "  aws: {zones: [a, 'b c']}\n", "c.yaml:5: spec.aws.zones[1]: must be the name of a zone"},
