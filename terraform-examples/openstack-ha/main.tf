@@ -9,6 +9,7 @@ locals {
     region          = var.region
     network         = var.network
     externalNetwork = var.external_network
+    apiEndpoint     = var.api_endpoint
   } : key => value if value != null && value != "" }
 
   spec = yamlencode({
@@ -26,7 +27,7 @@ locals {
 # The cluster's life. Creating this makes nothing, so that terraform never taints it: it would not run the destroy provisioner of a
 # tainted resource, and the machines of a creation that failed half-way would stay.
 resource "terraform_data" "cluster" {
-  triggers_replace = [var.name, var.cloud, var.region, var.network, var.external_network]
+  triggers_replace = [var.name, var.cloud, var.region, var.network, var.external_network, var.api_endpoint]
   input = {
     name  = var.name
     kprov = var.kprov

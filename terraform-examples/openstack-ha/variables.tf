@@ -84,3 +84,14 @@ variable "external_network" {
   type        = string
   default     = ""
 }
+
+variable "api_endpoint" {
+  description = "loadBalancer, or virtualAddress where the cloud has no Octavia; \"\": a load balancer."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "loadBalancer", "virtualAddress"], var.api_endpoint)
+    error_message = "The API's endpoint is loadBalancer or virtualAddress."
+  }
+}

@@ -9,7 +9,7 @@ if [ -z "${BODIES_WORLD:-}" ]; then
   command -v terraform >/dev/null || { echo 'SKIP: no terraform on this machine'; exit 77; }
   command -v moto_server >/dev/null || { echo 'SKIP: no moto_server (pip install "moto[server]", or Debian trixie: python3-moto)'; exit 77; }
   [ -x "$KUBECTL" ] || { echo "no $KUBECTL: tests/tools/fetch-clients" >&2; exit 1; }
-  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) # terraform's cluster files name none: it is the one of these programs
   [ -n "$IMAGE" ] || exit 1
   export IMAGE
   exec tests/support/bodies/world "$0" "$@"
@@ -30,7 +30,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 143' TERM
 moto_start || { not_ok 'moto starts' "$(tail -n 3 "$DIR/moto.log")"; exit 1; }
-export AWS_ENDPOINT_URL=$MOTO_URL KPROV_CLOUD_TIMEOUT=240s KPROV_IMAGE=$IMAGE TF_SECONDS=400
+export AWS_ENDPOINT_URL=$MOTO_URL KPROV_CLOUD_TIMEOUT=240s TF_SECONDS=400
 moto_image "$IMAGE" >/dev/null
 bodies_start aws "$MOTO_URL" || exit 1
 terraform_setup

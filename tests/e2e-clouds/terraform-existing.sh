@@ -8,7 +8,7 @@ KUBECTL=${KUBECTL:-${KPROV_TEST_CACHE:-/var/cache/kprov-tests}/kubectl}
 if [ -z "${BODIES_WORLD:-}" ]; then
   command -v terraform >/dev/null || { echo 'SKIP: no terraform on this machine'; exit 77; }
   for tool in "$KUBECTL" /usr/sbin/sshd ssh-keygen; do command -v "$tool" >/dev/null || { echo "no $tool: make test-deps, tests/tools/fetch-clients" >&2; exit 1; }; done
-  IMAGE=${IMAGE:-$("$KPROV" image build 2>/dev/null | tail -n 1)}
+  IMAGE=$("$KPROV" image build 2>/dev/null | tail -n 1) # terraform's cluster files name none: it is the one of these programs
   [ -n "$IMAGE" ] || exit 1
   export IMAGE
   exec tests/support/bodies/world "$0" "$@"
@@ -17,7 +17,7 @@ fi
 . tests/support/terraform.sh
 . tests/support/stock.sh
 DIR=$(mktemp -d /var/tmp/e2e-clouds-existing-XXXXXX)
-export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig KPROV_IMAGE=$IMAGE TF_SECONDS=300
+export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig TF_SECONDS=300
 mkdir -p "$HOME"
 unset SSH_AUTH_SOCK
 NET=10.98.78

@@ -29,7 +29,7 @@ trap 'exit 143' TERM INT
 # shellcheck disable=SC2086 # a list
 for daemon in $OURS; do $daemon -d 3>&- 9>&-; done
 eventually 20 v list
-held() { v list --all --name; v net-list --all --name; v pool-list --all --name; ls /sys/class/net; }
+held() { v list --all --name; v net-list --all --name; v pool-list --all --name | grep -vx 'kprov-images *'; ls /sys/class/net; }
 held >"$DIR/before"
 terraform_setup
 tf_prepare libvirt-ha "$DIR/ha"

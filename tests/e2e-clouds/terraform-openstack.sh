@@ -28,7 +28,7 @@ trap 'exit 143' TERM INT
 held >"$DIR/before"
 terraform_setup
 tf_prepare openstack-ha "$DIR/ha"
-tf_life "$DIR/ha" tfos 1 2 -var "network=$NETWORK" -var "control_plane_type=$FLAVOR" -var "worker_type=$FLAVOR"
+tf_life "$DIR/ha" tfos 1 2 -var "network=$NETWORK" -var api_endpoint=virtualAddress -var "control_plane_type=$FLAVOR" -var "worker_type=$FLAVOR"
 held >"$DIR/now"
 diff "$DIR/before" "$DIR/now" >"$DIR/diff"
 result $? 'the project has what it had' "$(cat "$DIR/diff")"

@@ -43,7 +43,7 @@ plan_only() { # EXAMPLE WORDS...: of plan
   is 2 $? "$example: kprov would make that cluster" || tail_out
 }
 plan_only libvirt-ha
-plan_only openstack-ha -var cloud=lab -var external_network=public -var 'zones=["nova"]' -var worker_type=m1.small
+plan_only openstack-ha -var cloud=lab -var external_network=public -var api_endpoint=virtualAddress -var 'zones=["nova"]' -var worker_type=m1.small
 plan_only aws-ha -var control_plane_type=t3.medium -var 'zones=["eu-central-1a","eu-central-1b","eu-central-1c"]'
 plan_only existing-machines -var api_address=10.0.0.100 -var 'machines=[{address="10.0.0.5",role="control-plane"},{address="10.0.0.6",role="worker",user="admin",port=2222,key_file="~/.ssh/id"}]'
 
