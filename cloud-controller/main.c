@@ -2,7 +2,7 @@
  * Services, which the nodes hold themselves. */
 #include "cloud-controller/manager/config.h"
 #include "cloud-controller/manager/manager.h"
-#include "lib/cloud/drivers_internal.h"
+#include "lib/cloud/drivers.h"
 #include "lib/component/component.h"
 
 #define NS_PER_MS 1000000

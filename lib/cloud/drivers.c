@@ -1,5 +1,5 @@
 /* All drivers by their names. Apart from cloud.c: who links this has every driver's libraries with it. */
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 
 static const struct cloud_driver *const drivers[] = {&cloud_driver_local, &cloud_driver_libvirt, &cloud_driver_external, &cloud_driver_openstack,
                                                    &cloud_driver_aws, &cloud_driver_hetzner};

@@ -1,7 +1,7 @@
 /* The AWS driver: virtual machines, networks and load balancers of Amazon's cloud through its query APIs. */
 #include "cloud/aws/aws_internal.h"
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 
 static int driver_open(const struct cloud_options *options, void **ret_state, struct kp_error *error)
 {

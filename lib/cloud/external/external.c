@@ -1,7 +1,7 @@
 /* The driver "external": the calls of lib/cloud on machines that exist already. */
 #include "cloud/external/external.h"
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 #include "cloud/external/external_internal.h"
 
 #define ROUTE_PROTOCOL "97" /* of the routes that nodes make: NETLINK_PROTOCOL of lib/netlink */

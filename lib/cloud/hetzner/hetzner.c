@@ -1,7 +1,7 @@
 /* The Hetzner Cloud driver: servers, networks and load balancers of one project, which a token stands for. */
 #include "cloud/hetzner/hetzner_internal.h"
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 
 #define IMAGE_DIR "/var/lib/kprov/images"
 

@@ -3,7 +3,7 @@
 
 #include <unistd.h>
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 
 #define IMAGE_DIR_DEFAULT "/var/lib/kprov/images"
 

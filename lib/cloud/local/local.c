@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 #include "cloud/local/local_internal.h"
 
 static int driver_open(const struct cloud_options *options, void **ret_state, struct kp_error *error)

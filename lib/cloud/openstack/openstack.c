@@ -1,7 +1,7 @@
 /* The OpenStack driver: Nova's servers, Neutron's networks, Glance's images and Octavia's load balancers through their REST APIs. */
 #include "cloud/openstack/openstack_internal.h"
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 
 #define IMAGE_DIR_DEFAULT "/var/lib/kprov/images"
 

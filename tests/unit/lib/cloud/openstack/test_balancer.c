@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 #include "cloud/openstack/openstack_internal.h"
 #include "tests/support/replay.h"
 

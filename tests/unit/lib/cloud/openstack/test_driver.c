@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cloud/drivers_internal.h"
+#include "cloud/drivers.h"
 #include "cloud/openstack/openstack_internal.h"
 #include "tests/support/replay.h"
 

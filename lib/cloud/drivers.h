@@ -1,6 +1,6 @@
-/* The drivers that cloud_open knows. */
-#ifndef KP_CLOUD_DRIVERS_INTERNAL_H
-#define KP_CLOUD_DRIVERS_INTERNAL_H
+/* The drivers themselves: for cloud_open, and for programs that are linked with a few of them (cloud_open_of). */
+#ifndef KP_CLOUD_DRIVERS_H
+#define KP_CLOUD_DRIVERS_H
 
 #include "cloud/cloud.h"
 
