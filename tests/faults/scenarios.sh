@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # The operations of the fault tests: what is there BEFORE (fault-free commands), the COMMAND under test, and its words for the table.
 # A cluster is always called f; pod and files are made by the functions below.
-SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete grow-members shrink-members repair repair-member upgrade rollback renew restore \
+SCENARIOS='create create-ha scale-up scale-down apply-change apply-pools start delete grow-members shrink-members repair repair-member upgrade rollback renew restore
   apply-image apply-image-back rotate-cluster rotate-etcd rotate-front-proxy rotate-accounts create-from adopt gc gc-machine'
 # What leaves no cluster behind.
 removes() { [ "$1" = delete ] || [ "$1" = gc ]; } # SCENARIO
