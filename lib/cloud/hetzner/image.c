@@ -141,14 +141,14 @@ int hz_image_ensure(struct hz *hz, const char *image, struct kp_error *error)
     int r = hz_image_find(hz, image, &id, error);
     if (r != KP_ENOTFOUND)
         return r;
+    if (!kp_path_exists(path))
+        return kp_fail(error, KP_ENOTFOUND, "no snapshot of the project has the label " HZ_IMAGE_LABEL "=%s, and there is no %s to make one of: kprov image build --disk",
+                       image, path);
     r = wait_begun(hz, image, arena, error);
     if (r == 0)
         r = hz_image_find(hz, image, &id, error);
     if (r != 0 && r != KP_ENOTFOUND)
         return r;
-    if (r == KP_ENOTFOUND && !kp_path_exists(path))
-        return kp_fail(error, KP_ENOTFOUND, "no snapshot of the project has the label " HZ_IMAGE_LABEL "=%s, and there is no %s to make one of: kprov image build --disk",
-                       image, path);
     bool missing = r == KP_ENOTFOUND;
     r = clean(hz, image, arena, error);
     if (r < 0 || !missing)
