@@ -82,9 +82,17 @@ void loop_at_turn_end(struct loop *loop, struct loop_turn_end *item)
     loop->turn_end_tail = &item->next;
 }
 
+/* What this thread posted in its turn runs now, without waking itself. */
 static void on_before_wait(uv_prepare_t *handle)
 {
-    run_turn_end(handle->loop->data);
+    struct loop *loop = handle->loop->data;
+    run_turn_end(loop);
+    run_posts(loop);
+    run_turn_end(loop);
+    pthread_mutex_lock(&loop->mutex);
+    if (loop->posts) /* by those that ran: after what has come in */
+        uv_async_send(&loop->wakeup);
+    pthread_mutex_unlock(&loop->mutex);
 }
 
 static void on_after_wait(uv_check_t *handle)
@@ -138,7 +146,7 @@ void loop_post(struct loop *loop, loop_fn fn, void *arg)
     bool first = !loop->posts;
     push(loop, fn, arg);
     /* Inside the lock: loop_free cannot close the wakeup handle under our feet. */
-    if (first)
+    if (first && !loop_in_thread(loop))
         uv_async_send(&loop->wakeup);
     pthread_mutex_unlock(&loop->mutex);
 }

@@ -412,8 +412,9 @@ void peer_link_tick(struct peer *peer, int64_t now_ms)
     if (now_ms - peer->opened_ms > PEER_BACKOFF_MS_MAX)
         peer->backoff_ms = PEER_BACKOFF_MS_MIN; /* it lived: the next loss is news */
     int64_t silent_ms = now_ms - KP_MAX(peer->heard_ms, peer->probe_sent_ms);
-    if (!peer->probe && now_ms - peer->probe_sent_ms >= PEER_PROBE_MS)
+    int64_t silent_ms_max = peer->transport->silent_ms_max;
+    if (!peer->probe && now_ms - peer->probe_sent_ms >= silent_ms_max / PEER_PROBES_PER_SILENCE)
         send_probe(peer, now_ms);
-    else if (peer->probe && silent_ms > (queued_bytes(peer) > PEER_BUSY_BYTES ? PEER_SILENT_BUSY_MS_MAX : PEER_SILENT_MS_MAX))
+    else if (peer->probe && silent_ms > (queued_bytes(peer) > PEER_BUSY_BYTES ? PEER_SILENT_MS_MAX : silent_ms_max))
         link_break(peer, "the peer does not answer any more");
 }

@@ -147,17 +147,22 @@ size_t peer_stats(struct peer_transport *transport, struct peer_stats *stats, si
 }
 
 /* ---- time ---- */
+static int64_t tick_ms(const struct peer_transport *transport)
+{
+    return transport->silent_ms_max / PEER_TICKS_PER_SILENCE;
+}
+
 static void on_tick(void *arg)
 {
     struct peer_transport *transport = arg;
     struct peer *peers[PEERS_MAX];
-    int64_t now_ms = kp_mono_ms(), late_ms = now_ms - transport->ticked_ms - PEER_TICK_MS;
+    int64_t now_ms = kp_mono_ms(), late_ms = now_ms - transport->ticked_ms - tick_ms(transport);
     transport->ticked_ms = now_ms;
     peer_inbound_tick(transport);
     size_t len = peer_snapshot_peers(transport, peers);
     for (size_t i = 0; i < len; i++) {
         /* Stopped ourselves for a while: answers wait in the sockets, nobody was silent. */
-        if (late_ms > 2 * PEER_TICK_MS)
+        if (late_ms > 2 * tick_ms(transport))
             peers[i]->heard_ms += late_ms;
         peer_link_tick(peers[i], now_ms);
         peer_release(peers[i]);
@@ -169,7 +174,7 @@ static void start_tick(void *arg)
     struct peer_transport *transport = arg;
     transport->ticked_ms = kp_mono_ms();
     transport->tick = loop_timer_new(transport->loop, on_tick, transport);
-    loop_timer_start(transport->tick, PEER_TICK_MS, PEER_TICK_MS);
+    loop_timer_start(transport->tick, tick_ms(transport), tick_ms(transport));
 }
 
 /* ---- start, stop ---- */
@@ -221,6 +226,7 @@ int peer_start(const struct peer_config *config, struct peer_transport **ret_tra
     struct kp_error local = {0};
     error = error ? error : &local;
     transport->config = *config;
+    transport->silent_ms_max = KP_MIN(KP_MAX(config->election_ms, PEER_SILENT_MS_MIN), PEER_SILENT_MS_MAX);
     pthread_mutex_init(&transport->lock, NULL);
     transport->arena = kp_arena_new(0);
     transport->loop = loop_new();

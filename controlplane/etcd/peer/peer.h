@@ -48,6 +48,7 @@ struct peer_events {
 struct peer_config { /* strings borrowed for the life of the transport */
     uint64_t cluster_id, member_id;
     const char *listen_urls; /* commas, as --listen-peer-urls */
+    int64_t election_ms;     /* a connection that is silent for about so long is dead; 0: a second */
     struct peer_tls_files tls;
     struct peer_events events;
 };

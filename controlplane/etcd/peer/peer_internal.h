@@ -20,11 +20,13 @@
 #define PEER_ANSWER_BYTES_MAX ((size_t)64 << 20)
 #define PEER_GRPC_HEADER_BYTES 5
 
-#define PEER_TICK_MS 100
-#define PEER_PROBE_MS 250           /* between probes of a connection */
-#define PEER_SILENT_MS_MAX 1000     /* unanswered for so long, the connection counts as dead: about an election timeout */
-#define PEER_SILENT_BUSY_MS_MAX 5000 /* while much is queued, for the answer's probe may be behind it */
-#define PEER_BUSY_BYTES ((size_t)256 << 10)
+/* Unanswered for so long, a connection counts as dead: an election timeout within these. */
+#define PEER_SILENT_MS_MIN 1000
+#define PEER_SILENT_MS_MAX 5000
+#define PEER_PROBES_PER_SILENCE 4   /* probes of a connection in that time */
+#define PEER_TICKS_PER_SILENCE 10
+#define PEER_BUSY_BYTES ((size_t)256 << 10) /* with so much queued the longest silence is allowed: a probe may be behind it */
+#define PEER_RECEIPT_BYTES ((size_t)64 << 10) /* confirmed without a probe: one may be behind so much and more */
 #define PEER_CONNECT_MS 1000
 #define PEER_OPEN_MS 3000           /* TCP, TLS and the first receipt */
 #define PEER_BACKOFF_MS_MIN 20
@@ -99,6 +101,7 @@ struct peer_transport {
     struct peer_channel *closing;
     bool closing_posted;
     bool stopping;
+    int64_t silent_ms_max;
     /* the loop's own */
     struct loop_timer *tick;
     int64_t ticked_ms;

@@ -8,7 +8,7 @@ struct inbound {
     struct grpc_stream *stream; /* a reference */
     struct peer *peer;          /* a reference; NULL while we do not know the member */
     uint64_t from;
-    bool unconfirmed; /* something came since the last receipt */
+    size_t unconfirmed; /* bytes that came since the last receipt */
 };
 
 static int parse_id(const struct grpc_context *context, const char *name, uint64_t *ret_id)
@@ -44,7 +44,7 @@ static void send_receipt(struct inbound *in, uint64_t probe)
 {
     Kprov__Etcd__Peer__Receipt receipt = KPROV__ETCD__PEER__RECEIPT__INIT;
     receipt.probe = probe;
-    in->unconfirmed = false;
+    in->unconfirmed = 0;
     grpc_stream_send(in->stream, &receipt.base); /* a stream that is over tells so by on_close */
 }
 
@@ -67,7 +67,7 @@ static void on_letter(struct grpc_stream *stream, const void *message, void *arg
     struct peer_transport *transport = in->transport;
     struct raft_message raft = {0};
     struct kp_error error = {0};
-    in->unconfirmed = true;
+    in->unconfirmed += letter->message.len;
     if (letter->probe)
         send_receipt(in, letter->probe);
     if (!letter->message.len)
@@ -132,7 +132,7 @@ static int open_messages(struct grpc_context *context, struct grpc_stream *strea
 void peer_inbound_tick(struct peer_transport *transport)
 {
     for (struct inbound *in = transport->inbound; in; in = in->next)
-        if (in->unconfirmed)
+        if (in->unconfirmed >= PEER_RECEIPT_BYTES)
             send_receipt(in, 0);
 }
 

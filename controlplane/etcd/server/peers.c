@@ -36,6 +36,7 @@ int peers_start(struct etcd_server *server, struct kp_error *error)
     struct peer_config config = {.cluster_id = server->cluster_id,
                                  .member_id = server->member_id,
                                  .listen_urls = server->config.listen_peer_urls,
+                                 .election_ms = server->config.election_ms,
                                  .tls = tls,
                                  .events = {.ctx = server,
                                             .message = on_message,
