@@ -304,7 +304,8 @@ flock 9
 rm -rf "$images"/*.tmp
 base=$(base_key)
 node=$(node_key "$base")
-if [ -z "$print_id" ]; then
+# An image that is there with the base that it names needs nothing more, wherever the base lies.
+if [ -z "$print_id" ] && ! [ -d "$images/node-$node/base/rootfs" ]; then
 	root_base=$images/base-$base/rootfs
 	[ -d "$images/base-$base" ] || build_base "$base"
 	tmp=''
