@@ -23,6 +23,9 @@ enum node_verdict node_judge(const struct k8s_node *node, const struct cloud_mac
     const struct cloud_machine *machine = node_find_machine(machines, node->metadata->name);
     if (machine)
         return node_is_of(node, machine) && machine->power == CLOUD_POWER_OFF && !tainted ? NODE_TAINT : NODE_LEAVE;
+    /* Its kubelet has left to the cloud who it is, and the machine went before it was said: one that registered again after its Node was deleted. */
+    if (kp_empty(node->spec->provider_id) && ccm_has_taint(node, CCM_TAINT_UNINITIALIZED))
+        return NODE_ASK;
     /* A machine that somebody joined from elsewhere is not this cloud's to know. */
     return is_same_cloud(machines->items[0].provider_id, node->spec->provider_id) ? NODE_ASK : NODE_LEAVE;
 }

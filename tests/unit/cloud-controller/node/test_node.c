@@ -128,6 +128,23 @@ static void only_an_answer_about_this_cluster_makes_a_node_suspect(void **state)
     assert_int_equal(node_judge(going, &list), NODE_LEAVE);
 }
 
+static void a_node_that_waits_for_a_machine_that_is_gone_is_asked_about(void **state)
+{
+    struct cloud_machine machines[] = {machine("v", CLOUD_POWER_ON)};
+    const struct cloud_machine_list list = {machines, 1}, nothing = {0};
+    struct k8s_node *again = node("w", NULL, false), *named = node("w", "metal://w", false), *ready = node("w", NULL, true), *there = node("v", NULL, false);
+    taint(again, CCM_TAINT_UNINITIALIZED);
+    taint(named, CCM_TAINT_UNINITIALIZED);
+    taint(ready, CCM_TAINT_UNINITIALIZED);
+    taint(there, CCM_TAINT_UNINITIALIZED);
+    assert_int_equal(node_judge(again, &list), NODE_ASK);
+    assert_int_equal(node_judge(again, &nothing), NODE_LEAVE);
+    assert_int_equal(node_judge(again, NULL), NODE_LEAVE);
+    assert_int_equal(node_judge(named, &list), NODE_LEAVE);
+    assert_int_equal(node_judge(ready, &list), NODE_LEAVE);
+    assert_int_equal(node_judge(there, &list), NODE_LEAVE); /* its turn comes */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +154,7 @@ int main(void)
         cmocka_unit_test(addresses_are_written_when_they_differ),
         cmocka_unit_test(a_machine_that_is_off_taints_its_node_until_it_is_ready_again),
         cmocka_unit_test(only_an_answer_about_this_cluster_makes_a_node_suspect),
+        cmocka_unit_test(a_node_that_waits_for_a_machine_that_is_gone_is_asked_about),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
