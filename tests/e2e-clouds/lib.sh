@@ -37,6 +37,10 @@ life_facts() { # PROVIDER_ID TYPE REGION ZONE MANNER
     node_says worker-1 '.metadata.labels.topology\.kubernetes\.io/zone')" 'its type, region and zone are the cloud'\''s'
   has_no_taint worker-1 uninitialized
   result $? 'the cloud-controller-manager has seen it'
+  k create -f - >/dev/null <<YAML
+{apiVersion: v1, kind: Node, metadata: {name: $NAME-worker-9}, spec: {taints: [{key: node.cloudprovider.kubernetes.io/uninitialized, effect: NoSchedule}]}}
+YAML
+  timed 'a Node that waits for a machine that the cloud does not have goes' eventually 20 node_is_gone worker-9
 }
 life_service() {
   k create deployment web --image=registry.kprov.dev/busybox:1.35 --replicas=2 -- sh -c 'hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp' >/dev/null
@@ -81,7 +85,7 @@ life_power() {
 life_shrink() {
   k delete service web --timeout=30s >/dev/null
   is 1 "$(cloud_balancers)" 'the Service'\''s balancer is gone with it'
-  timed 'a worker less' kprov scale nodepool $NAME worker --replicas 1
+  timed 'a worker less' kprov scale nodepool $NAME worker --replicas 1 --remove $NAME-worker-2 # the newest would be worker-1, made anew
   eventually 30 nodes_are "$NAME-cp-1:Ready $NAME-worker-1:Ready "
   is "$NAME-cp-1:Ready $NAME-worker-1:Ready " "$(nodes)" 'two nodes are left'
   eventually 10 sh -c "[ \$(ls '$DIR/bodies' | wc -l) = 2 ]"

@@ -19,7 +19,7 @@ import time
 import traceback
 
 from balancer import Balancers, Names
-from body import BRIDGE, NAMESERVER, Body, Cgroups, run
+from body import BRIDGE, BRIDGE_MAC, NAMESERVER, Body, Cgroups, run
 from metadata import Metadata
 
 LOOK_S = 0.5
@@ -39,7 +39,8 @@ class Network:
     """The bridge, and on it the addresses and routes that machines need."""
 
     def __init__(self):
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        # One of its own: else it has the least of its ports' and another when that port goes, and machines send to the one they knew for half a minute.
+        run("ip", "link", "add", BRIDGE, "address", BRIDGE_MAC, "type", "bridge")
         sysctl("net.ipv4.ip_forward", "1")
         for name in ("all", BRIDGE):  # what comes from a machine may go back to one, and nobody is told of a shorter way
             sysctl(f"net.ipv4.conf.{name}.send_redirects", "0")

@@ -9,6 +9,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAMESERVER = "169.254.169.253"
 BRIDGE = "bodies0"
+BRIDGE_MAC = "02:6b:00:00:00:01"
 STOP_S_MAX = 30
 
 
