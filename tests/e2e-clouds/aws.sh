@@ -48,7 +48,7 @@ spec:
   nodePools:
   - {name: worker, replicas: 1}
   componentArgs:
-    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: 8s}
+    kube-controller-manager: {node-monitor-period: 500ms, node-monitor-grace-period: 12s} # kubelets renew leases every 10 s
     cloud-controller-manager: {node-monitor-period: 1s, route-reconciliation-period: 2s}
 YAML
 . tests/e2e-clouds/lib.sh
