@@ -370,7 +370,8 @@ int cloud_machine_types(struct cloud *cloud, struct kp_arena *arena, struct clou
    all clusters of the account. Nothing where machines run straight from the image. */
 int cloud_image_ensure(struct cloud *cloud, const char *image, struct kp_error *error) KP_NODISCARD;
 /* The address at which the machine or balancer behind the reserved address of that name is reached from outside the cluster's network: made
-   (a floating or elastic address) when there is none. Without CLOUD_HAS_PUBLIC_ADDRESSES the reserved one itself. Released with it. */
+   (a floating or elastic address) when there is none. Without CLOUD_HAS_PUBLIC_ADDRESSES the reserved one itself. Released with it. Machines may
+   tell it some seconds later (OpenStack's do). */
 int cloud_address_publish(struct cloud *cloud, const char *cluster_uid, const char *name, struct kp_arena *arena, const char **ret_address,
                           struct kp_error *error) KP_NODISCARD;
 /* Lets the machine send and receive packets whose address is not its own but of one of these networks (IPv4 CIDRs, NULL-terminated): no check of

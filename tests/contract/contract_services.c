@@ -82,7 +82,13 @@ void contract_publish(struct contract *c)
     r = cloud_address_reserve(c->cloud, c->uid, "w-2", c->arena, &again, &error);
     check(c, r == 0 && kp_streq(own, again), &error, "the reserved one stays what it was");
     if (other && c->machines) {
-        r = cloud_machine_get(c->cloud, c->uid, "w-2", c->arena, &machine, &error);
+        int64_t deadline_ms = kp_mono_ms() + c->wait_ms;
+        for (;;) { /* Nova hears of it from Neutron */
+            r = cloud_machine_get(c->cloud, c->uid, "w-2", c->arena, &machine, &error);
+            if (r < 0 || kp_streq(machine.public_address, published) || kp_mono_ms() > deadline_ms)
+                break;
+            kp_sleep_ms(50);
+        }
         check(c, r == 0 && kp_streq(machine.public_address, published), &error, "the machine tells it");
     }
     if (!other)
