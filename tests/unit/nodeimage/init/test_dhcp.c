@@ -142,7 +142,7 @@ static void a_refusal_is_heard(void **state)
     uint8_t data[600];
     struct dhcp_answer given;
     KP_AUTO_BUF struct kp_buf text = {0};
-    size_t len = answer(data, 6, NULL, 0);
+    size_t len = answer(data, 6, plain, 0);
     assert_int_equal(dhcp_parse(&client, XID, data, len, &given, &text), 0);
     assert_true(given.refused);
     assert_int_equal(text.len, 0);
