@@ -110,7 +110,7 @@ refused_here 'a name that is used' 1 'exists already: give the new one another n
 "$KPROV" validate cluster $NAME --wait 60s -o json >"$DIR/validate.json" 2>"$DIR/validate.log"
 result $? 'validate passes' "$(cat "$DIR/validate.log"; json 'join "; ", map { "$_->{name}: $_->{detail}" } grep { $_->{result} eq "failed" } @{$d->{checks}}' <"$DIR/validate.json")"
 names=$(json 'join ",", map { $_->{name} } @{$d->{checks}}' <"$DIR/validate.json")
-[ "$names" = 'machines,API servers,endpoint,nodes,etcd,leases,kube-system,certificates,snapshots,test pod,DNS,Service' ]
+[ "$names" = 'machines,API servers,endpoint,nodes,etcd,clocks,leases,kube-system,certificates,snapshots,test pod,DNS,Service' ]
 result $? 'it has a line for each check' "$names"
 [ -z "$(k get namespaces -l kprov.dev/purpose=validate -o name)" ]
 result $? 'its test pod is gone again'
