@@ -4,22 +4,30 @@
 #include <openssl/err.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <unistd.h>
+
+#define FILE_CHUNK_BYTES ((size_t)256 << 10)
 
 void tls_sha256(const void *data, size_t len, uint8_t out[TLS_SHA256_BYTES])
 {
     SHA256(len ? data : (const void *)"", len, out);
 }
 
-void tls_sha256_hex(const void *data, size_t len, char out[TLS_SHA256_HEX_BYTES])
+static void to_hex(const uint8_t hash[TLS_SHA256_BYTES], char out[TLS_SHA256_HEX_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
-    uint8_t hash[TLS_SHA256_BYTES];
-    tls_sha256(data, len, hash);
-    for (size_t i = 0; i < sizeof(hash); i++) {
+    for (size_t i = 0; i < TLS_SHA256_BYTES; i++) {
         out[2 * i] = digits[hash[i] >> 4];
         out[2 * i + 1] = digits[hash[i] & 15];
     }
-    out[2 * sizeof(hash)] = '\0';
+    out[2 * TLS_SHA256_BYTES] = '\0';
+}
+
+void tls_sha256_hex(const void *data, size_t len, char out[TLS_SHA256_HEX_BYTES])
+{
+    uint8_t hash[TLS_SHA256_BYTES];
+    tls_sha256(data, len, hash);
+    to_hex(hash, out);
 }
 
 struct tls_sha256 {
@@ -49,6 +57,30 @@ void tls_sha256_final(struct tls_sha256 *hash, uint8_t out[TLS_SHA256_BYTES])
     }
     EVP_MD_CTX_free(hash->ctx);
     free(hash);
+}
+
+void tls_sha256_final_hex(struct tls_sha256 *hash, char out[TLS_SHA256_HEX_BYTES])
+{
+    uint8_t digest[TLS_SHA256_BYTES];
+    tls_sha256_final(hash, digest);
+    to_hex(digest, out);
+}
+
+int tls_sha256_fd_hex(int fd, const char *path, char out[TLS_SHA256_HEX_BYTES], int64_t *ret_bytes, struct kp_error *error)
+{
+    KP_AUTO_FREE char *chunk = kp_malloc(FILE_CHUNK_BYTES);
+    struct tls_sha256 *hash = tls_sha256_new();
+    int64_t bytes = 0;
+    ssize_t n;
+    while ((n = read(fd, chunk, FILE_CHUNK_BYTES)) > 0) {
+        tls_sha256_update(hash, chunk, (size_t)n);
+        bytes += n;
+    }
+    int r = n < 0 ? kp_fail_errno(error, "read %s", path) : 0;
+    tls_sha256_final_hex(hash, out);
+    if (ret_bytes)
+        *ret_bytes = bytes;
+    return r;
 }
 
 void tls_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[TLS_SHA256_BYTES])

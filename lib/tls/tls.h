@@ -197,6 +197,9 @@ struct tls_sha256;
 struct tls_sha256 *tls_sha256_new(void);
 void tls_sha256_update(struct tls_sha256 *hash, const void *data, size_t len);
 void tls_sha256_final(struct tls_sha256 *hash, uint8_t out[TLS_SHA256_BYTES]); /* frees hash; out may be NULL */
+void tls_sha256_final_hex(struct tls_sha256 *hash, char out[TLS_SHA256_HEX_BYTES]); /* frees hash */
+/* Of what is left to read of fd; path is for the error alone. ret_bytes may be NULL. */
+int tls_sha256_fd_hex(int fd, const char *path, char out[TLS_SHA256_HEX_BYTES], int64_t *ret_bytes, struct kp_error *error) KP_NODISCARD;
 void tls_hmac_sha256(const void *key, size_t key_len, const void *data, size_t len, uint8_t out[TLS_SHA256_BYTES]);
 #define TLS_ED25519_BYTES 32
 /* The public key of a private one, both as RFC 8032 has them. */

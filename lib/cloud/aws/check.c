@@ -74,7 +74,7 @@ static int check_instance_profile(struct aws *aws, const char *arn, struct kp_ar
         return 0;
     aws_set(&form, "InstanceProfileName", aws->instance_profile);
     int r = aws_do(aws, AWS_IAM, "GetInstanceProfile", &form, 0, arena, &answer, &why);
-    if (r == KP_ENOTFOUND || strstr(why.message, "NoSuchEntity"))
+    if (r == KP_ENOTFOUND)
         return kp_fail(error, KP_EINVALID, "spec.aws.instanceProfile: the account has no instance profile \"%s\": make it, with a role that has the rights of docs/aws.md",
                        aws->instance_profile);
     if (r == KP_EFORBIDDEN)

@@ -29,7 +29,7 @@ static const struct {
     {"Resource.AlreadyAttached", KP_ECONFLICT}, {"*Conflict", KP_ECONFLICT},
     /* what is not there */
     {"*.NotFound", KP_ENOTFOUND}, {"*NotFound", KP_ENOTFOUND}, {"InvalidAMIID.Unavailable", KP_ENOTFOUND},
-    {"Gateway.NotAttached", KP_ENOTFOUND},
+    {"Gateway.NotAttached", KP_ENOTFOUND}, {"NoSuchEntity", KP_ENOTFOUND} /* IAM's */,
     /* what cannot be asked for */
     {"Invalid*", KP_EINVALID}, {"Missing*", KP_EINVALID}, {"Malformed*", KP_EINVALID}, {"Unknown*", KP_EINVALID}, {"Unsupported*", KP_EINVALID},
     {"ValidationError", KP_EINVALID}, {"VPCIdNotSpecified", KP_EINVALID}, {"VPCResourceNotSpecified", KP_EINVALID},

@@ -12,25 +12,13 @@
 #define BOOT_MS 300000   /* that the rescue system may take to answer */
 #define RETRY_MS 3000
 #define WRITE_MS 1200000 /* for the whole disk */
-#define CHUNK_BYTES ((size_t)256 << 10)
 
 extern char **environ;
 
-static int digest_of(const char *path, char hex[TLS_SHA256_HEX_BYTES], long long *ret_bytes, struct kp_error *error)
+static int digest_of(const char *path, char hex[TLS_SHA256_HEX_BYTES], int64_t *ret_bytes, struct kp_error *error)
 {
     KP_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return kp_fail_errno(error, "%s", path);
-    KP_AUTO_FREE char *chunk = kp_malloc(CHUNK_BYTES);
-    struct tls_sha256 *hash = tls_sha256_new();
-    uint8_t digest[TLS_SHA256_BYTES];
-    ssize_t n;
-    for (*ret_bytes = 0; (n = read(fd, chunk, CHUNK_BYTES)) > 0; *ret_bytes += n)
-        tls_sha256_update(hash, chunk, (size_t)n);
-    tls_sha256_final(hash, digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    return n < 0 ? kp_fail_errno(error, "read %s", path) : 0;
+    return fd < 0 ? kp_fail_errno(error, "%s", path) : tls_sha256_fd_hex(fd, path, hex, ret_bytes, error);
 }
 
 /* gzip reads the file and writes to *ret_fd; every rescue system can undo it. */
@@ -98,7 +86,7 @@ int hz_rescue_write(const char *address, const char *identity, const char *path,
     KP_AUTO(sshc_close) struct sshc *ssh = NULL;
     KP_AUTO_BUF struct kp_buf out = {0};
     char wanted[TLS_SHA256_HEX_BYTES];
-    long long bytes = 0;
+    int64_t bytes = 0;
     int r = digest_of(path, wanted, &bytes, error);
     if (r == 0)
         r = log_in(address, identity, &ssh, error);

@@ -8,17 +8,8 @@
 #include "cloud/libvirt/libvirt_internal.h"
 #include "tls/tls.h"
 
-#define CHUNK_BYTES ((size_t)256 << 10)
 #define MARKER ".whole"
 #define MARKER_MAX 128 /* bytes: "<digest> <size>\n" */
-
-static void hex_of(struct tls_sha256 *hash, char out[TLS_SHA256_HEX_BYTES])
-{
-    uint8_t digest[TLS_SHA256_BYTES];
-    tls_sha256_final(hash, digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
 
 /* What a marker says of a file with this content. */
 static int read_local(const char *path, char ret_text[MARKER_MAX], struct kp_error *error)
@@ -26,19 +17,12 @@ static int read_local(const char *path, char ret_text[MARKER_MAX], struct kp_err
     KP_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return kp_fail_errno(error, "open %s", path);
-    KP_AUTO_FREE char *chunk = kp_malloc(CHUNK_BYTES);
-    struct tls_sha256 *hash = tls_sha256_new();
     char hex[TLS_SHA256_HEX_BYTES];
-    unsigned long long bytes = 0;
-    ssize_t n;
-    while ((n = read(fd, chunk, CHUNK_BYTES)) > 0) {
-        tls_sha256_update(hash, chunk, (size_t)n);
-        bytes += (unsigned long long)n;
-    }
-    hex_of(hash, hex);
-    if (n < 0)
-        return kp_fail_errno(error, "read %s", path);
-    snprintf(ret_text, MARKER_MAX, "%s %llu\n", hex, bytes);
+    int64_t bytes = 0;
+    int r = tls_sha256_fd_hex(fd, path, hex, &bytes, error);
+    if (r < 0)
+        return r;
+    snprintf(ret_text, MARKER_MAX, "%s %llu\n", hex, (unsigned long long)bytes);
     return 0;
 }
 
@@ -83,7 +67,7 @@ static int read_volume(struct lv *lv, virStorageVolPtr volume, char ret_text[MAR
     struct received received = {.hash = tls_sha256_new()};
     char hex[TLS_SHA256_HEX_BYTES];
     int r = download(lv, volume, &received, error);
-    hex_of(received.hash, hex);
+    tls_sha256_final_hex(received.hash, hex);
     snprintf(ret_text, MARKER_MAX, "%s %llu\n", hex, received.bytes);
     return r;
 }

@@ -9,7 +9,6 @@
 
 /* Also of the environment: KPROV_OPENSTACK_KERNEL_ARGS, for clouds whose machines are emulated. */
 #define KERNEL_ARGS "console=ttyS0 quiet panic=-1"
-#define SOME_BYTES ((size_t)256 << 10)
 
 struct part {
     const char *name;   /* in Glance, and the value of kprov_part: it holds the digest */
@@ -18,20 +17,6 @@ struct part {
     const char *kernel_id, *ramdisk_id; /* of the root alone */
     const char *args, *image;
 };
-
-static int digest_of(int fd, const char *path, char hex[TLS_SHA256_HEX_BYTES], struct kp_error *error)
-{
-    KP_AUTO_FREE char *chunk = kp_malloc(SOME_BYTES);
-    struct tls_sha256 *hash = tls_sha256_new();
-    uint8_t digest[TLS_SHA256_BYTES];
-    ssize_t n;
-    while ((n = read(fd, chunk, SOME_BYTES)) > 0)
-        tls_sha256_update(hash, chunk, (size_t)n);
-    tls_sha256_final(hash, digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-    return n < 0 ? kp_fail_errno(error, "read %s", path) : 0;
-}
 
 /* One that is active and as large as the file; what another run left half uploaded is removed. */
 static int find_part(struct os *os, const struct part *part, int64_t size, struct kp_arena *arena, const char **ret_id, struct kp_error *error)
@@ -92,7 +77,7 @@ static int ensure_part(struct os *os, const struct part *part, struct kp_arena *
     int r = find_part(os, part, st.st_size, arena, ret_id, error);
     if (r < 0 || **ret_id)
         return r;
-    r = digest_of(fd, part->path, digest, error);
+    r = tls_sha256_fd_hex(fd, part->path, digest, NULL, error);
     if (r == 0)
         r = upload(os, part, fd, st.st_size, digest, arena, ret_id, error);
     return r < 0 ? kp_wrap(error, "upload %s to Glance", part->path) : 0;

@@ -51,6 +51,26 @@ static void posts_run_in_order_and_calls_wait(void **state)
     kp_buf_done(&run.log);
 }
 
+static void post_again(void *arg)
+{
+    struct run *run = arg;
+    if (++run->count < 100)
+        loop_post(run->loop, post_again, run);
+    else
+        loop_stop(run->loop);
+}
+
+/* Nothing else wakes the loop: one that sleeps on a post of its own never ends. */
+static void a_loops_own_posts_need_nobody_else(void **state)
+{
+    (void)state;
+    struct run run = { .loop = loop_new() };
+    loop_post(run.loop, post_again, &run);
+    loop_run(run.loop);
+    assert_int_equal(run.count, 100);
+    loop_free(run.loop);
+}
+
 static void repeat(void *arg)
 {
     struct run *run = arg;
@@ -375,6 +395,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(posts_run_in_order_and_calls_wait),
+        cmocka_unit_test(a_loops_own_posts_need_nobody_else),
         cmocka_unit_test(what_is_put_off_runs_once_after_all_of_a_turn),
         cmocka_unit_test(timers_repeat_until_freed),
         cmocka_unit_test(a_megabyte_is_echoed_over_tcp_by_name_and_over_unix),
