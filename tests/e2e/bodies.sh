@@ -64,7 +64,7 @@ made() { python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]]["
 printf '{"kind":"MachineConfig","hostname":"body","files":[{"path":"/srv/index.html","content":"from the body"}],"services":[{"name":"web","command":["/bin/busybox","httpd","-f","-p","8080","-h","/srv"]}]}' |
   gzip -c | base64 -w 0 >"$DIR/user-data"
 network=$(api networks -d '{"name":"n","ip_range":"10.128.0.0/16","subnets":[{"type":"cloud","ip_range":"10.128.0.0/16","network_zone":"eu-central"}]}' | made network)
-image=$(api images | grep -oE '"id": [0-9]+' | head -n 1 | tr -dc 0-9)
+image=$(api "images?type=snapshot" | grep -oE '"id": [0-9]+' | head -n 1 | tr -dc 0-9)
 server=$(api servers -d "{\"name\":\"body\",\"server_type\":\"cx22\",\"location\":\"fsn1\",\"image\":\"$image\",\"start_after_create\":false,\"user_data\":\"$(cat "$DIR/user-data")\"}" | made server)
 api "servers/$server/actions/attach_to_network" -d "{\"network\":$network,\"ip\":\"10.128.0.10\"}" >/dev/null
 serves() { [ "$(curl -s -m 1 "http://$1/")" = 'from the body' ]; }
