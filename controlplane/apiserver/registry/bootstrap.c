@@ -1,6 +1,9 @@
 /* What must be there before anybody asks: namespaces, the default ServiceCIDR and RBAC. */
 #include "controlplane/apiserver/registry/registry_internal.h"
 
+#define BATCHES_MAX 5
+#define BATCH_AGAIN_MS 100
+
 static const struct auth_user loopback = {.name = "system:apiserver", .uid = ""};
 
 struct registry_request registry_own_request(struct kp_arena *arena, struct api_status *status, const struct kp_resource *resource, const char *ns, const char *name)
@@ -17,11 +20,14 @@ struct registry_request registry_own_request(struct kp_arena *arena, struct api_
                                      .status = status};
 }
 
-int registry_create_if_absent(struct registry *registry, struct kp_arena *arena, const struct kp_resource *resource, const char *ns, void *obj, struct kp_error *error)
+/* 1 when it was not there. */
+static int create_if_absent(struct registry *registry, struct kp_arena *arena, struct registry_batch *batch, const struct kp_resource *resource, const char *ns,
+                            void *obj, struct kp_error *error)
 {
     struct api_status status = API_STATUS(arena);
     const char *name = kp_object_meta(resource->type, obj)->name;
     struct registry_request rq = registry_own_request(arena, &status, resource, ns, name);
+    rq.batch = batch;
     KP_AUTO(wcache_object_unref) struct wcache_object *object = wcache_get(registry_cache(registry, rq.kind), registry_cache_key(&rq, name));
     if (object)
         return 0;
@@ -33,19 +39,25 @@ int registry_create_if_absent(struct registry *registry, struct kp_arena *arena,
     return 1;
 }
 
-static int ensure_service_cidr(struct registry *registry, struct kp_arena *arena, struct kp_error *error)
+int registry_create_if_absent(struct registry *registry, struct kp_arena *arena, const struct kp_resource *resource, const char *ns, void *obj, struct kp_error *error)
 {
-    struct k8s_service_cidr *cidr = KP_OBJECT_NEW(arena, k8s_service_cidr);
-    cidr->metadata->name = "kubernetes";
-    ip_ranges_list(registry->ranges, arena, &cidr->spec->cidrs);
-    int code = registry_create_if_absent(registry, arena, &k8s_servicecidrs_resource, "", cidr, error);
-    return code < 0 ? code : 0;
+    return create_if_absent(registry, arena, NULL, resource, ns, obj, error);
 }
 
-struct rbac_context {
+struct bootstrap {
     struct registry *registry;
     struct kp_arena *arena;
+    struct registry_batch *batch;
 };
+
+static int ensure_service_cidr(const struct bootstrap *bootstrap, struct kp_error *error)
+{
+    struct k8s_service_cidr *cidr = KP_OBJECT_NEW(bootstrap->arena, k8s_service_cidr);
+    cidr->metadata->name = "kubernetes";
+    ip_ranges_list(bootstrap->registry->ranges, bootstrap->arena, &cidr->spec->cidrs);
+    int code = create_if_absent(bootstrap->registry, bootstrap->arena, bootstrap->batch, &k8s_servicecidrs_resource, "", cidr, error);
+    return code < 0 ? code : 0;
+}
 
 static int make_given(void *arg, struct registry_request *rq, const void *current, void **ret_new)
 {
@@ -62,10 +74,10 @@ static int make_given(void *arg, struct registry_request *rq, const void *curren
 
 static int ensure_rbac(void *arg, const struct kp_resource *resource, void *obj, bool reconcile, struct kp_error *error)
 {
-    struct rbac_context *context = arg;
+    const struct bootstrap *context = arg;
     const struct k8s_object_meta *meta = kp_object_meta(resource->type, obj);
     const char *ns = meta->namespace ? meta->namespace : "";
-    int code = registry_create_if_absent(context->registry, context->arena, resource, ns, obj, error);
+    int code = create_if_absent(context->registry, context->arena, context->batch, resource, ns, obj, error);
     if (code != 0 || !reconcile)
         return code < 0 ? code : 0;
     struct api_status status = API_STATUS(context->arena);
@@ -77,18 +89,43 @@ static int ensure_rbac(void *arg, const struct kp_resource *resource, void *obj,
     return code < 0 ? kp_fail(error, code, "reconcile %s %s: %s", resource->name, meta->name, status.message) : 0;
 }
 
-int registry_bootstrap(struct registry *registry, struct kp_error *error)
+static int ensure_namespaces(struct bootstrap *bootstrap, struct kp_error *error)
 {
     static const char *const namespaces[] = {"kube-system", "kube-public", "kube-node-lease", "default"};
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     for (size_t i = 0; i < KP_ARRAY_LEN(namespaces); i++) {
-        struct k8s_namespace *ns = KP_OBJECT_NEW(arena, k8s_namespace);
+        struct k8s_namespace *ns = KP_OBJECT_NEW(bootstrap->arena, k8s_namespace);
         ns->metadata->name = namespaces[i];
-        if (registry_create_if_absent(registry, arena, &k8s_namespaces_resource, "", ns, error) < 0)
+        if (create_if_absent(bootstrap->registry, bootstrap->arena, bootstrap->batch, &k8s_namespaces_resource, "", ns, error) < 0)
             return error->code;
     }
-    if (ensure_service_cidr(registry, arena, error) < 0)
-        return error->code;
-    struct rbac_context context = {registry, arena};
-    return registry->auth ? auth_bootstrap(registry->auth, ensure_rbac, &context, error) : 0;
+    return ensure_service_cidr(bootstrap, error);
+}
+
+static int ensure_policy(struct bootstrap *bootstrap, struct kp_error *error)
+{
+    return bootstrap->registry->auth ? auth_bootstrap(bootstrap->registry->auth, ensure_rbac, bootstrap, error) : 0;
+}
+
+/* What is missing goes into one transaction: of several servers that start together one makes everything at once, and the others see it. */
+static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootstrap *, struct kp_error *), struct kp_error *error)
+{
+    for (int attempt = 0; attempt < BATCHES_MAX; attempt++) {
+        KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        struct registry_batch batch = {.count = 0};
+        struct bootstrap bootstrap = {registry, arena, &batch};
+        if (ensure(&bootstrap, error) < 0)
+            return error->code;
+        int code = registry_batch_commit(registry, &batch, arena, error);
+        if (code != KP_ECONFLICT)
+            return code;
+        kp_sleep_ms(BATCH_AGAIN_MS); /* until the caches know what another server has made */
+    }
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    return ensure(&(struct bootstrap){registry, arena, NULL}, error);
+}
+
+int registry_bootstrap(struct registry *registry, struct kp_error *error)
+{
+    int code = ensure_at_once(registry, ensure_namespaces, error); /* first: what is in one asks for it */
+    return code < 0 ? code : ensure_at_once(registry, ensure_policy, error);
 }

@@ -49,6 +49,7 @@ struct registry_request {
     int64_t now_s;
     struct kp_string_list warnings;
     struct api_status *status;
+    struct registry_batch *batch;        /* NULL: each write is a transaction of its own */
 };
 
 /* ---- reads -------------------------------------------------------------------------------------------------------- */

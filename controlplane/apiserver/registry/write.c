@@ -39,6 +39,27 @@ static void encode_stored(const struct kp_type *type, void *obj, struct kp_buf *
     meta->resource_version = version;
 }
 
+static bool fits(const struct registry_batch *batch, const struct registry_write *write)
+{
+    return batch && batch->count + write->count <= STORE_OPS_MAX;
+}
+
+static void add_to_batch(struct registry_batch *batch, const struct registry_write *write, struct kp_arena *arena)
+{
+    for (size_t i = 0; i < write->count; i++) {
+        struct store_op *op = &batch->ops[batch->count++];
+        *op = write->ops[i];
+        op->value = op->value ? kp_arena_memdup(arena, op->value, op->len) : NULL;
+    }
+}
+
+int registry_batch_commit(struct registry *registry, struct registry_batch *batch, struct kp_arena *arena, struct kp_error *error)
+{
+    int64_t revision;
+    struct store_kv current[STORE_OPS_MAX];
+    return batch->count ? store_commit(registry->store, batch->ops, batch->count, arena, &revision, current, error) : 0;
+}
+
 int registry_commit(struct registry *registry, struct registry_request *rq, void *obj, const void *old, int64_t expect,
                     const char *cache_key, struct wcache_object **ret_object)
 {
@@ -60,6 +81,10 @@ int registry_commit(struct registry *registry, struct registry_request *rq, void
         write.ops[0].lease = lease;
         if (rq->dry_run)
             break;
+        if (fits(rq->batch, &write)) {
+            add_to_batch(rq->batch, &write, rq->arena);
+            break;
+        }
         struct store_kv current[STORE_OPS_MAX];
         int code = store_commit(registry->store, write.ops, write.count, rq->arena, &revision, current, &error);
         if (code == 0)
