@@ -40,6 +40,11 @@ void cri_free(struct cri *cri)
     free(cri);
 }
 
+struct grpc_channel *cri_channel(struct cri *cri)
+{
+    return cri->channel;
+}
+
 static int call_for(struct cri *cri, const char *path, const void *request, const ProtobufCMessageDescriptor *type,
                     int64_t timeout_ms, struct kp_arena *arena, void *ret_response, struct kp_error *error)
 {

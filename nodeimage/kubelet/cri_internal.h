@@ -134,9 +134,18 @@ const char *cri_pairs_get(const struct cri_pairs *pairs, const char *key); /* NU
 
 /* ---- the client: thread-safe, every call blocks -------------------------------------------------------------------- */
 struct cri;
+struct grpc_channel;
 /* endpoint: "unix:///run/containerd/containerd.sock" or a bare path; does not connect yet. loop is borrowed until cri_free. */
 int cri_new(struct loop *loop, const char *endpoint, struct cri **ret_cri, struct kp_error *error) KP_NODISCARD;
 void cri_free(struct cri *cri); /* accepts NULL */
+struct grpc_channel *cri_channel(struct cri *cri); /* borrowed */
+
+struct cri_events_callbacks { /* on the loop's thread */
+    void (*on_event)(void *arg);           /* a container began, ended or was removed; what CRI says of it may follow a moment later */
+    void (*on_end)(bool again, void *arg); /* last, exactly once. again: the stream broke; else the runtime has no such events */
+};
+/* Listens to containerd's own events of the namespace k8s.io. Copies callbacks; arg must live until on_end. Does not block. */
+void cri_events_open(struct cri *cri, const struct cri_events_callbacks *callbacks, void *arg);
 
 int cri_version(struct cri *cri, struct kp_arena *arena, const char **ret_name, const char **ret_version,
                 struct kp_error *error) KP_NODISCARD;

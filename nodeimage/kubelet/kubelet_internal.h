@@ -179,9 +179,12 @@ bool kubelet_static_synced(void);
 int kubelet_static_parse(const char *path, const char *text, size_t len, const char *node_name, struct kubelet_pod **ret_pod,
                          struct kp_error *error) KP_NODISCARD;
 
-/* ---- polling the runtime ------------------------------------------------------------------------------------------------------------------ */
+/* ---- looking at the runtime ----------------------------------------------------------------------------------------------------------------- */
 void kubelet_pleg_start(struct kubelet *kubelet);
-void kubelet_pleg_kick(struct kubelet *kubelet); /* something is under way: poll quickly for a while */
+void kubelet_pleg_kick(struct kubelet *kubelet); /* something is under way: unless the runtime tells of events, look quickly for a while */
+/* Milliseconds until the next look, after one that took look_ms, quiet_ms after the last change, with last_ms before it (0: something just
+   happened); told: the runtime tells of events. Pure. */
+int64_t kubelet_pleg_wait_ms(int64_t look_ms, int64_t quiet_ms, int64_t last_ms, bool told);
 
 /* ---- objects and tokens ---------------------------------------------------------------------------------------------------------------------- */
 struct kubelet_objects *kubelet_objects_new(struct kubelet *kubelet);

@@ -1,23 +1,75 @@
-/* Polling the runtime for containers and sandboxes that changed by themselves: quickly while something is under way, slowly
-   otherwise. */
+/* Looking at the runtime for containers and sandboxes that changed by themselves: soon and then less and less often after the runtime told
+   of an event; as long as it has told of none, quickly while something is under way, slowly otherwise. */
 #include "nodeimage/kubelet/kubelet_internal.h"
 
 #define POLL_MIN_MS 25
 #define POLL_MAX_MS 1000
+#define TOLD_MAX_MS 10000     /* between looks when events come; upstream's evented PLEG has 300 s */
 #define POLL_QUICK_FOR_MS 400 /* after activity, before the interval grows */
 #define REST_TIMES 4          /* as long as a look took: on a slow machine looking must not be all that happens */
+#define SUBSCRIBE_AGAIN_MS 1000
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t kicked;
 static int64_t active_ms;
+static bool is_kicked;
+static bool is_told;         /* events come, or would: the stream is open */
+static int64_t subscribe_ms; /* when to open the stream; INT64_MAX: it is open, or there is none to be had */
+
+int64_t kubelet_pleg_wait_ms(int64_t look_ms, int64_t quiet_ms, int64_t last_ms, bool told)
+{
+    int64_t rest_ms = KP_MAX(POLL_MIN_MS, KP_MIN(look_ms * REST_TIMES, POLL_MAX_MS));
+    if (!told && quiet_ms < POLL_QUICK_FOR_MS)
+        return rest_ms;
+    return KP_MAX(rest_ms, KP_MIN(last_ms * 2, told ? TOLD_MAX_MS : POLL_MAX_MS));
+}
+
+static void kick_locked(void)
+{
+    active_ms = kp_mono_ms();
+    is_kicked = true;
+    pthread_cond_signal(&kicked);
+}
 
 void kubelet_pleg_kick(struct kubelet *kubelet)
 {
     (void)kubelet;
     pthread_mutex_lock(&lock);
-    active_ms = kp_mono_ms();
-    pthread_cond_signal(&kicked);
+    if (!is_told) /* else an event comes when there is something to see */
+        kick_locked();
     pthread_mutex_unlock(&lock);
+}
+
+static void on_event(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&lock);
+    kick_locked();
+    pthread_mutex_unlock(&lock);
+}
+
+static void on_end(bool again, void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&lock);
+    is_told = false;
+    subscribe_ms = again ? kp_mono_ms() + SUBSCRIBE_AGAIN_MS : INT64_MAX;
+    kick_locked(); /* what was missed is seen by looking */
+    pthread_mutex_unlock(&lock);
+}
+
+static void subscribe_when_due(struct kubelet *kubelet)
+{
+    static const struct cri_events_callbacks callbacks = {.on_event = on_event, .on_end = on_end};
+    pthread_mutex_lock(&lock);
+    bool due = kp_mono_ms() >= subscribe_ms;
+    if (due) {
+        subscribe_ms = INT64_MAX;
+        is_told = true; /* a runtime that has none says so soon; what happens until then is seen by looking */
+    }
+    pthread_mutex_unlock(&lock);
+    if (due)
+        cri_events_open(kubelet->cri, &callbacks, NULL);
 }
 
 struct seen {
@@ -94,21 +146,23 @@ static void *run(void *arg)
     struct kubelet *kubelet = arg;
     struct kp_strmap *seen = kp_strmap_new();
     struct kp_arena *arena = kp_arena_new(0);
-    int64_t interval_ms = POLL_MIN_MS;
+    int64_t wait_ms = POLL_MIN_MS;
     while (!kubelet->stopping) {
+        subscribe_when_due(kubelet);
         int64_t began_ms = kp_mono_ms();
         bool changed = relist(kubelet, seen, arena);
         kp_arena_reset(arena);
         pthread_mutex_lock(&lock);
-        int64_t now_ms = kp_mono_ms(), rest_ms = KP_MAX(POLL_MIN_MS, KP_MIN((now_ms - began_ms) * REST_TIMES, POLL_MAX_MS));
+        int64_t now_ms = kp_mono_ms();
         if (changed)
             active_ms = now_ms;
-        interval_ms = now_ms - active_ms < POLL_QUICK_FOR_MS ? rest_ms : KP_MAX(rest_ms, KP_MIN(interval_ms * 2, POLL_MAX_MS));
-        int64_t until_ms = now_ms + interval_ms;
+        wait_ms = kubelet_pleg_wait_ms(now_ms - began_ms, now_ms - active_ms, is_kicked || changed ? 0 : wait_ms, is_told);
+        is_kicked = false;
+        int64_t until_ms = now_ms + wait_ms;
         struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000};
         pthread_cond_timedwait(&kicked, &lock, &until);
-        /* A kick during a quick phase is no reason to poll more often than that. */
-        int64_t early_ms = now_ms + rest_ms - kp_mono_ms();
+        /* A kick during a quick phase is no reason to look more often than that. */
+        int64_t early_ms = now_ms + kubelet_pleg_wait_ms(now_ms - began_ms, 0, 0, is_told) - kp_mono_ms();
         pthread_mutex_unlock(&lock);
         if (early_ms > 0)
             kp_sleep_ms(early_ms);
