@@ -149,6 +149,7 @@ image() { # name command-json layers ("digest size" pairs, one a line): adds an 
 	printf '%s{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:%s","size":%s,"platform":{"architecture":"%s","os":"linux"},"annotations":{"io.containerd.image.name":"%s","org.opencontainers.image.ref.name":"%s"}}' \
 		"$index_comma" "${manifest% *}" "${manifest#* }" "$arch" "$1" "${1##*:}" >> "$work/index"
 	index_comma=,
+	echo "$1 sha256:${config% *}" >> "$work/names"
 }
 
 # The file system that every program's image starts from: libraries, trust anchors, users, and nothing to run.
@@ -222,6 +223,14 @@ busybox_tree() {
 	echo 'root:x:0:' > "$1/etc/group"
 }
 
+# As containerd's CRI plugin would at a node's first start, for a second or two of an emulated machine: each image labelled as its own, and known by its ID.
+import_images() {
+	images_ctl() { "$root_base/usr/bin/ctr" -a "$run/c.sock" -n k8s.io images "$@"; }
+	images_ctl import --digests=false "$work/images.tar" || return
+	while read -r name id; do
+		images_ctl label "$name" io.cri-containerd.image=managed && images_ctl tag --force "$name" "$id" || return
+	done < "$work/names"
+}
 # Imports the images into a containerd store that nodes copy at boot: importing at boot would cost each node a second.
 preload() { # store
 	run=$work/run
@@ -241,7 +250,7 @@ preload() { # store
 		sleep 0.05
 	done
 	status=0
-	"$root_base/usr/bin/ctr" -a "$run/c.sock" -n k8s.io images import --digests=false "$work/images.tar" > "$work/import.log" 2>&1 || status=$?
+	import_images > "$work/import.log" 2>&1 || status=$?
 	kill $pid
 	wait $pid || true
 	pid=

@@ -71,7 +71,9 @@ static int configure_network(const struct init_config *config, struct kp_error *
 
 void init_load_modules(void)
 {
-    static const char *const argv[] = {"modprobe", "-a", "-q", "br_netfilter", NULL};
+    /* Bridges for sysctls that are set before there is one; the others in one go instead of a modprobe each when pods ask for them. */
+    static const char *const argv[] = {"modprobe", "-a", "-q", "br_netfilter", "veth", "nft_chain_nat", "nft_masq", "nft_nat", "nft_reject_ipv4",
+                                       "nft_fib_ipv4", "nft_ct", "nft_numgen", NULL};
     KP_AUTO_BUF struct kp_buf complaint = {0};
     struct kp_error error = {0};
     int status = 0;
