@@ -15,7 +15,7 @@ DIR=$(mktemp -d /tmp/e2e-terraform-openstack-XXXXXX)
 openstack_up >"$DIR/why" || { echo "SKIP: $(cat "$DIR/why")"; rm -rf "$DIR"; openstack_down; exit 77; }
 FLAVOR=${OPENSTACK_FLAVOR:?names a flavor of the project of OS_*}
 export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig TF_SECONDS=2400 TF_VAR_control_planes=${TERRAFORM_CONTROL_PLANES:-1} TF_VAR_wait=30m
-export KPROV_OPENSTACK_KERNEL_ARGS=${KPROV_OPENSTACK_KERNEL_ARGS-mitigations=off preempt=none audit=0 nokaslr norandmaps GOGC=400}
+export KPROV_OPENSTACK_KERNEL_ARGS=${KPROV_OPENSTACK_KERNEL_ARGS-mitigations=off preempt=none audit=0 nokaslr norandmaps highres=off GOGC=400}
 mkdir -p "$HOME"
 held() { timeout 300 tests/e2e-openstack/project list | grep -v '^image .* kprov-'; }
 cleanup() {
