@@ -9,6 +9,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 
+GROW_BYTES_MIN=16777216 # what a file system may leave of its disk because no group of blocks fits
+
 fail() {
 	echo "kprov: cannot boot: $*" >/dev/console
 	sync
@@ -46,6 +48,10 @@ is_ext4() { [ "$(hex "$1" 1080 2)" = 53ef ]; }
 label() { bytes "$1" 1144 16 | tr -d '\0'; }
 is_empty() { [ -z "$(dd if="$1" bs=4096 count=256 2>/dev/null | tr -d '\0' | head -c 1)" ]; }
 number() { od -An -t"u$1" | tr -d ' '; } # bytes of it
+disk_bytes() { echo $(($(cat "/sys/class/block/${1##*/}/size") * 512)); }
+ext4_bytes() { # blocks, in two halves, of a KiB shifted
+	echo $((($(bytes "$1" 1028 4 | number 4) + ($(bytes "$1" 1360 4 | number 4) << 32)) << (10 + $(bytes "$1" 1048 4 | number 4))))
+}
 
 find_data() {
 	for wanted in kprov-data ephemeral0; do
@@ -110,9 +116,11 @@ fi
 if [ -n "$data" ]; then
 	mount --bind /dev /lower/dev
 	if is_ext4 "$data"; then
-		tool e2fsck -p "$data" >/dev/null
+		grows='' # resize2fs wants a file system that was checked in full since it was last mounted
+		[ $(($(disk_bytes "$data") - $(ext4_bytes "$data"))) -lt $GROW_BYTES_MIN ] || grows=-f
+		tool e2fsck -p $grows "$data" >/dev/null
 		[ $? -lt 4 ] || fail 'the data disk is damaged: e2fsck cannot repair it by itself'
-		tool resize2fs "$data" >/dev/null 2>&1 # says so itself when there is nothing to grow
+		[ -z "$grows" ] || tool resize2fs "$data" >/dev/null 2>&1 || echo "kprov: the file system of $data does not grow with it" >/dev/console
 		[ "$(label "$data")" = kprov-data ] || tool e2label "$data" kprov-data
 	else
 		tool mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1,nodiscard -L kprov-data "$data" || fail 'the data disk cannot be formatted'
