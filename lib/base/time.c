@@ -41,6 +41,11 @@ void kp_sleep_ms(int64_t ms)
         ;
 }
 
+int64_t kp_rest_ms(int64_t took_ms, int64_t min_ms, int64_t max_ms)
+{
+    return KP_MAX(min_ms, KP_MIN(took_ms * 8, max_ms));
+}
+
 /* Days since 1970-01-01 in the proleptic Gregorian calendar. Years start in March here, so that the leap day is last. */
 static int64_t days_from_civil(int64_t year, unsigned month, unsigned day)
 {

@@ -7,8 +7,7 @@
 #define ELECTOR_LEASE_MS 15000
 #define ELECTOR_RENEW_DEADLINE_MS 10000
 #define ELECTOR_RETRY_MS 2000
-#define ELECTOR_REST_TIMES 8 /* as long as a renewal took: on a slow machine renewing must not be all that happens */
-#define ELECTOR_TRIES_MIN 3  /* all the same, within the renew deadline */
+#define ELECTOR_TRIES_MIN 3 /* within the renew deadline, however long one takes */
 #define ELECTOR_GONE_MS 250  /* from one question whether the holder is gone to the next */
 
 struct client_elector {
@@ -145,7 +144,7 @@ static bool pause_or_stop(struct client_elector *elector, int64_t ms)
 
 static int64_t rest(const struct client_elector *elector, int64_t wanted_ms, int64_t took_ms)
 {
-    return KP_MAX(wanted_ms, KP_MIN(took_ms * ELECTOR_REST_TIMES, elector->renew_deadline_ms / ELECTOR_TRIES_MIN));
+    return kp_rest_ms(took_ms, wanted_ms, elector->renew_deadline_ms / ELECTOR_TRIES_MIN);
 }
 
 /* As pause_or_stop, but over as soon as the holder is found gone. */
@@ -240,9 +239,8 @@ int client_elector_acquire(struct client *client, const struct client_elector_co
             kp_warn("lease not acquired yet", "lease", elector->name, "error", why.message, NULL);
         }
         /* While the API server is still starting, asking again soon is what makes a cluster come up in seconds. */
-        int64_t wait_ms = code != KP_EAGAIN         ? KP_MIN((int64_t)100, elector->retry_ms)
-                          : holder_is_gone(elector) ? elector->retry_ms
-                                                    : rest(elector, elector->retry_ms, kp_mono_ms() - began_ms);
+        int64_t wanted_ms = code != KP_EAGAIN ? KP_MIN((int64_t)100, elector->retry_ms) : elector->retry_ms;
+        int64_t wait_ms = holder_is_gone(elector) ? wanted_ms : rest(elector, wanted_ms, kp_mono_ms() - began_ms);
         if (__atomic_load_n(stop, __ATOMIC_ACQUIRE) || wait_for_turn(elector, wait_ms) || __atomic_load_n(stop, __ATOMIC_ACQUIRE)) {
             free_elector(elector);
             return kp_fail(error, KP_ECANCELLED, "stopped before the lease %s was acquired", config->name);

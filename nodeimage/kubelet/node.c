@@ -4,7 +4,6 @@
 #define RUNTIME_POLL_READY_MS 5000 /* as upstream */
 #define RUNTIME_POLL_UNREADY_MS 100
 #define RUNTIME_REST_MS_MAX 1000
-#define RUNTIME_REST_TIMES 8 /* as long as the question took: a slow machine has better to do than to answer it */
 #define STATUS_REPORT_S 300   /* at least this often, changed or not */
 #define RETRY_MS 500
 #define IMAGES_MAX 50
@@ -114,8 +113,7 @@ static void *watch_runtime(void *arg)
         }
         if (came)
             kubelet_workers_wake_all(kubelet->workers);
-        int64_t rest_ms = KP_MIN((kp_mono_ms() - began_ms) * RUNTIME_REST_TIMES, (int64_t)RUNTIME_REST_MS_MAX);
-        kp_sleep_ms(runtime && network ? RUNTIME_POLL_READY_MS : KP_MAX(rest_ms, RUNTIME_POLL_UNREADY_MS));
+        kp_sleep_ms(runtime && network ? RUNTIME_POLL_READY_MS : kp_rest_ms(kp_mono_ms() - began_ms, RUNTIME_POLL_UNREADY_MS, RUNTIME_REST_MS_MAX));
     }
     return NULL;
 }

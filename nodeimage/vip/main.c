@@ -27,7 +27,6 @@
 #define EMULATED_TIMES 5
 #define CHECK_MS 200
 #define CHECK_MS_MAX 500 /* on a machine where a check takes long; FAILURES_MAX of them in a row still fit into 2 s */
-#define REST_TIMES 8     /* as long as a check took */
 #define CHECK_RENEWED_MS 1000 /* while the lease is renewed: whoever writes for us is alive, but may be about to stop */
 #define ANNOUNCE_MS 1000 /* again and again: a neighbour may have missed one, or heard a machine that was paused */
 /* At every check at first: Linux does not believe a change within a second of the last one it heard (neigh locktime), and
@@ -116,7 +115,7 @@ static void hold(struct client_elector *elector)
             continue;
         checked_ms = asked_ms;
         failures = !vip.leader_elect || api_is_ready() ? 0 : failures + 1;
-        rest_ms = KP_MAX(CHECK_MS, KP_MIN((kp_mono_ms() - asked_ms) * REST_TIMES, CHECK_MS_MAX));
+        rest_ms = kp_rest_ms(kp_mono_ms() - asked_ms, CHECK_MS, CHECK_MS_MAX);
     }
     if (failures >= FAILURES_MAX)
         kp_warn("the API server of this machine does not answer: the address is given up", "address", vip.address, NULL);

@@ -7,6 +7,7 @@
 #define UNAVAILABLE_MS_MAX 60000 /* how long an API server that answered before may be away */
 #define RETRY_MS 250
 #define POLL_MS 25
+#define POLL_MS_MAX 250
 #define FIELD_MANAGER "kprov"
 
 struct cli_api {
@@ -97,6 +98,7 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
 {
     for (;;) {
         int status = 0;
+        int64_t began_ms = kp_mono_ms();
         int r = client_raw(api->client, "GET", "/readyz", NULL, NULL, 0, NULL, &status, error);
         if (r == 0)
             return 0;
@@ -107,7 +109,7 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(POLL_MS);
+        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, POLL_MS, POLL_MS_MAX));
     }
 }
 
@@ -168,6 +170,7 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
                                  "\"node.kubernetes.io/exclude-from-external-load-balancers\":\"\"}}}";
     static const struct client_write_options options = {.field_manager = FIELD_MANAGER};
     for (;;) {
+        int64_t began_ms = kp_mono_ms();
         int r = client_patch(api->client, &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, labels, sizeof(labels) - 1, &options, NULL,
                              NULL, error);
         if ((r != KP_ENOTFOUND && !may_come_back(r, deadline_ms)) || kp_mono_ms() > deadline_ms)
@@ -177,7 +180,7 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(POLL_MS);
+        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, POLL_MS, POLL_MS_MAX));
     }
 }
 

@@ -3,6 +3,7 @@
 
 #define API_WAIT_MS 60000 /* when waiting is not asked for: the add-ons need an API server all the same */
 #define NODES_POLL_MS 50
+#define NODES_POLL_MS_MAX 1000
 
 void cli_op_start(struct cli_operation *op, int64_t wait_ns)
 {
@@ -233,6 +234,7 @@ int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
     for (;;) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
         struct kp_string_map readiness = {0};
+        int64_t began_ms = kp_mono_ms();
         int r = cli_api_node_readiness(op->api, arena, &readiness, error);
         const char *missing = r == 0 ? not_ready(op, &readiness, arena) : error->message;
         if (r == 0 && !*missing)
@@ -244,7 +246,7 @@ int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
             return kp_fail(error, KP_ETIMEOUT, "not ready in time: %s; see kprov logs %s NODE kubelet", missing,
                            op->cluster.name);
         cli_progress_tick(&op->progress, missing);
-        kp_sleep_ms(NODES_POLL_MS);
+        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, NODES_POLL_MS, NODES_POLL_MS_MAX));
     }
 }
 

@@ -316,6 +316,15 @@ static void metric_series_are_bounded(void **state)
     assert_non_null(strstr(out.data, "test_many_total{name=\"other\"} 904\n"));
 }
 
+static void who_polls_rests_in_proportion(void **state)
+{
+    (void)state;
+    assert_int_equal(kp_rest_ms(0, 50, 1000), 50);
+    assert_int_equal(kp_rest_ms(20, 50, 1000), 160);
+    assert_int_equal(kp_rest_ms(500, 50, 1000), 1000);
+    assert_int_equal(kp_rest_ms(500, 2000, 1000), 2000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +341,7 @@ int main(void)
         cmocka_unit_test(flags_take_the_upstream_spellings),
         cmocka_unit_test(metrics_are_written_as_prometheus_text),
         cmocka_unit_test(metric_series_are_bounded),
+        cmocka_unit_test(who_polls_rests_in_proportion),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
