@@ -34,10 +34,10 @@ static void on_end(struct grpc_call *call, enum grpc_status status, const char *
 {
     struct cri_events *events = arg;
     grpc_call_unref(call);
-    bool broke = status == GRPC_OK || status == GRPC_UNAVAILABLE || status == GRPC_CANCELLED; /* the runtime restarts */
-    if (!broke)
+    bool refused = status == GRPC_UNIMPLEMENTED || status == GRPC_UNKNOWN || status == GRPC_INVALID_ARGUMENT;
+    if (refused)
         kp_warn("the runtime tells of no events: it is polled", "status", grpc_status_name(status), "message", message, NULL);
-    events->callbacks.on_end(broke, events->arg);
+    events->callbacks.on_end(!refused, events->arg);
     free(events);
 }
 
