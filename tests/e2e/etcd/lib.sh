@@ -83,10 +83,11 @@ background_end() {
   for pid in "${BACKGROUND[@]}"; do kill "$pid" 2>/dev/null || :; done
   BACKGROUND=()
 }
+# One that nobody listens on, and that was not given to a member which has not started yet.
 free_port() {
   local port
-  while port=$((20000 + RANDOM % 12000)); (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
-  echo "$port"
+  while port=$((20000 + RANDOM % 12000)); grep -qsx "$port" "$DIR/ports" || (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do :; done
+  echo "$port" | tee -a "$DIR/ports"
 }
 
 # ---- members ------------------------------------------------------------------------------------------------------------
