@@ -20,7 +20,6 @@ struct registry_request registry_own_request(struct kp_arena *arena, struct api_
                                      .status = status};
 }
 
-/* 1 when it was not there. */
 static int create_if_absent(struct registry *registry, struct kp_arena *arena, struct registry_batch *batch, const struct kp_resource *resource, const char *ns,
                             void *obj, struct kp_error *error)
 {

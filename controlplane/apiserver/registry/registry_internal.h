@@ -134,7 +134,6 @@ const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *are
 /* ---- bootstrap.c: the server's own writes */
 struct registry_request registry_own_request(struct kp_arena *arena, struct api_status *status, const struct kp_resource *resource, const char *ns,
                                              const char *name);
-/* 1 when created, 0 when it was there. */
 /* Writes that are gathered to become one transaction; borrowed memory is that of the requests' arena. */
 struct registry_batch {
     struct store_op ops[STORE_OPS_MAX];
@@ -142,6 +141,7 @@ struct registry_batch {
 };
 /* All or nothing; KP_ECONFLICT when one of the objects is there. */
 int registry_batch_commit(struct registry *registry, struct registry_batch *batch, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
+/* 1 when created, 0 when it was there. */
 int registry_create_if_absent(struct registry *registry, struct kp_arena *arena, const struct kp_resource *resource, const char *ns, void *obj,
                               struct kp_error *error);
 
