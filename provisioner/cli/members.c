@@ -1,9 +1,11 @@
 /* etcd's members follow the control planes: one at a time joins as a learner and becomes a voter when it has caught up, and one
    that goes leaves etcd before its machine does. */
+#include "lib/client/client.h"
 #include "provisioner/cli/operation_internal.h"
 #include "provisioner/etcd/etcd.h"
 
 #define QUORUM_MS 12000          /* an election takes 1 to 2 s */
+#define HIDDEN_AFTER_MS 3000     /* without an answer, that of the API server counts */
 #define QUORUM_STARTED_MS 120000 /* machines that were off boot first */
 #define JOIN_MS 240000           /* boot, images, etcd: emulated machines are slow */
 #define HEALTH_MS 20000          /* of a member that has just become a voter */
@@ -39,16 +41,47 @@ int cli_op_open_etcd(struct cli_operation *op, struct kp_arena *arena, struct et
     return r < 0 ? r : open_etcd(op, &machines, ret, error);
 }
 
+/* The API server says so itself: its check "etcd". */
+static bool api_reaches_etcd(struct cli_operation *op)
+{
+    struct kp_error ignored = {0};
+    return cli_op_open_api(op, &ignored) == 0 && client_raw(cli_api_client(op->api), "GET", "/readyz/etcd", NULL, NULL, 0, NULL, NULL, &ignored) == 0;
+}
+
+/* Whether the control planes that are there are those that are wanted. */
+static int control_planes_stay(struct cli_operation *op, struct kp_arena *arena, bool *ret, struct kp_error *error)
+{
+    struct cloud_machine_list machines;
+    int r = cloud_machine_list(op->cloud, op->cluster.uid, arena, &machines, error);
+    if (r < 0)
+        return r;
+    size_t n_wanted = 0, n_there = 0, n_both = 0;
+    for (size_t i = 0; i < op->plan.n_machines; i++)
+        n_wanted += kp_streq(op->plan.machines[i].role, "control-plane");
+    for (size_t i = 0; i < machines.len; i++) {
+        if (!is_control_plane(&machines.items[i]))
+            continue;
+        n_there++;
+        for (size_t k = 0; k < op->plan.n_machines; k++)
+            n_both += kp_streq(op->plan.machines[k].role, "control-plane") && kp_streq(op->plan.machines[k].name, machines.items[i].name);
+    }
+    *ret = op->replace.len == 0 && n_both == n_wanted && n_both == n_there;
+    return 0;
+}
+
 int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(etcd_client_close) struct etcd_client *etcd = NULL;
     struct etcd_member_list members;
-    int64_t deadline_ms = kp_mono_ms() + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
+    int64_t began_ms = kp_mono_ms(), deadline_ms = began_ms + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
     int r = cli_op_open_etcd(op, arena, &etcd, error);
     if (r < 0)
         return r;
     while ((r = etcd_client_members(etcd, arena, &members, error)) < 0 && kp_mono_ms() < deadline_ms) {
+        op->etcd_hidden = kp_mono_ms() - began_ms >= HIDDEN_AFTER_MS && api_reaches_etcd(op);
+        if (op->etcd_hidden)
+            return 0;
         cli_progress_tick(&op->progress, error->message);
         r = cli_interrupted(error);
         if (r < 0)
@@ -303,8 +336,24 @@ static int plan_when_healthy(struct cli_operation *op, struct kp_arena *arena, s
 }
 
 /* One step, then another look: whatever was cut short, here or in a run before, is found as it is. */
+/* Without a way to etcd its members stay as they are; what would change them is refused. */
+static int keep_members(struct cli_operation *op, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    bool stay = false;
+    int r = control_planes_stay(op, arena, &stay, error);
+    if (r < 0 || stay)
+        return r;
+    return kp_fail(error, KP_EUNAVAILABLE,
+                   "etcd of cluster %s answers its API server but not this machine, whose port 2379 a cloud lets only the cluster's own machines reach: control planes "
+                   "are added, removed and replaced from a machine in their network",
+                   op->cluster.name);
+}
+
 int cli_op_change_members(struct cli_operation *op, struct kp_error *error)
 {
+    if (op->etcd_hidden)
+        return keep_members(op, error);
     for (int round = 0; round < ROUNDS_MAX; round++) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
         struct plan_member_list list;

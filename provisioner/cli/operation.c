@@ -173,12 +173,16 @@ int cli_op_prepare_nodes(struct cli_operation *op, struct kp_error *error)
     return state_write(op->state, &op->cluster, error);
 }
 
-int cli_op_wait_api(struct cli_operation *op, struct kp_error *error)
+int cli_op_open_api(struct cli_operation *op, struct kp_error *error)
 {
     const char *path = NULL;
     int r = op->api ? 0 : cli_state_path(op->cluster.name, "admin.conf", op->arena, &path, error);
-    if (r == 0 && !op->api)
-        r = cli_api_open(path, &op->api, error);
+    return r < 0 || op->api ? r : cli_api_open(path, &op->api, error);
+}
+
+int cli_op_wait_api(struct cli_operation *op, struct kp_error *error)
+{
+    int r = cli_op_open_api(op, error);
     int64_t deadline_ms = op->wait_ns ? op->deadline_ms : kp_mono_ms() + API_WAIT_MS;
     return r < 0 ? r : cli_api_wait(op->api, deadline_ms, &op->progress, error);
 }

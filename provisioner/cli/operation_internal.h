@@ -38,6 +38,7 @@ struct cli_operation {
     struct kp_strings remove; /* machines that go first when a pool shrinks; full names */
     struct kp_strings replace; /* control planes that are made anew though their machines are there; full names */
     const char *only; /* the one machine that is touched; NULL: all */
+    bool etcd_hidden; /* the API server reaches etcd and this machine does not, as where a cloud's groups keep it from everybody else */
     bool started;     /* machines were off when this run began: what runs on them takes its time */
     int64_t drain_timeout_ms;
     enum cli_output output; /* of the result; CLI_TABLE: only what was said on the way */
@@ -84,6 +85,7 @@ bool cli_op_wants(const struct cli_operation *op, const char *name);    /* the p
 int cli_op_create_machine(const struct cli_operation *op, const struct plan_machine *machine, struct kp_error *error);
 /* The machine, then its Node. */
 int cli_op_delete_machine(struct cli_operation *op, const char *name, struct kp_error *error);
+int cli_op_open_api(struct cli_operation *op, struct kp_error *error); /* op->api, without asking anything */
 int cli_op_wait_api(struct cli_operation *op, struct kp_error *error);
 int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error);
 int cli_op_mark_control_planes(struct cli_operation *op, struct kp_error *error);
