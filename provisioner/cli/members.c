@@ -345,8 +345,8 @@ static int keep_members(struct cli_operation *op, struct kp_error *error)
     if (r < 0 || stay)
         return r;
     return kp_fail(error, KP_EUNAVAILABLE,
-                   "etcd of cluster %s answers its API server but not this machine, whose port 2379 a cloud lets only the cluster's own machines reach: control planes "
-                   "are added, removed and replaced from a machine in their network",
+                   "etcd of cluster %s answers its API server, but port 2379 of its control planes does not answer this machine, as on clouds, which let only the cluster's own "
+                   "machines reach it: control planes are added, removed and replaced from a machine in their network",
                    op->cluster.name);
 }
 

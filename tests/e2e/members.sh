@@ -16,6 +16,7 @@ export KPROV_STATE_DIR=$DIR/state KPROV_LOCAL_DIR=$DIR/local HOME=$DIR/home KUBE
 NAME=e2emem
 cleanup() {
   rm -f "$DIR/writing"
+  nft delete table inet e2emembers 2>/dev/null
   if [ $FAILED != 0 ] && [ -n "${KEEP_LOGS:-}" ]; then
     for node in cp-1 cp-2 cp-3 cp-4 cp-5; do for part in etcd kube-apiserver kprov-vip kubelet; do "$KPROV" logs $NAME $node $part >"$KEEP_LOGS-$node-$part.log" 2>&1; done; done
     cp "$DIR"/*.log "$KEEP_LOGS" 2>/dev/null
@@ -200,6 +201,19 @@ change '3 -> 1 by scale' 1 "$KPROV" scale controlplane $NAME --replicas 1 --wait
 rm -f "$DIR/writing"
 wait
 nothing_lost there "$SERVER"
+
+# ---- etcd's port is the cluster's own, as on clouds -----------------------------------------------------------------------------
+nft -f - <<'NFT'
+table inet e2emembers { chain out { type filter hook output priority 0; oifname != "lo" tcp dport 2379 drop; }; }
+NFT
+"$KPROV" scale nodepool $NAME worker --replicas 2 --wait 60s >"$DIR/step.log" 2>&1
+result $? 'workers are scaled without a way to etcd' "$(cat "$DIR/step.log")"
+eventually 20 ready_nodes 3
+result $? 'the new one is Ready' "$(k get nodes --no-headers 2>&1)"
+"$KPROV" scale controlplane $NAME --replicas 3 --wait 60s >"$DIR/step.log" 2>&1
+[ $? != 0 ] && grep -q "from a machine in their network" "$DIR/step.log" && [ "$(ls "$DIR"/local/*/machines | grep -c cp-)" = 1 ]
+result $? 'control planes are not, and why is said' "$(cat "$DIR/step.log")"
+nft delete table inet e2emembers
 
 # ---- no quorum ---------------------------------------------------------------------------------------------------------------
 machines() { for machine in "$DIR"/local/*/machines/*; do echo "${machine##*/"$NAME"-}"; done; }
