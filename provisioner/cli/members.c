@@ -80,8 +80,10 @@ int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
         return r;
     while ((r = etcd_client_members(etcd, arena, &members, error)) < 0 && kp_mono_ms() < deadline_ms) {
         op->etcd_hidden = kp_mono_ms() - began_ms >= HIDDEN_AFTER_MS && api_reaches_etcd(op);
-        if (op->etcd_hidden)
+        if (op->etcd_hidden) {
+            kp_warn("etcd answers the API server but not this machine: its members are left as they are", "error", error->message, NULL);
             return 0;
+        }
         cli_progress_tick(&op->progress, error->message);
         r = cli_interrupted(error);
         if (r < 0)
