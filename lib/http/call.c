@@ -224,19 +224,17 @@ static bool can_replay(const struct http_call *call)
 
 bool call_may_retry_stale(const struct http_call *call)
 {
-    return call->conn && !call->conn->is_h2 && call->conn->calls_done > 0 && !call->any_response && !call->stale_retried &&
+    return call->conn && !call->conn->is_h2 && call->conn->calls_done > 0 && !call->any_response &&
            is_idempotent(call->method) && can_replay(call);
 }
 
-void call_retry(struct http_call *call, const struct kp_error *error)
+void call_retry(struct http_call *call, enum retry_reason reason, const struct kp_error *error)
 {
     struct http_client *client = call->client;
-    bool connected = call->body_taken || call->h2_id;
     bool replay = can_replay(call) && !call->any_response && !client->closing;
-    if (connected) {
-        call->stale_retried = true;
+    if (reason == RETRY_REFUSED) {
         replay = replay && ++call->refused < REFUSED_MAX;
-    } else if (call->endpoint) {
+    } else if (reason == RETRY_UNREACHED) {
         call->tried |= UINT64_C(1) << call->endpoint->index;
         uint64_t all = client->endpoint_count == 64 ? UINT64_MAX : (UINT64_C(1) << client->endpoint_count) - 1;
         replay = replay && call->tried != all;

@@ -86,7 +86,7 @@ static void endpoint_failed(struct client_conn *conn, const struct kp_error *err
         struct http_call *next = call->wait_next;
         call->wait_next = NULL;
         call->state = CALL_IDLE;
-        call_retry(call, error);
+        call_retry(call, RETRY_UNREACHED, error);
         call = next;
     }
 }
@@ -109,7 +109,7 @@ void cconn_fail(struct client_conn *conn, const struct kp_error *error)
         bool again = call_may_retry_stale(call);
         cconn_detach(call);
         if (again)
-            call_retry(call, &copy);
+            call_retry(call, RETRY_STALE, &copy);
         else
             call_end(call, &copy);
     }
@@ -117,7 +117,7 @@ void cconn_fail(struct client_conn *conn, const struct kp_error *error)
     if (dedicated) {
         dedicated->conn = NULL;
         dedicated->state = CALL_IDLE;
-        call_retry(dedicated, &copy);
+        call_retry(dedicated, RETRY_UNREACHED, &copy);
     }
     cconn_release(conn);
 }

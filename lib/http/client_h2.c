@@ -100,7 +100,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error_
         kp_fail(&error, KP_EUNAVAILABLE, "%s refused the stream", conn->endpoint->authority);
         cconn_detach(call);
         /* Not on this connection again before it has room, nor at all while it says goodbye. */
-        call_retry(call, &error);
+        call_retry(call, RETRY_REFUSED, &error);
         return 0;
     }
     kp_fail(&error, KP_EIO, "%s %s: %s broke the stream off: %s", call->method, call->path, conn->endpoint->authority,
@@ -201,7 +201,7 @@ void ch2_start(struct client_conn *conn, struct http_call *call)
         kp_fail(&error, KP_EUNAVAILABLE, "%s: %s", conn->endpoint->authority, nghttp2_strerror(id));
         conn->draining = true;
         cconn_detach(call);
-        call_retry(call, &error);
+        call_retry(call, RETRY_REFUSED, &error);
         return;
     }
     call->h2_id = id;

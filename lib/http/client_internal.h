@@ -42,7 +42,7 @@ struct http_call {
     struct client_endpoint *endpoint;
     struct loop_timer *timer;
     uint64_t tried; /* endpoints, a bit each */
-    bool stale_retried, body_taken;
+    bool body_taken;
     int refused;    /* HTTP/2 streams refused so far */
     int32_t h2_id;
     bool h2_open;   /* the stream h2_id exists */
@@ -127,7 +127,12 @@ void call_begin(struct http_call *call); /* any thread */
 void call_put(struct http_call *call);
 void call_end(struct http_call *call, const struct kp_error *error); /* error NULL or code 0: success */
 /* The connection could not serve it, and the server has not acted on it: tried again, or ended with error. */
-void call_retry(struct http_call *call, const struct kp_error *error);
+enum retry_reason {
+    RETRY_UNREACHED, /* no connection: another endpoint, each once */
+    RETRY_REFUSED,   /* an HTTP/2 connection did not take the stream: REFUSED_MAX times in all */
+    RETRY_STALE,     /* a kept-alive connection had ended: until one is new, as Go's Transport does */
+};
+void call_retry(struct http_call *call, enum retry_reason reason, const struct kp_error *error);
 bool call_may_retry_stale(const struct http_call *call);
 void call_headers(struct http_call *call, int status, const struct http_header *headers, size_t count);
 void call_data(struct http_call *call, const uint8_t *data, size_t len);

@@ -540,6 +540,73 @@ static void restart_of_the_server_is_survived_by_kept_connections(void **state)
     }
 }
 
+/* A server that ends a kept-alive connection when the second request is already on its way. */
+struct forgetful {
+    int listener;
+    int connections;
+};
+
+static void read_request(int fd)
+{
+    char buf[4096];
+    size_t len = 0;
+    while (len < 4 || memcmp(buf + len - 4, "\r\n\r\n", 4) != 0) {
+        ssize_t count = read(fd, buf + len, sizeof(buf) - len);
+        if (count <= 0)
+            return;
+        len += (size_t)count;
+    }
+}
+
+static void *run_forgetful(void *arg)
+{
+    static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    struct forgetful *server = arg;
+    int fd;
+    while ((fd = accept(server->listener, NULL, NULL)) >= 0) {
+        server->connections++;
+        read_request(fd);
+        ssize_t count = write(fd, answer, sizeof(answer) - 1);
+        if (count > 0)
+            read_request(fd);
+        close(fd);
+    }
+    return NULL;
+}
+
+static void a_kept_connection_that_ends_under_a_request_is_replaced(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(NULL);
+    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+    struct forgetful server = { .listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+    assert_int_equal(bind(server.listener, (struct sockaddr *)&address, len), 0);
+    assert_int_equal(listen(server.listener, 8), 0);
+    assert_int_equal(getsockname(server.listener, (struct sockaddr *)&address, &len), 0);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_forgetful, &server), 0);
+    char url[64];
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", ntohs(address.sin_port));
+    const char *endpoints[] = { url };
+    struct http_client_config config = { .endpoints = endpoints, .endpoint_count = 1 };
+    struct http_client *client;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct http_response response;
+    assert_int_equal(http_client_new(f->loop, &config, &client, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(get(client, "/", arena, &response), 0);
+    /* What the server may have acted on is not asked twice. */
+    struct http_client_request post = { .method = "POST", .path = "/" };
+    assert_int_equal(http_client_do(client, &post, arena, &response, NULL), KP_EIO);
+    http_client_free(client);
+    shutdown(server.listener, SHUT_RDWR);
+    pthread_join(thread, NULL);
+    close(server.listener);
+    assert_int_equal(server.connections, 3);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +625,7 @@ int main(void)
         cmocka_unit_test(a_unix_socket_speaks_h2_by_prior_knowledge),
         cmocka_unit_test(too_large_a_response_is_refused),
         cmocka_unit_test(restart_of_the_server_is_survived_by_kept_connections),
+        cmocka_unit_test(a_kept_connection_that_ends_under_a_request_is_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
