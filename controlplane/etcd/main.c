@@ -385,7 +385,7 @@ static const struct kp_flag flags[] = {
 /* Several emulated machines that share a few processors do not answer each other within a second whenever they have something to do. */
 static void be_patient(struct options *o)
 {
-    o->heartbeat_ms = 200;
+    o->heartbeat_ms = 400;
     o->election_ms = 2000;
 }
 

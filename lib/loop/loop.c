@@ -3,6 +3,8 @@
 
 #include "lib/loop/loop_internal.h"
 
+#define POST_ROUNDS_MAX 4 /* of posts by posts, before the loop looks at its sockets again */
+
 static __thread const struct loop *current_loop;
 
 int loop_fail_uv(struct kp_error *error, int status, const char *format, ...)
@@ -82,15 +84,25 @@ void loop_at_turn_end(struct loop *loop, struct loop_turn_end *item)
     loop->turn_end_tail = &item->next;
 }
 
-/* What this thread posted in its turn runs now, without waking itself. */
+static bool has_posts(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->mutex);
+    bool has = loop->posts;
+    pthread_mutex_unlock(&loop->mutex);
+    return has;
+}
+
+/* What this thread posted in its turn runs now, without waking itself; and what that posts, which is a step or two as a rule. */
 static void on_before_wait(uv_prepare_t *handle)
 {
     struct loop *loop = handle->loop->data;
     run_turn_end(loop);
-    run_posts(loop);
-    run_turn_end(loop);
+    for (int round = 0; round < POST_ROUNDS_MAX && has_posts(loop); round++) {
+        run_posts(loop);
+        run_turn_end(loop);
+    }
     pthread_mutex_lock(&loop->mutex);
-    if (loop->posts) /* by those that ran: after what has come in */
+    if (loop->posts) /* there is no end to it: after what has come in */
         uv_async_send(&loop->wakeup);
     pthread_mutex_unlock(&loop->mutex);
 }

@@ -4,6 +4,8 @@
 
 #include <sys/utsname.h>
 
+#define ETCD_CHECK_MS 1000
+
 struct check {
     const char *name;
     bool (*good)(struct api_request *ar);
@@ -16,11 +18,20 @@ static bool check_ping(struct api_request *ar)
     return true;
 }
 
+/* Each asks a majority of etcd's members, and who holds the API's address, probes and load balancers all ask: one good answer serves
+   for as long as upstream's limit lets pass between two (half of its timeout of 2 s). A bad one is asked for again. */
 static bool check_etcd(struct api_request *ar)
 {
+    struct api_server *server = ar->server;
+    int64_t asked_ms = kp_mono_ms(), good_ms = __atomic_load_n(&server->etcd_good_ms, __ATOMIC_ACQUIRE);
+    if (good_ms && asked_ms - good_ms < ETCD_CHECK_MS)
+        return true;
     int64_t revision;
     struct kp_error error = {0};
-    return store_revision(registry_store(ar->server->config.registry), &revision, &error) == 0;
+    if (store_revision(registry_store(server->config.registry), &revision, &error) < 0)
+        return false;
+    __atomic_store_n(&server->etcd_good_ms, asked_ms, __ATOMIC_RELEASE);
+    return true;
 }
 
 static bool check_informers(struct api_request *ar)

@@ -12,6 +12,7 @@ struct api_server {
     struct pool *pool;
     unsigned mutating, readonly; /* in flight; atomic */
     bool bootstrapped, stopping;  /* atomic */
+    int64_t etcd_good_ms;         /* atomic: when it was asked for the last time with a good answer; 0: never */
     struct kp_metric *requests, *durations, *rejected;
 };
 

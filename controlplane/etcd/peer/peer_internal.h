@@ -23,7 +23,7 @@
 /* Unanswered for so long, a connection counts as dead: an election timeout within these. */
 #define PEER_SILENT_MS_MIN 1000
 #define PEER_SILENT_MS_MAX 5000
-#define PEER_PROBES_PER_SILENCE 4   /* probes of a connection in that time */
+#define PEER_PROBES_PER_SILENCE 2   /* probes of a connection in that time */
 #define PEER_TICKS_PER_SILENCE 10
 #define PEER_BUSY_BYTES ((size_t)256 << 10) /* with so much queued the longest silence is allowed: a probe may be behind it */
 #define PEER_RECEIPT_BYTES ((size_t)64 << 10) /* confirmed without a probe: one may be behind so much and more */

@@ -71,6 +71,34 @@ static void a_loops_own_posts_need_nobody_else(void **state)
     loop_free(run.loop);
 }
 
+static void post_forever(void *arg)
+{
+    struct run *run = arg;
+    run->count++;
+    if (!run->closed)
+        loop_post(run->loop, post_forever, run);
+}
+
+static void end_it(void *arg)
+{
+    struct run *run = arg;
+    run->closed = 1;
+    loop_stop(run->loop);
+}
+
+static void posts_without_end_keep_nobody_out(void **state)
+{
+    (void)state;
+    struct run run = { .loop = loop_new() };
+    struct loop_timer *timer = loop_timer_new(run.loop, end_it, &run);
+    loop_timer_start(timer, 1, 0);
+    loop_post(run.loop, post_forever, &run);
+    loop_run(run.loop);
+    assert_int_equal(run.closed, 1);
+    loop_timer_free(timer);
+    loop_free(run.loop);
+}
+
 static void repeat(void *arg)
 {
     struct run *run = arg;
@@ -396,6 +424,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(posts_run_in_order_and_calls_wait),
         cmocka_unit_test(a_loops_own_posts_need_nobody_else),
+        cmocka_unit_test(posts_without_end_keep_nobody_out),
         cmocka_unit_test(what_is_put_off_runs_once_after_all_of_a_turn),
         cmocka_unit_test(timers_repeat_until_freed),
         cmocka_unit_test(a_megabyte_is_echoed_over_tcp_by_name_and_over_unix),
