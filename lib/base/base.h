@@ -192,6 +192,8 @@ void kp_sleep_ms(int64_t ms);
 /* How long whoever polls rests after a look that took took_ms: eight times as long, within the bounds. On a slow machine, or against
    a slow server, looking must not be all that happens. */
 int64_t kp_rest_ms(int64_t took_ms, int64_t min_ms, int64_t max_ms);
+/* Rests so after a look that began at *began_ms (kp_mono_ms), and notes there when the next one begins. */
+void kp_rest(int64_t *began_ms, int64_t min_ms, int64_t max_ms);
 #define KP_RFC3339_MAX 40
 /* "2026-11-21T03:57:00Z", or with 6 fractional digits when micro (Kubernetes MicroTime). */
 void kp_format_rfc3339(char out[KP_RFC3339_MAX], int64_t seconds, int32_t nanos, bool micro);

@@ -46,6 +46,12 @@ int64_t kp_rest_ms(int64_t took_ms, int64_t min_ms, int64_t max_ms)
     return KP_MAX(min_ms, KP_MIN(took_ms * 8, max_ms));
 }
 
+void kp_rest(int64_t *began_ms, int64_t min_ms, int64_t max_ms)
+{
+    kp_sleep_ms(kp_rest_ms(kp_mono_ms() - *began_ms, min_ms, max_ms));
+    *began_ms = kp_mono_ms();
+}
+
 /* Days since 1970-01-01 in the proleptic Gregorian calendar. Years start in March here, so that the leap day is last. */
 static int64_t days_from_civil(int64_t year, unsigned month, unsigned day)
 {

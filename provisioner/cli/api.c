@@ -96,9 +96,9 @@ struct client *cli_api_client(struct cli_api *api)
 
 int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *progress, struct kp_error *error)
 {
+    int64_t began_ms = kp_mono_ms();
     for (;;) {
         int status = 0;
-        int64_t began_ms = kp_mono_ms();
         int r = client_raw(api->client, "GET", "/readyz", NULL, NULL, 0, NULL, &status, error);
         if (r == 0)
             return 0;
@@ -109,7 +109,7 @@ int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, POLL_MS, POLL_MS_MAX));
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
 }
 
@@ -169,8 +169,8 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
     static const char labels[] = "{\"metadata\":{\"labels\":{\"node-role.kubernetes.io/control-plane\":\"\","
                                  "\"node.kubernetes.io/exclude-from-external-load-balancers\":\"\"}}}";
     static const struct client_write_options options = {.field_manager = FIELD_MANAGER};
+    int64_t began_ms = kp_mono_ms();
     for (;;) {
-        int64_t began_ms = kp_mono_ms();
         int r = client_patch(api->client, &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, labels, sizeof(labels) - 1, &options, NULL,
                              NULL, error);
         if ((r != KP_ENOTFOUND && !may_come_back(r, deadline_ms)) || kp_mono_ms() > deadline_ms)
@@ -180,7 +180,7 @@ int cli_api_mark_control_plane(struct cli_api *api, const char *node, int64_t de
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, POLL_MS, POLL_MS_MAX));
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
 }
 

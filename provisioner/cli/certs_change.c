@@ -10,6 +10,7 @@
 #include "provisioner/remote/remote.h"
 
 #define POLL_MS 100
+#define POLL_MS_MAX 1000 /* where a look takes long */
 #define KUBELET_PORT 10250
 #define SETTLE_MS_MAX 120000
 #define STAMP "kprov.dev/files: \""
@@ -105,7 +106,8 @@ static int wait_until_well(struct cli_operation *op, const struct cloud_machine 
                            struct kp_error *error)
 {
     static const struct kp_string_map any = {0};
-    const int64_t deadline_ms = kp_mono_ms() + SETTLE_MS_MAX;
+    int64_t began_ms = kp_mono_ms();
+    const int64_t deadline_ms = began_ms + SETTLE_MS_MAX;
     char problem[CLI_GATE_TEXT_MAX] = "";
     while (!serves(op, machine, wanted, kubelet_too, problem) || !pods_are_new(op, machine, wanted, problem) || !cli_gate_passes(op, machine, &any, problem)) {
         int r = cli_interrupted(error);
@@ -114,14 +116,15 @@ static int wait_until_well(struct cli_operation *op, const struct cloud_machine 
         if (kp_mono_ms() > deadline_ms)
             return kp_fail(error, KP_ETIMEOUT, "%s does not work with its new certificates: %s", machine->name, problem);
         cli_progress_tick(&op->progress, problem);
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
     return 0;
 }
 
 static int wait_to_touch(struct cli_operation *op, const struct cloud_machine *machine, struct kp_error *error)
 {
-    const int64_t deadline_ms = kp_mono_ms() + SETTLE_MS_MAX;
+    int64_t began_ms = kp_mono_ms();
+    const int64_t deadline_ms = began_ms + SETTLE_MS_MAX;
     char problem[CLI_GATE_TEXT_MAX] = "";
     struct cloud_machine_list machines;
     int r = cloud_machine_list(op->cloud, op->cluster.uid, op->arena, &machines, error);
@@ -130,7 +133,7 @@ static int wait_to_touch(struct cli_operation *op, const struct cloud_machine *m
         if (r == 0 && kp_mono_ms() > deadline_ms)
             r = kp_fail(error, KP_EUNAVAILABLE, "%s cannot be touched: %s", machine->name, problem);
         cli_progress_tick(&op->progress, problem);
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
     return r;
 }

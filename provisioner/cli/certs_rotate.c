@@ -5,6 +5,7 @@
 
 #define INTENT "rotate-authority"
 #define POLL_MS 100
+#define POLL_MS_MAX 1000 /* where a look takes long */
 #define PUBLISH_MS_MAX 60000
 
 struct rotating {
@@ -54,7 +55,8 @@ static int change_machines(struct cli_operation *op, struct kp_error *error)
 static int wait_published(struct cli_operation *op, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf pem = {0};
-    const int64_t deadline_ms = kp_mono_ms() + PUBLISH_MS_MAX;
+    int64_t began_ms = kp_mono_ms();
+    const int64_t deadline_ms = began_ms + PUBLISH_MS_MAX;
     tls_cert_to_pem(op->pki->ca.other_cert, &pem);
     for (;;) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -69,7 +71,7 @@ static int wait_published(struct cli_operation *op, struct kp_error *error)
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
 }
 

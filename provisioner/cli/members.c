@@ -10,6 +10,7 @@
 #define JOIN_MS 240000           /* boot, images, etcd: emulated machines are slow */
 #define HEALTH_MS 20000          /* of a member that has just become a voter */
 #define POLL_MS 100
+#define POLL_MS_MAX 1000 /* where a look takes long */
 #define ROUNDS_MAX 64
 #define API_SERVERS_PREFIX "/registry/masterleases/" /* of the API server: one key an address */
 
@@ -74,7 +75,7 @@ int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(etcd_client_close) struct etcd_client *etcd = NULL;
     struct etcd_member_list members;
-    int64_t began_ms = kp_mono_ms(), deadline_ms = began_ms + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
+    int64_t began_ms = kp_mono_ms(), asked_ms = began_ms, deadline_ms = began_ms + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
     int r = cli_op_open_etcd(op, arena, &etcd, error);
     if (r < 0)
         return r;
@@ -88,7 +89,7 @@ int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&asked_ms, POLL_MS, POLL_MS_MAX);
     }
     if (r == 0)
         return 0;
@@ -229,7 +230,7 @@ static int members_text(struct etcd_client *etcd, uint64_t joining, const char *
 /* A learner that has caught up becomes a voter: etcd refuses until then. */
 static int finish(struct cli_operation *op, struct etcd_client *etcd, uint64_t id, const char *name, struct kp_error *error)
 {
-    int64_t deadline_ms = kp_mono_ms() + JOIN_MS;
+    int64_t asked_ms = kp_mono_ms(), deadline_ms = asked_ms + JOIN_MS;
     int r = state_journal(op->state, "etcd-member-promote", name, error);
     if (r < 0)
         return r;
@@ -243,7 +244,7 @@ static int finish(struct cli_operation *op, struct etcd_client *etcd, uint64_t i
         r = cli_interrupted(error);
         if (r < 0)
             return r;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&asked_ms, POLL_MS, POLL_MS_MAX);
     }
     return state_journal_end(op->state, "etcd-member-promote", name, 0, error);
 }
@@ -324,7 +325,7 @@ static int take(struct cli_operation *op, const struct plan_member_action *actio
 /* A member that has just become a voter may still be finding its leader: too few healthy ones are looked at again. */
 static int plan_when_healthy(struct cli_operation *op, struct kp_arena *arena, struct plan_member_list *ret, struct kp_error *error)
 {
-    int64_t deadline_ms = kp_mono_ms() + HEALTH_MS;
+    int64_t asked_ms = kp_mono_ms(), deadline_ms = asked_ms + HEALTH_MS;
     int r;
     while ((r = cli_op_plan_members(op, arena, ret, error)) == KP_EUNAVAILABLE && kp_mono_ms() < deadline_ms) {
         struct kp_error interrupted = {0};
@@ -332,7 +333,7 @@ static int plan_when_healthy(struct cli_operation *op, struct kp_arena *arena, s
             *error = interrupted;
             return error->code;
         }
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&asked_ms, POLL_MS, POLL_MS_MAX);
     }
     return r;
 }

@@ -235,10 +235,10 @@ static const char *not_ready(struct cli_operation *op, const struct kp_string_ma
 
 int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
 {
+    int64_t began_ms = kp_mono_ms();
     for (;;) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
         struct kp_string_map readiness = {0};
-        int64_t began_ms = kp_mono_ms();
         int r = cli_api_node_readiness(op->api, arena, &readiness, error);
         const char *missing = r == 0 ? not_ready(op, &readiness, arena) : error->message;
         if (r == 0 && !*missing)
@@ -250,7 +250,7 @@ int cli_op_wait_nodes(struct cli_operation *op, struct kp_error *error)
             return kp_fail(error, KP_ETIMEOUT, "not ready in time: %s; see kprov logs %s NODE kubelet", missing,
                            op->cluster.name);
         cli_progress_tick(&op->progress, missing);
-        kp_sleep_ms(kp_rest_ms(kp_mono_ms() - began_ms, NODES_POLL_MS, NODES_POLL_MS_MAX));
+        kp_rest(&began_ms, NODES_POLL_MS, NODES_POLL_MS_MAX);
     }
 }
 

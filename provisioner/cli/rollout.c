@@ -7,6 +7,7 @@
 
 #define REIMAGE_INTENT "reimage-machine"
 #define POLL_MS 100
+#define POLL_MS_MAX 1000 /* where a look takes long */
 #define API_RETRY_MS 20000
 #define SETTLE_MS 60000 /* of the others, before a machine is taken down */
 #define CORDON_ANNOTATION "kprov.dev/rollout" /* on nodes that the roll-out has cordoned, and so uncordons */
@@ -29,14 +30,14 @@ static bool has_image(const struct rolling *rolling, const struct cloud_machine 
 static int patch_node(struct cli_operation *op, const char *node, const char *body, struct kp_error *error)
 {
     static const struct client_write_options options = {.field_manager = "kprov"};
-    int64_t deadline_ms = kp_mono_ms() + API_RETRY_MS;
+    int64_t began_ms = kp_mono_ms(), deadline_ms = began_ms + API_RETRY_MS;
     for (;;) {
         int r = client_patch(cli_api_client(op->api), &k8s_nodes_resource, NULL, node, CLIENT_PATCH_MERGE, body, strlen(body), &options,
                              NULL, NULL, error);
         /* The address of the API may be moving from the machine that went to another one. */
         if (r == 0 || r == KP_ENOTFOUND || kp_mono_ms() > deadline_ms)
             return r < 0 ? kp_wrap(error, "change node %s", node) : 0;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
 }
 
@@ -75,7 +76,7 @@ static int uncordon(struct cli_operation *op, const char *name, struct kp_error 
 static int wait_to_take_down(struct rolling *rolling, const struct cloud_machine *machine, bool any_nodes, struct kp_error *error)
 {
     char problem[CLI_GATE_TEXT_MAX];
-    int64_t deadline_ms = kp_mono_ms() + SETTLE_MS;
+    int64_t began_ms = kp_mono_ms(), deadline_ms = began_ms + SETTLE_MS;
     while (!cli_gate_may_take_down(rolling->op, &rolling->machines, machine, any_nodes, problem)) {
         if (kp_mono_ms() > deadline_ms)
             return kp_fail(error, KP_ECONFLICT, "%s is not taken down: %s. kprov repair %s mends machines", machine->name, problem,
@@ -83,7 +84,7 @@ static int wait_to_take_down(struct rolling *rolling, const struct cloud_machine
         cli_progress_tick(&rolling->op->progress, problem);
         if (cli_interrupted(error) < 0)
             return error->code;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
     return 0;
 }
@@ -92,7 +93,7 @@ static int wait_until_well(struct rolling *rolling, const struct cloud_machine *
                            struct kp_error *error)
 {
     char problem[CLI_GATE_TEXT_MAX];
-    int64_t timeout_ms = rolling->rollout->machine_timeout_ms, deadline_ms = kp_mono_ms() + timeout_ms;
+    int64_t timeout_ms = rolling->rollout->machine_timeout_ms, began_ms = kp_mono_ms(), deadline_ms = began_ms + timeout_ms;
     while (!cli_gate_passes(rolling->op, machine, before, problem)) {
         if (kp_mono_ms() > deadline_ms)
             return kp_fail(error, KP_ETIMEOUT, "%s with the new image is not well after %.0f s: %s", machine->name, (double)timeout_ms / 1000.0,
@@ -100,7 +101,7 @@ static int wait_until_well(struct rolling *rolling, const struct cloud_machine *
         cli_progress_tick(&rolling->op->progress, problem);
         if (cli_interrupted(error) < 0)
             return error->code;
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
     return 0;
 }
@@ -126,10 +127,10 @@ static bool others_serve(const struct rolling *rolling, const struct cloud_machi
 
 static int release_leases(struct cli_operation *op, const char *name, struct kp_error *error)
 {
-    int64_t deadline_ms = kp_mono_ms() + API_RETRY_MS;
+    int64_t began_ms = kp_mono_ms(), deadline_ms = began_ms + API_RETRY_MS;
     int r = cli_api_release_leases(op->api, name, error);
     for (; r < 0 && kp_mono_ms() < deadline_ms; r = cli_api_release_leases(op->api, name, error))
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     return r;
 }
 

@@ -4,6 +4,7 @@
 #include "provisioner/cli/certs_internal.h"
 
 #define POLL_MS 100
+#define POLL_MS_MAX 1000 /* where a look takes long */
 #define RESTART_MS_MAX 180000
 
 static int restart(struct cli_operation *op, const struct kp_resource *resource, const struct k8s_object_meta *meta, const char *body,
@@ -74,7 +75,8 @@ int certs_restart_workloads(struct cli_operation *op, const char *ns, struct kp_
 {
     char now[KP_RFC3339_MAX];
     struct sets sets;
-    const int64_t deadline_ms = kp_mono_ms() + RESTART_MS_MAX;
+    int64_t began_ms = kp_mono_ms();
+    const int64_t deadline_ms = began_ms + RESTART_MS_MAX;
     kp_format_rfc3339(now, kp_now_s(), 0, false);
     const char *body = kp_arena_printf(op->arena, "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"kubectl.kubernetes.io/restartedAt\":\"%s\"}}}}}", now);
     int r = read_sets(op, ns, op->arena, &sets, error);
@@ -90,7 +92,7 @@ int certs_restart_workloads(struct cli_operation *op, const char *ns, struct kp_
             return kp_fail(error, KP_ETIMEOUT, "pods made anew do not work in time: %s", left);
         cli_progress_tick(&op->progress, left);
         r = cli_interrupted(error);
-        kp_sleep_ms(POLL_MS);
+        kp_rest(&began_ms, POLL_MS, POLL_MS_MAX);
     }
     return r;
 }

@@ -323,6 +323,9 @@ static void who_polls_rests_in_proportion(void **state)
     assert_int_equal(kp_rest_ms(20, 50, 1000), 160);
     assert_int_equal(kp_rest_ms(500, 50, 1000), 1000);
     assert_int_equal(kp_rest_ms(500, 2000, 1000), 2000);
+    int64_t began_ms = kp_mono_ms(), before_ms = began_ms;
+    kp_rest(&began_ms, 0, 0);
+    assert_true(began_ms >= before_ms && began_ms <= kp_mono_ms());
 }
 
 int main(void)
