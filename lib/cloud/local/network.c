@@ -57,6 +57,25 @@ static int run_ip(const struct local *local, const char *uid, const char *netns,
     return 0;
 }
 
+/* Deletes a link, in the namespace bound at netns when not NULL. One that is not there, or that the kernel removes in this very moment
+   because the namespace of its other end is going, is deleted as well: ip says the first of a name it does not find, the second when
+   the link went between its look and its request. */
+static int delete_link(const char *netns, const char *link, struct kp_error *error)
+{
+    char flag[PATH_MAX + 8];
+    snprintf(flag, sizeof(flag), "--net=%s", netns ? netns : "");
+    const char *const inside[] = {"nsenter", flag, "ip", "link", "del", link, NULL};
+    KP_AUTO_BUF struct kp_buf complaint = {0};
+    int status = 0;
+    int r = kp_run(netns ? inside : inside + 2, LOCAL_IP_MS_MAX, NULL, &complaint, &status, error);
+    if (r < 0 || status == 0)
+        return r;
+    const char *said = complaint.data ? complaint.data : "";
+    if (strstr(said, "Cannot find device") || strstr(said, "No such device"))
+        return 0;
+    return kp_fail(error, KP_EIO, "delete the link %s: ip ended with %d: %s", link, status, said);
+}
+
 static int make_netns(const char *path, struct kp_error *error)
 {
     KP_AUTO_CLOSE int fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -146,15 +165,12 @@ static int build(const struct local *local, const struct cloud_network *network,
     local_link_name(network->cluster_uid, link);
     if (is_mounted(netns) && link_exists(link))
         return local_nat_ensure(local, network, error);
-    if (link_exists(link)) {
-        snprintf(batch, sizeof(batch), "link del %s\n", link);
-        int r = run_ip(local, network->cluster_uid, NULL, batch, error);
-        if (r < 0)
-            return r;
-    }
+    int r = link_exists(link) ? delete_link(NULL, link, error) : 0;
+    if (r < 0)
+        return r;
     if (is_mounted(netns) && umount2(netns, MNT_DETACH) < 0)
         return kp_fail_errno(error, "unmount %s", netns);
-    int r = make_netns(netns, error);
+    r = make_netns(netns, error);
     if (r < 0)
         return r;
     snprintf(batch, sizeof(batch), "link set lo up\nlink add br0 type bridge\nlink set br0 up\n"
@@ -248,16 +264,8 @@ int local_network_delete(const struct local *local, const char *uid, struct kp_e
     if (r < 0)
         return r;
     local_link_name(uid, link);
-    if (link_exists(link)) {
-        const char *const argv[] = {"ip", "link", "del", link, NULL};
-        KP_AUTO_BUF struct kp_buf complaint = {0};
-        int status = 0;
-        r = kp_run(argv, LOCAL_IP_MS_MAX, NULL, &complaint, &status, error);
-        if (r == 0 && status != 0)
-            r = kp_fail(error, KP_EIO, "delete the link %s: %s", link, complaint.data ? complaint.data : "");
-        if (r < 0)
-            return r;
-    }
+    if (link_exists(link) && (r = delete_link(NULL, link, error)) < 0)
+        return r;
     network_path(local, uid, "netns", netns);
     if (is_mounted(netns) && umount2(netns, MNT_DETACH) < 0)
         return kp_fail_errno(error, "unmount %s", netns);
@@ -298,18 +306,12 @@ static void port_names(const char *address, char port[IFNAMSIZ], char mac[24])
 
 int local_network_detach(const struct local *local, const char *uid, const char *address, struct kp_error *error)
 {
-    char netns[PATH_MAX], port[IFNAMSIZ], mac[24], batch[64];
+    char netns[PATH_MAX], port[IFNAMSIZ], mac[24];
     network_path(local, uid, "netns", netns);
     if (!is_mounted(netns) || kp_empty(address))
         return 0;
     port_names(address, port, mac);
-    snprintf(batch, sizeof(batch), "link del %s\n", port);
-    struct kp_error absent = {0};
-    int r = run_ip(local, uid, netns, batch, &absent);
-    /* The kernel removes it with the machine's namespace, only later: both orders are right. */
-    if (r < 0 && !strstr(absent.message, "Cannot find device"))
-        return kp_fail(error, r, "%s", absent.message);
-    return 0;
+    return delete_link(netns, port, error);
 }
 
 int local_network_attach(const struct local *local, const char *uid, const char *address, pid_t pid,
