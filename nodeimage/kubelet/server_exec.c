@@ -178,23 +178,39 @@ void kubelet_serve_attach(struct kubelet *kubelet, struct http_request *req)
         proxy_upgrade(kubelet, req, url);
 }
 
+/* "port=80,443&port=8080": what a WebSocket asks for. Who speaks SPDY names them as it opens streams. */
+static bool parse_ports(struct http_request *req, int32_t **ret, size_t *ret_len)
+{
+    const char *const *words;
+    size_t n_words = http_request_query_all(req, "port", &words), n = 0, room = 1;
+    for (size_t i = 0; i < n_words; i++)
+        room += strlen(words[i]) + 1;
+    int32_t *ports = KP_NEW_ARRAY(req->arena, int32_t, room);
+    for (size_t i = 0; i < n_words; i++) {
+        char *save = NULL, *list = kp_arena_strdup(req->arena, words[i]);
+        for (const char *word = strtok_r(list, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+            int64_t port;
+            if (kp_parse_i64(word, &port) < 0 || port < 1 || port > 65535) {
+                kubelet_respond_text(req, 400, kp_arena_printf(req->arena, "port \"%s\" is invalid", word));
+                return false;
+            }
+            ports[n++] = (int32_t)port;
+        }
+    }
+    *ret = ports;
+    *ret_len = n;
+    return true;
+}
+
 void kubelet_serve_port_forward(struct kubelet *kubelet, struct http_request *req)
 {
     struct kubelet_target target;
     struct kp_error error = {0};
-    const char *const *words, *url;
-    size_t n_words = http_request_query_all(req, "port", &words), n_ports = 0;
-    if (!parse_target(req, false, &target))
+    const char *url;
+    int32_t *ports;
+    size_t n_ports;
+    if (!parse_target(req, false, &target) || !parse_ports(req, &ports, &n_ports))
         return;
-    int32_t *ports = KP_NEW_ARRAY(req->arena, int32_t, n_words + 1);
-    for (size_t i = 0; i < n_words; i++) {
-        int64_t port;
-        if (kp_parse_i64(words[i], &port) < 0 || port < 1 || port > 65535) {
-            kubelet_respond_text(req, 400, kp_arena_printf(req->arena, "port \"%s\" is invalid", words[i]));
-            return;
-        }
-        ports[n_ports++] = (int32_t)port;
-    }
     struct kubelet_pod *pod = kubelet_target_pod(kubelet, req, &target);
     if (!pod)
         return;

@@ -284,9 +284,12 @@ static const char *kubelet_path(struct api_request *ar, const struct k8s_pod *po
     if (container)
         kp_buf_printf(&out, "/%s", container);
     const char *name, *value;
+    bool forward = strcmp(ar->info.subresource, "portforward") == 0;
     for (const char *iter = ar->http->query; http_query_next(ar->arena, &iter, &name, &value);) {
         if (strcmp(name, "container") == 0)
             continue;
+        if (forward && strcmp(name, "ports") == 0)
+            name = "port";
         for (size_t i = 0; !log && i < KP_ARRAY_LEN(streams); i++)
             if (strcmp(streams[i][0], name) == 0) {
                 name = streams[i][1];
