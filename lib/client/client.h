@@ -62,6 +62,13 @@ struct client_delete_options {
 };
 #define CLIENT_DELETE_DEFAULT (&(const struct client_delete_options){.grace_period_s = -1})
 
+struct ws;
+struct http_cancel;
+/* A WebSocket (lib/http) to a path of the API server, on a connection of its own: exec, attach, port-forward. protocols: those offered,
+   NULL-terminated; cancel may be NULL. *ret_ws is the caller's reference. */
+int client_websocket(struct client *client, const char *path, const char *const *protocols, struct http_cancel *cancel, struct ws **ret_ws,
+                     struct kp_error *error) KP_NODISCARD;
+
 int client_get(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                struct kp_arena *arena, void **ret_obj, struct kp_error *error);
 /* As the API server's cache has it, which may be a little late, but asks nothing of etcd. */

@@ -229,6 +229,24 @@ static int send_request(struct client *client, const char *method, const char *p
     return 0;
 }
 
+int client_websocket(struct client *client, const char *path, const char *const *protocols, struct http_cancel *cancel, struct ws **ret_ws,
+                     struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO_BUF struct kp_buf auth = {0};
+    struct http_response response = {0};
+    struct http_header header = {"authorization", NULL};
+    if (authorization(client, &auth))
+        header.value = auth.data;
+    const struct http_client_request request = {
+        .path = path, .headers = &header, .header_count = auth.len ? 1 : 0, .timeout_ms = client->timeout_ms, .cancel = cancel,
+    };
+    int code = ws_connect(client->http, &request, protocols, arena, &response, NULL, ret_ws, error);
+    if (code < 0 && response.status >= 400)
+        return client_status_to_error((const char *)response.body.data, response.body.len, response.status, error);
+    return code;
+}
+
 static int exchange(struct client *client, const char *method, const char *path, const char *content_type,
                     const void *body, size_t body_len, const struct kp_type *type, struct kp_arena *arena,
                     void **ret_obj, struct kp_error *error)

@@ -11,23 +11,37 @@ static int make_tls(const struct etcd_client_credentials *credentials, struct tl
     return tls_context_new(&config, ret, error);
 }
 
+/* A tunnel ends at this machine, but the certificate is that of the address it leads to. */
 static int add_endpoint(struct etcd_client *client, const char *address, struct kp_error *error)
 {
-    char url[256];
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct etcd_endpoint *endpoint = &client->endpoints[client->len];
-    snprintf(url, sizeof(url), strstr(address, "://") ? "%s" : "https://%s:%d", address, ETCD_CLIENT_PORT);
-    endpoint->url = kp_strdup(url);
+    struct http_url url;
+    const char *text = strstr(address, "://") ? address : kp_arena_printf(arena, "https://%s:%d", address, ETCD_CLIENT_PORT);
+    int r = http_url_parse(text, arena, &url, error);
+    if (r < 0)
+        return r;
+    endpoint->url = kp_strdup(text);
+    const char *const urls[] = {client->tunnels ? etcd_tunnels_url(client->tunnels, client->len) : endpoint->url};
     client->len++;
-    const char *const urls[] = {endpoint->url};
     const struct grpc_channel_config config = {
-        .endpoints = urls, .endpoint_count = 1, .tls = client->tls,
-        .connect_timeout_ms = ETCD_CLIENT_CONNECT_MS, .call_timeout_ms = ETCD_CLIENT_CALL_MS,
+        .endpoints = urls, .endpoint_count = 1, .tls = client->tls, .tls_server_name = client->tunnels ? url.host : NULL,
+        .connect_timeout_ms = client->tunnels ? ETCD_CLIENT_CONNECT_THROUGH_MS : ETCD_CLIENT_CONNECT_MS, .call_timeout_ms = ETCD_CLIENT_CALL_MS,
     };
     return grpc_channel_new(client->loop, &config, &endpoint->channel, error);
 }
 
-int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t count, struct etcd_client **ret_client,
-                     struct kp_error *error)
+/* Where the endpoints are, and which way leads there: through an API server when api is not NULL. */
+struct route {
+    const char *const *addresses, *const *nodes;
+    size_t count;
+    const struct client_config *api;
+};
+
+static int open_client(const struct etcd_client_credentials *credentials, const struct route *route, struct etcd_client **ret_client,
+                       struct kp_error *error);
+
+static int open_issued(const struct pki *pki, const struct route *route, struct etcd_client **ret_client, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO_BUF struct kp_buf ca = {0};
@@ -37,12 +51,34 @@ int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t
         return kp_wrap(error, "etcd client");
     pki_trust(&pki->etcd_ca, &ca);
     credentials.ca_pem = ca.data;
-    return etcd_client_open_with(&credentials, addresses, count, ret_client, error);
+    return open_client(&credentials, route, ret_client, error);
+}
+
+int etcd_client_open(const struct pki *pki, const char *const *addresses, size_t count, struct etcd_client **ret_client,
+                     struct kp_error *error)
+{
+    const struct route route = {.addresses = addresses, .count = count};
+    return open_issued(pki, &route, ret_client, error);
+}
+
+int etcd_client_open_through(const struct pki *pki, const struct client_config *api, const char *const *nodes, const char *const *addresses,
+                             size_t count, struct etcd_client **ret_client, struct kp_error *error)
+{
+    const struct route route = {.addresses = addresses, .nodes = nodes, .count = count, .api = api};
+    return open_issued(pki, &route, ret_client, error);
 }
 
 int etcd_client_open_with(const struct etcd_client_credentials *credentials, const char *const *addresses, size_t count,
                           struct etcd_client **ret_client, struct kp_error *error)
 {
+    const struct route route = {.addresses = addresses, .count = count};
+    return open_client(credentials, &route, ret_client, error);
+}
+
+static int open_client(const struct etcd_client_credentials *credentials, const struct route *route, struct etcd_client **ret_client,
+                       struct kp_error *error)
+{
+    size_t count = route->count;
     if (count == 0 || count > ETCD_CLIENT_ENDPOINTS_MAX)
         return kp_fail(error, KP_EINVALID, "etcd: %zu endpoints: must be 1 to %d", count, ETCD_CLIENT_ENDPOINTS_MAX);
     KP_AUTO(etcd_client_close) struct etcd_client *client = kp_calloc(1, sizeof(*client));
@@ -52,8 +88,10 @@ int etcd_client_open_with(const struct etcd_client_credentials *credentials, con
         client->loop = loop_new();
         r = loop_start(client->loop, "kprov-etcd", error);
     }
+    if (r == 0 && route->api)
+        r = etcd_tunnels_open(client->loop, route->api, route->nodes, count, &client->tunnels, error);
     for (size_t i = 0; r == 0 && i < count; i++)
-        r = add_endpoint(client, addresses[i], error);
+        r = add_endpoint(client, route->addresses[i], error);
     if (r < 0)
         return kp_wrap(error, "etcd client");
     *ret_client = KP_TAKE(client);
@@ -68,6 +106,7 @@ void etcd_client_close(struct etcd_client *client)
         grpc_channel_free(client->endpoints[i].channel);
         free(client->endpoints[i].url);
     }
+    etcd_tunnels_close(client->tunnels);
     loop_free(client->loop);
     tls_context_unref(client->tls);
     free(client);
@@ -84,12 +123,20 @@ const char *etcd_client_endpoint(const struct etcd_client *client, size_t i)
     return client->endpoints[i].url;
 }
 
+int etcd_wrap(struct etcd_client *client, size_t endpoint, const char *what, struct kp_error *error)
+{
+    char problem[KP_ERROR_MESSAGE_MAX];
+    if (client->tunnels && etcd_tunnels_problem(client->tunnels, endpoint, problem))
+        return kp_fail(error, error->code, "%s at %s, through the API server: %s", what, client->endpoints[endpoint].url, problem);
+    return kp_wrap(error, "%s at %s", what, client->endpoints[endpoint].url);
+}
+
 int etcd_call_one(struct etcd_client *client, size_t endpoint, const struct etcd_call *call, struct kp_arena *arena,
                   ProtobufCMessage **ret, struct kp_error *error)
 {
     const struct grpc_call_options options = {.timeout_ms = call->timeout_ms};
     int r = grpc_call(client->endpoints[endpoint].channel, call->path, call->request, call->response, &options, arena, ret, error);
-    return r < 0 ? kp_wrap(error, "etcd at %s", client->endpoints[endpoint].url) : 0;
+    return r < 0 ? etcd_wrap(client, endpoint, "etcd", error) : 0;
 }
 
 /* Another member may answer better. What was lost on the way may have been done all the same: see the header. */

@@ -14,6 +14,7 @@
 #define ETCD_CLIENT_ENDPOINTS_MAX 16
 #define ETCD_CLIENT_MEMBERS_MAX 32
 #define ETCD_CLIENT_CONNECT_MS 2000
+#define ETCD_CLIENT_CONNECT_THROUGH_MS 8000 /* through the API server: it, a kubelet and containerd have a part in it */
 #define ETCD_CLIENT_CALL_MS 10000       /* of calls that change something: etcd's own bound is 7 s and less */
 #define ETCD_CLIENT_STATUS_MS 3000      /* of calls that ask one member how it is */
 #define ETCD_CLIENT_SNAPSHOT_IDLE_MS 30000 /* a snapshot that sends nothing for so long has failed */
@@ -29,6 +30,11 @@ struct etcd_client_credentials {
 /* The same, with a certificate that exists. */
 int etcd_client_open_with(const struct etcd_client_credentials *credentials, const char *const *addresses, size_t count,
                           struct etcd_client **ret_client, struct kp_error *error) KP_NODISCARD;
+struct client_config;
+/* The same for whom etcd's port is closed to, as a cloud's groups have it: the cluster's API server carries each connection, as it does for
+   kubectl port-forward. nodes: the names of the nodes at the addresses, copied. Who answers proves itself by its own certificate all the same. */
+int etcd_client_open_through(const struct pki *pki, const struct client_config *api, const char *const *nodes, const char *const *addresses,
+                             size_t count, struct etcd_client **ret_client, struct kp_error *error) KP_NODISCARD;
 void etcd_client_close(struct etcd_client *client); /* accepts NULL */
 KP_DEFINE_AUTO(struct etcd_client *, etcd_client_close)
 size_t etcd_client_endpoints(const struct etcd_client *client);

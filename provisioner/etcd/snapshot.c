@@ -134,5 +134,5 @@ int etcd_client_snapshot(struct etcd_client *client, int fd, struct etcd_snapsho
     wait_for_end(&r, call);
     rc = check_sum(&r, error);
     *ret = (struct etcd_snapshot){client->endpoints[from].url, r.bytes};
-    return rc < 0 ? kp_wrap(error, "snapshot of etcd at %s", client->endpoints[from].url) : 0;
+    return rc < 0 ? etcd_wrap(client, from, "snapshot of etcd", error) : 0;
 }

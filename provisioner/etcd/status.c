@@ -28,7 +28,7 @@ static void *ask(void *arg)
     struct kp_error error = {0};
     Etcdserverpb__StatusRequest request = ETCDSERVERPB__STATUS_REQUEST__INIT;
     const struct etcd_call call = {"/etcdserverpb.Maintenance/Status", &request.base, &etcdserverpb__status_response__descriptor,
-                                   ETCD_CLIENT_STATUS_MS};
+                                   asking->client->tunnels ? ETCD_CLIENT_CONNECT_THROUGH_MS : ETCD_CLIENT_STATUS_MS};
     ProtobufCMessage *message = NULL;
     status->endpoint = asking->client->endpoints[asking->endpoint].url;
     status->version = "";
