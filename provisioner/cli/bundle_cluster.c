@@ -104,26 +104,14 @@ void bundle_api(struct bundle *bundle)
 
 void bundle_etcd(struct bundle *bundle)
 {
-    const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
-    KP_AUTO_BUF struct kp_buf text = {0};
-    KP_AUTO(pki_free) struct pki *pki = NULL;
     KP_AUTO(etcd_client_close) struct etcd_client *client = NULL;
     struct etcd_member_status *status = NULL;
     struct kp_error error = {0};
     struct kp_value *rows = kp_value_array(bundle->arena);
-    size_t n = 0;
-    for (size_t i = 0; i < bundle->machines.len && n < KP_ARRAY_LEN(addresses); i++)
-        if (kp_streq(bundle->machines.items[i].role, "control-plane"))
-            addresses[n++] = bundle->machines.items[i].address;
-    if (!n)
-        return;
-    int r = state_read_file(bundle->name, "pki.json", &text, &error);
-    if (r == 0)
-        r = pki_parse(text.data ? text.data : "", text.len, &pki, &error);
-    if (r == 0)
-        r = etcd_client_open(pki, addresses, n, &client, &error);
+    int r = cli_etcd_open(bundle->name, NULL, &bundle->machines, CLI_ETCD_OFF_TOO, NULL, &client, &error);
     if (r < 0) {
-        bundle_error(bundle, "etcd.json", "%s", error.message);
+        if (r != KP_ENOTFOUND)
+            bundle_error(bundle, "etcd.json", "%s", error.message);
         return;
     }
     etcd_client_status(client, bundle->arena, &status);

@@ -152,6 +152,15 @@ int cli_image_note_state(struct kp_arena *arena, struct kp_error *error) KP_NODI
 /* ---- preflight.c: of a cluster that is not there yet, before anything is made */
 int cli_preflight(const struct config *config, const struct cloud *cloud, struct kp_arena *arena, struct kp_error *error) KP_NODISCARD;
 
+/* ---- etcd_open.c: the cluster's etcd */
+struct etcd_client;
+struct pki;
+#define CLI_ETCD_OFF_TOO 1u /* also those of machines that are off: to tell of each how it is */
+/* A client of the members on the control planes among the machines, straight or through the API server, whichever leads there now. pki: NULL
+   reads the cluster's. hidden: what is known of the way, kept for the next time; may be NULL. KP_ENOTFOUND when there is none of them. */
+int cli_etcd_open(const char *cluster, const struct pki *pki, const struct cloud_machine_list *machines, unsigned flags, bool *hidden,
+                  struct etcd_client **ret, struct kp_error *error) KP_NODISCARD;
+
 /* ---- api.c: the cluster's API server, as kprov uses it */
 struct cli_api;
 int cli_api_open(const char *kubeconfig_path, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;

@@ -53,25 +53,12 @@ static const void *list(struct describe *d, const struct kp_resource *resource, 
 
 static void open_etcd(struct describe *d)
 {
-    const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
-    KP_AUTO_BUF struct kp_buf text = {0};
-    KP_AUTO(pki_free) struct pki *pki = NULL;
     struct kp_error error = {0};
-    size_t n = 0;
-    for (size_t i = 0; i < d->machines.len && n < KP_ARRAY_LEN(addresses); i++)
-        if (kp_streq(d->machines.items[i].role, "control-plane"))
-            addresses[n++] = d->machines.items[i].address;
-    if (!n)
-        return;
-    int r = state_read_file(d->cluster.name, "pki.json", &text, &error);
+    int r = cli_etcd_open(d->cluster.name, NULL, &d->machines, CLI_ETCD_OFF_TOO, NULL, &d->etcd, &error);
     if (r == 0)
-        r = pki_parse(text.data ? text.data : "", text.len, &pki, &error);
-    if (r == 0)
-        r = etcd_client_open(pki, addresses, n, &d->etcd, &error);
-    if (r < 0)
-        problem(d, "etcd", &error);
-    else
         etcd_client_status(d->etcd, d->arena, &d->members);
+    else if (r != KP_ENOTFOUND)
+        problem(d, "etcd", &error);
 }
 
 static void open_api(struct describe *d)

@@ -1,11 +1,9 @@
 /* etcd's members follow the control planes: one at a time joins as a learner and becomes a voter when it has caught up, and one
    that goes leaves etcd before its machine does. */
-#include "lib/client/client.h"
 #include "provisioner/cli/operation_internal.h"
 #include "provisioner/etcd/etcd.h"
 
 #define QUORUM_MS 12000          /* an election takes 1 to 2 s */
-#define HIDDEN_AFTER_MS 3000     /* without an answer, that of the API server counts */
 #define QUORUM_STARTED_MS 120000 /* machines that were off boot first */
 #define JOIN_MS 240000           /* boot, images, etcd: emulated machines are slow */
 #define HEALTH_MS 20000          /* of a member that has just become a voter */
@@ -19,80 +17,36 @@ static bool is_control_plane(const struct cloud_machine *machine)
     return kp_streq(machine->role, "control-plane");
 }
 
-/* A client of the control planes that run. */
-static int open_etcd(struct cli_operation *op, const struct cloud_machine_list *machines, struct etcd_client **ret, struct kp_error *error)
-{
-    const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < machines->len && n < KP_ARRAY_LEN(addresses); i++)
-        if (is_control_plane(&machines->items[i]) && machines->items[i].power == CLOUD_POWER_ON)
-            addresses[n++] = machines->items[i].address;
-    if (n == 0)
-        return kp_fail(error, KP_EUNAVAILABLE,
-                       "no control-plane machine of cluster %s runs: start what is off with kprov repair %s; when all are gone, make the "
-                       "cluster anew from a snapshot: kprov etcd snapshot restore",
-                       op->cluster.name, op->cluster.name);
-    return etcd_client_open(op->pki, addresses, n, ret, error);
-}
-
 int cli_op_open_etcd(struct cli_operation *op, struct kp_arena *arena, struct etcd_client **ret, struct kp_error *error)
 {
     struct cloud_machine_list machines;
     int r = cloud_machine_list(op->cloud, op->cluster.uid, arena, &machines, error);
-    return r < 0 ? r : open_etcd(op, &machines, ret, error);
+    return r < 0 ? r : cli_etcd_open(op->cluster.name, op->pki, &machines, 0, &op->etcd_hidden, ret, error);
 }
 
-/* The API server says so itself: its check "etcd". */
-static bool api_reaches_etcd(struct cli_operation *op)
-{
-    struct kp_error ignored = {0};
-    return cli_op_open_api(op, &ignored) == 0 && client_raw(cli_api_client(op->api), "GET", "/readyz/etcd", NULL, NULL, 0, NULL, NULL, &ignored) == 0;
-}
-
-/* Whether the control planes that are there are those that are wanted. */
-static int control_planes_stay(struct cli_operation *op, struct kp_arena *arena, bool *ret, struct kp_error *error)
-{
-    struct cloud_machine_list machines;
-    int r = cloud_machine_list(op->cloud, op->cluster.uid, arena, &machines, error);
-    if (r < 0)
-        return r;
-    size_t n_wanted = 0, n_there = 0, n_both = 0;
-    for (size_t i = 0; i < op->plan.n_machines; i++)
-        n_wanted += kp_streq(op->plan.machines[i].role, "control-plane");
-    for (size_t i = 0; i < machines.len; i++) {
-        if (!is_control_plane(&machines.items[i]))
-            continue;
-        n_there++;
-        for (size_t k = 0; k < op->plan.n_machines; k++)
-            n_both += kp_streq(op->plan.machines[k].role, "control-plane") && kp_streq(op->plan.machines[k].name, machines.items[i].name);
-    }
-    *ret = op->replace.len == 0 && n_both == n_wanted && n_both == n_there;
-    return 0;
-}
-
-int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
+/* The way to etcd may be another one once the API server answers. */
+static int ask_members(struct cli_operation *op, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(etcd_client_close) struct etcd_client *etcd = NULL;
     struct etcd_member_list members;
-    int64_t began_ms = kp_mono_ms(), asked_ms = began_ms, deadline_ms = began_ms + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
     int r = cli_op_open_etcd(op, arena, &etcd, error);
-    if (r < 0)
-        return r;
-    while ((r = etcd_client_members(etcd, arena, &members, error)) < 0 && kp_mono_ms() < deadline_ms) {
-        op->etcd_hidden = kp_mono_ms() - began_ms >= HIDDEN_AFTER_MS && api_reaches_etcd(op);
-        if (op->etcd_hidden) {
-            kp_warn("etcd answers the API server but not this machine: its members are left as they are", "error", error->message, NULL);
-            return 0;
-        }
+    return r < 0 ? r : etcd_client_members(etcd, arena, &members, error);
+}
+
+int cli_op_wait_quorum(struct cli_operation *op, struct kp_error *error)
+{
+    int64_t asked_ms = kp_mono_ms(), deadline_ms = asked_ms + (op->started ? QUORUM_STARTED_MS : QUORUM_MS);
+    int r;
+    while ((r = ask_members(op, error)) < 0 && r != KP_ENOTFOUND && kp_mono_ms() < deadline_ms) {
         cli_progress_tick(&op->progress, error->message);
         r = cli_interrupted(error);
         if (r < 0)
             return r;
         kp_rest(&asked_ms, POLL_MS, POLL_MS_MAX);
     }
-    if (r == 0)
-        return 0;
+    if (r == 0 || r == KP_ENOTFOUND)
+        return r;
     struct kp_error last = *error;
     return kp_fail(error, KP_EUNAVAILABLE,
                    "etcd of cluster %s has no quorum: start the control planes that are off (kprov node start), or, when too many are lost "
@@ -192,7 +146,7 @@ int cli_op_plan_members(struct cli_operation *op, struct kp_arena *arena, struct
     size_t n_members = 0;
     int r = cloud_machine_list(op->cloud, op->cluster.uid, arena, &machines, error);
     if (r == 0)
-        r = open_etcd(op, &machines, &etcd, error);
+        r = cli_etcd_open(op->cluster.name, op->pki, &machines, 0, &op->etcd_hidden, &etcd, error);
     if (r == 0)
         r = read_members(etcd, arena, &members, &n_members, error);
     if (r < 0)
@@ -339,24 +293,8 @@ static int plan_when_healthy(struct cli_operation *op, struct kp_arena *arena, s
 }
 
 /* One step, then another look: whatever was cut short, here or in a run before, is found as it is. */
-/* Without a way to etcd its members stay as they are; what would change them is refused. */
-static int keep_members(struct cli_operation *op, struct kp_error *error)
-{
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    bool stay = false;
-    int r = control_planes_stay(op, arena, &stay, error);
-    if (r < 0 || stay)
-        return r;
-    return kp_fail(error, KP_EUNAVAILABLE,
-                   "etcd of cluster %s answers its API server, but port 2379 of its control planes does not answer this machine, as on clouds, which let only the cluster's own "
-                   "machines reach it: control planes are added, removed and replaced from a machine in their network",
-                   op->cluster.name);
-}
-
 int cli_op_change_members(struct cli_operation *op, struct kp_error *error)
 {
-    if (op->etcd_hidden)
-        return keep_members(op, error);
     for (int round = 0; round < ROUNDS_MAX; round++) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
         struct plan_member_list list;

@@ -38,7 +38,7 @@ struct cli_operation {
     struct kp_strings remove; /* machines that go first when a pool shrinks; full names */
     struct kp_strings replace; /* control planes that are made anew though their machines are there; full names */
     const char *only; /* the one machine that is touched; NULL: all */
-    bool etcd_hidden; /* the API server reaches etcd and this machine does not, as where a cloud's groups keep it from everybody else */
+    bool etcd_hidden; /* its port does not let this machine in: the API server carries connections; etcd_open.c */
     bool started;     /* machines were off when this run began: what runs on them takes its time */
     int64_t drain_timeout_ms;
     enum cli_output output; /* of the result; CLI_TABLE: only what was said on the way */

@@ -29,19 +29,8 @@ void cli_saving_done(struct cli_saving *saving)
 static int open_etcd(struct cli_saving *saving, struct etcd_client **ret_client, struct kp_error *error)
 {
     struct cloud_machine_list machines;
-    const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
-    size_t n = 0;
     int r = cloud_machine_list(saving->cloud, saving->cluster.uid, saving->arena, &machines, error);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < machines.len && n < ETCD_CLIENT_ENDPOINTS_MAX; i++) {
-        if (kp_streq(machines.items[i].role, "control-plane") && machines.items[i].power == CLOUD_POWER_ON)
-            addresses[n++] = machines.items[i].address;
-    }
-    if (n == 0)
-        return kp_fail(error, KP_EUNAVAILABLE, "no control plane of cluster %s is on: there is no etcd to take a snapshot of",
-                       saving->cluster.name);
-    return etcd_client_open(saving->pki, addresses, n, ret_client, error);
+    return r < 0 ? r : cli_etcd_open(saving->cluster.name, saving->pki, &machines, 0, NULL, ret_client, error);
 }
 
 static int stream(struct cli_saving *saving, const char *part, struct kp_error *error)

@@ -142,23 +142,6 @@ void validate_nodes(struct validate *v)
         validate_add(v, "nodes", VALIDATE_OK, "", "%zu of %zu are Ready", v->plan.n_machines, v->plan.n_machines);
 }
 
-static int open_etcd(struct validate *v, struct etcd_client **ret, struct kp_error *error)
-{
-    const char *addresses[ETCD_CLIENT_ENDPOINTS_MAX];
-    KP_AUTO_BUF struct kp_buf text = {0};
-    KP_AUTO(pki_free) struct pki *pki = NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < v->machines.len && n < KP_ARRAY_LEN(addresses); i++)
-        if (kp_streq(v->machines.items[i].role, "control-plane"))
-            addresses[n++] = v->machines.items[i].address;
-    if (!n)
-        return kp_fail(error, KP_ENOTFOUND, "there is no control plane");
-    int r = state_read_file(v->cluster.name, "pki.json", &text, error);
-    if (r == 0)
-        r = pki_parse(text.data ? text.data : "", text.len, &pki, error);
-    return r < 0 ? r : etcd_client_open(pki, addresses, n, ret, error);
-}
-
 void validate_etcd(struct validate *v)
 {
     KP_AUTO(etcd_client_close) struct etcd_client *client = NULL;
@@ -166,7 +149,7 @@ void validate_etcd(struct validate *v)
     struct kp_error error = {0};
     struct etcd_member_status *status = NULL;
     const char *remedy = kp_arena_printf(v->arena, "kprov logs %s NODE etcd; kprov repair %s", v->cluster.name, v->cluster.name);
-    if (open_etcd(v, &client, &error) < 0) {
+    if (cli_etcd_open(v->cluster.name, NULL, &v->machines, CLI_ETCD_OFF_TOO, NULL, &client, &error) < 0) {
         validate_add(v, "etcd", VALIDATE_FAILED, remedy, "%s", error.message);
         return;
     }
