@@ -148,7 +148,9 @@ static bool plan_silent(const struct plan_input *in, struct plan *plan, const st
     return true;
 }
 
-/* Pods of a node that is not ready serve nobody: their Ready condition says so, and EndpointSlices follow. */
+/* Pods of a node that says nothing serve nobody as far as we know: their Ready condition says so, and EndpointSlices follow. Of a node
+   that is not ready by its kubelet's own word, that kubelet speaks for its pods as well (upstream marks none then either): whoever
+   contradicts it is contradicted in turn. */
 static void plan_pods_not_ready(const struct plan_input *in, struct plan *plan)
 {
     const void *const *pods;
@@ -188,9 +190,7 @@ static int plan_node(const struct plan_input *in, struct plan *plan, struct kp_e
         plan_pods_not_ready(in, plan);
     } else {
         plan_requeue_after_ms(plan, KP_MIN(config->node_monitor_period_ms, config->node_monitor_grace_period_ms - silent_ms + 1000));
-        if (condition && !kp_streq(ready, "True"))
-            plan_pods_not_ready(in, plan);
-        else if (!condition)
+        if (!condition)
             return 0; /* just registered: its first status is on the way */
     }
     plan_taints(in, plan, node, ready);

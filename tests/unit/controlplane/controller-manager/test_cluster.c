@@ -281,6 +281,28 @@ static void a_silent_node_becomes_unknown_then_tainted(void **state)
     world_free(world);
 }
 
+/* Its kubelet speaks for its pods: the two would contradict each other for as long as a node takes to get ready. */
+static void a_node_not_ready_by_its_own_word_keeps_its_pods_as_they_are(void **state)
+{
+    (void)state;
+    struct kcm_world *world = world_of(&node_lifecycle_controller);
+    world_put(world, &k8s_nodes_resource, NODE("", "False"));
+    put_pod(world, "p", "labels: {a: b}", "nodeName: n1, ", "phase: Running, " SERVING);
+    world_plan(world, &node_lifecycle_controller, "n1");
+    assert_int_equal(world_count(world, "update pods/status d/p"), 0);
+    assert_int_equal(world_count(world, "event d/p"), 0);
+    const struct k8s_node *node = world_written(world, PLAN_UPDATE, &k8s_nodes_resource, 0);
+    assert_string_equal(node->spec->taints.items[0].key, "node.kubernetes.io/not-ready");
+    world_apply(world);
+    /* silent as well, it speaks for nobody */
+    world->now_s += 51;
+    world_plan(world, &node_lifecycle_controller, "n1");
+    world_apply(world);
+    world_plan(world, &node_lifecycle_controller, "n1");
+    assert_int_equal(world_count(world, "update pods/status d/p"), 1);
+    world_free(world);
+}
+
 static void eviction_waits_for_the_shortest_toleration(void **state)
 {
     (void)state;
@@ -431,6 +453,7 @@ int main(void)
         cmocka_unit_test(slices_tell_of_ready_and_terminating_pods),
         cmocka_unit_test(more_than_a_hundred_endpoints_take_several_slices),
         cmocka_unit_test(a_silent_node_becomes_unknown_then_tainted),
+        cmocka_unit_test(a_node_not_ready_by_its_own_word_keeps_its_pods_as_they_are),
         cmocka_unit_test(eviction_waits_for_the_shortest_toleration),
         cmocka_unit_test(every_node_gets_the_lowest_free_range),
         cmocka_unit_test(finished_pods_beyond_the_threshold_go_oldest_first),
