@@ -210,7 +210,8 @@ void client_elector_release(struct client_elector *elector); /* gives the Lease 
 
 /* ---- events -------------------------------------------------------------------------------------------------------------- */
 /* Posts core/v1 Events from a thread of its own: bounded queue (oldest dropped), same (object, reason, message) within
-   10 minutes becomes a count on one Event, per-object spam filter of 25 then one each 5 minutes, as client-go. */
+   10 minutes becomes a count on one Event, per-object spam filter of 25 then one each 5 minutes, as client-go. After a post that took long
+   the next one waits, 3 s at most, and equal ones that wait become one. */
 struct client_recorder;
 #define CLIENT_RECORDER_QUEUE_MAX 1000
 struct client_recorder *client_recorder_new(struct client *client, const char *component, const char *host);

@@ -10,12 +10,17 @@
 #define RECORDER_MESSAGE_MAX 1024    /* bytes; the API's limit on an event's message */
 #define RECORDER_TRIES 3
 #define RECORDER_POST_MS 5000 /* for all tries of one event */
+/* A server that takes long has more to do than to take events, of which starting pods make most: they wait, and fold meanwhile. */
+#define RECORDER_SLOW_MS 50
+#define RECORDER_REST_MS_MAX 3000
+#define RECORDER_BUSY (CLIENT_RECORDER_QUEUE_MAX / 4) /* with so many waiting none is kept back */
 
 struct pending {
     struct pending *next;
     char *api_version, *kind, *ns, *name, *uid, *resource_version, *field_path;
     char *type, *reason, *message;
-    int64_t at_s;
+    int64_t at_s;  /* of the last of them */
+    int32_t times; /* it came again while it waited */
 };
 
 struct series { /* what was posted for one (object, reason, message) */
@@ -34,10 +39,10 @@ struct client_recorder {
     char *component, *host;
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t changed, rested;
     struct pending *head, *tail;
     size_t len, dropped;
-    bool stop;
+    bool stop, hurry;
     struct kp_strmap *series, *spam; /* of the thread alone */
 };
 
@@ -145,7 +150,7 @@ static struct series *series_of(struct client_recorder *recorder, const struct p
         series->count = 0;
         series->first_s = p->at_s;
     }
-    series->count++;
+    series->count += p->times;
     series->last_s = p->at_s;
     return series;
 }
@@ -176,6 +181,15 @@ static void post(struct client_recorder *recorder, const struct pending *p)
     }
 }
 
+/* With the lock. */
+static void rest(struct client_recorder *recorder, int64_t took_ms)
+{
+    int64_t until_ms = kp_mono_ms() + kp_rest_ms(took_ms, 0, RECORDER_REST_MS_MAX);
+    const struct timespec until = {.tv_sec = until_ms / 1000, .tv_nsec = (until_ms % 1000) * 1000000};
+    while (!recorder->hurry && recorder->len < RECORDER_BUSY && kp_mono_ms() < until_ms)
+        pthread_cond_clockwait(&recorder->rested, &recorder->lock, CLOCK_MONOTONIC, &until);
+}
+
 static void *run(void *arg)
 {
     struct client_recorder *recorder = arg;
@@ -191,9 +205,13 @@ static void *run(void *arg)
             recorder->tail = NULL;
         recorder->len--;
         pthread_mutex_unlock(&recorder->lock);
+        int64_t began_ms = kp_mono_ms();
         post(recorder, p);
+        int64_t took_ms = kp_mono_ms() - began_ms;
         free_pending(p);
         pthread_mutex_lock(&recorder->lock);
+        if (took_ms >= RECORDER_SLOW_MS)
+            rest(recorder, took_ms);
     }
     pthread_mutex_unlock(&recorder->lock);
     return NULL;
@@ -209,6 +227,7 @@ struct client_recorder *client_recorder_new(struct client *client, const char *c
     recorder->spam = kp_strmap_new();
     pthread_mutex_init(&recorder->lock, NULL);
     pthread_cond_init(&recorder->changed, NULL);
+    pthread_cond_init(&recorder->rested, NULL);
     KP_ASSERT(pthread_create(&recorder->thread, NULL, run, recorder) == 0);
     return recorder;
 }
@@ -219,6 +238,8 @@ void client_recorder_free(struct client_recorder *recorder)
         return;
     int64_t until_ms = kp_mono_ms() + 1000;
     pthread_mutex_lock(&recorder->lock);
+    recorder->hurry = true;
+    pthread_cond_signal(&recorder->rested);
     while (recorder->head && kp_mono_ms() < until_ms) {
         pthread_mutex_unlock(&recorder->lock);
         kp_sleep_ms(10);
@@ -238,9 +259,28 @@ void client_recorder_free(struct client_recorder *recorder)
     kp_strmap_free(recorder->spam, free);
     pthread_mutex_destroy(&recorder->lock);
     pthread_cond_destroy(&recorder->changed);
+    pthread_cond_destroy(&recorder->rested);
     free(recorder->component);
     free(recorder->host);
     free(recorder);
+}
+
+static bool same_event(const struct pending *a, const struct pending *b)
+{
+    return kp_streq(a->message, b->message) && kp_streq(a->reason, b->reason) && kp_streq(a->type, b->type) && kp_streq(a->name, b->name) &&
+           kp_streq(a->uid, b->uid) && kp_streq(a->ns, b->ns) && kp_streq(a->kind, b->kind) && kp_streq(a->field_path, b->field_path);
+}
+
+/* With the lock: whether it is one that waits already, and now counts once more. */
+static bool folded(struct client_recorder *recorder, const struct pending *p)
+{
+    for (struct pending *waiting = recorder->head; waiting; waiting = waiting->next)
+        if (same_event(waiting, p)) {
+            waiting->times++;
+            waiting->at_s = p->at_s;
+            return true;
+        }
+    return false;
 }
 
 void client_event(struct client_recorder *recorder, const struct client_event_target *target, const char *type,
@@ -269,7 +309,13 @@ void client_event(struct client_recorder *recorder, const struct client_event_ta
     p->reason = kp_strdup(reason);
     p->message = kp_strdup(message);
     p->at_s = kp_now_s();
+    p->times = 1;
     pthread_mutex_lock(&recorder->lock);
+    if (folded(recorder, p)) {
+        pthread_mutex_unlock(&recorder->lock);
+        free_pending(p);
+        return;
+    }
     if (recorder->len >= CLIENT_RECORDER_QUEUE_MAX) {
         oldest = recorder->head;
         recorder->head = oldest->next;
@@ -285,6 +331,8 @@ void client_event(struct client_recorder *recorder, const struct client_event_ta
     recorder->tail = p;
     recorder->len++;
     pthread_cond_signal(&recorder->changed);
+    if (recorder->len == RECORDER_BUSY)
+        pthread_cond_signal(&recorder->rested);
     pthread_mutex_unlock(&recorder->lock);
     free_pending(oldest);
 }

@@ -4,6 +4,7 @@
 #include "tests/support/objects.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <unistd.h>
@@ -427,20 +428,61 @@ static void a_renewal_is_one_request_until_somebody_else_writes(void **state)
 }
 
 /* ---- events ---- */
+static void wait_for_requests(struct fixture *f, int count)
+{
+    int64_t until_ms = kp_mono_ms() + 10000;
+    while (fake_api_counts(f->api).requests < count && kp_mono_ms() < until_ms)
+        kp_sleep_ms(2);
+    assert_int_equal(fake_api_counts(f->api).requests, count);
+}
+
 static void repeats_fold_into_a_count_and_spam_is_held_back(void **state)
 {
     struct fixture *f = *state;
     struct client_recorder *recorder = client_recorder_new(f->client, "test", "host");
     const struct client_event_target target = {.api_version = "v1", .kind = "Pod", .ns = "d", .name = "p", .uid = "u"};
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         client_event(recorder, &target, "Normal", "Pulled", "got image %d", 1);
+        wait_for_requests(f, i + 1); /* one create, two patches of its count */
+    }
     client_recorder_free(recorder);
-    assert_int_equal(fake_api_counts(f->api).requests, 3); /* one create, two patches of its count */
     recorder = client_recorder_new(f->client, "test", "host");
     for (int i = 0; i < 60; i++)
         client_event(recorder, &target, "Warning", "Bad", "number %d", i);
     client_recorder_free(recorder);
     assert_int_equal(fake_api_counts(f->api).requests, 3 + 25);
+}
+
+static void hold_loop(void *arg)
+{
+    sem_wait(arg);
+}
+
+static void equal_events_that_wait_become_one(void **state)
+{
+    struct fixture *f = *state;
+    const struct client_event_target target = {.api_version = "v1", .kind = "Pod", .ns = "d", .name = "p", .uid = "u"};
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_error error = {0};
+    sem_t gate;
+    void *list = NULL;
+    struct client_recorder *recorder = client_recorder_new(f->client, "test", "host");
+    assert_int_equal(sem_init(&gate, 0, 0), 0);
+    loop_post(f->loop, hold_loop, &gate); /* nothing is sent meanwhile */
+    client_event(recorder, &target, "Normal", "Created", "made");
+    for (int i = 0; i < 3; i++)
+        client_event(recorder, &target, "Warning", "Unhealthy", "no answer");
+    sem_post(&gate);
+    wait_for_requests(f, 2);
+    client_recorder_free(recorder);
+    assert_int_equal(fake_api_counts(f->api).requests, 2);
+    assert_int_equal(client_list(f->client, &k8s_events_resource, "d", NULL, arena, &list, &error), 0);
+    const struct k8s_event_list *events = list;
+    assert_int_equal(events->items.len, 2);
+    int32_t counts[2] = {events->items.items[0].count, events->items.items[1].count};
+    assert_int_equal(KP_MAX(counts[0], counts[1]), 3);
+    assert_int_equal(KP_MIN(counts[0], counts[1]), 1);
+    sem_destroy(&gate);
 }
 
 /* ---- kubeconfig ---- */
@@ -509,6 +551,7 @@ int main(void)
         WITH_SERVER(leadership_that_cannot_be_renewed_is_lost),
         WITH_SERVER(a_renewal_is_one_request_until_somebody_else_writes),
         WITH_SERVER(repeats_fold_into_a_count_and_spam_is_held_back),
+        WITH_SERVER(equal_events_that_wait_become_one),
         cmocka_unit_test(kubeconfig_files_are_understood),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
