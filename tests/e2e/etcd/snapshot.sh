@@ -7,7 +7,7 @@ cd "$(dirname "$0")/../../.." || exit 1
 . tests/e2e/etcd/lib.sh
 
 etcd_begin
-OLD=$(command -v etcd) || { echo 'no etcd of Debian: make test-deps brings it' >&2; exit 1; }
+OLD=$(tests/tools/fetch-etcd --release)/etcd || { echo 'no etcd of this Debian release to compare with' >&2; exit 1; }
 ln -s "$ETCD" "$DIR/etcdutl"
 UTL=$DIR/etcdutl
 
