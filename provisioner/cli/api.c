@@ -141,12 +141,17 @@ static int apply_one(struct cli_api *api, const struct kp_value *document, struc
     return r < 0 ? kp_wrap(error, "apply %s %s", kind, name) : 0;
 }
 
+bool cli_api_may_pass(int code)
+{
+    return code == KP_EUNAVAILABLE || code == KP_ETIMEOUT || code == KP_EIO || code == KP_ETOOMANY;
+}
+
 /* While control planes are still coming up, and on machines that are slow, the API's address changes hands and connections end:
    what is idempotent is asked again. */
 static bool may_come_back(int code, int64_t deadline_ms)
 {
     struct kp_error ignored = {0};
-    return (code == KP_EUNAVAILABLE || code == KP_ETIMEOUT) && kp_mono_ms() < deadline_ms && cli_interrupted(&ignored) == 0;
+    return cli_api_may_pass(code) && kp_mono_ms() < deadline_ms && cli_interrupted(&ignored) == 0;
 }
 
 int cli_api_apply(struct cli_api *api, const char *yaml, struct kp_error *error)

@@ -168,6 +168,8 @@ struct client_config;
 /* Of one API server in particular: config is copied. */
 int cli_api_open_config(const struct client_config *config, struct cli_api **ret_api, struct kp_error *error) KP_NODISCARD;
 void cli_api_close(struct cli_api *api); /* accepts NULL */
+/* Asked again, another answer may come: nobody answered, not in time, not to the end (an address that moves ends connections), or not now. */
+bool cli_api_may_pass(int code);
 KP_DEFINE_AUTO(struct cli_api *, cli_api_close)
 /* Polls /readyz until it answers ok; on time-out the error is the last answer. */
 int cli_api_wait(struct cli_api *api, int64_t deadline_ms, struct cli_progress *progress, struct kp_error *error)

@@ -5,7 +5,8 @@
 
 #define LEASES_NAMESPACE "kube-system"
 #define ADDRESS_LEASE "kprov-vip" /* nodeimage/vip */
-#define HAND_OVER_MS 2000
+#define HAND_OVER_MS 10000
+#define RETRY_MS 100
 
 static int set_holder(struct cli_api *api, const struct k8s_lease *lease, const char *holder, struct kp_error *error)
 {
@@ -36,8 +37,10 @@ int cli_api_hand_over(struct cli_api *api, const char *from, const char *to, str
             r = set_holder(api, lease, to, error);
         if (r == 0)
             return 0;
-        if (r != KP_ECONFLICT || kp_mono_ms() > deadline_ms)
+        if ((r != KP_ECONFLICT && !cli_api_may_pass(r)) || kp_mono_ms() > deadline_ms)
             return kp_wrap(error, "hand the API's address over from %s to %s", from, to);
+        if (r != KP_ECONFLICT) /* the answer may have gone with the address: then the lease has its new holder */
+            kp_sleep_ms(RETRY_MS);
     }
 }
 

@@ -189,7 +189,7 @@ static int finish(struct cli_operation *op, struct etcd_client *etcd, uint64_t i
     if (r < 0)
         return r;
     while ((r = etcd_client_member_promote(etcd, id, error)) < 0) {
-        if (r != KP_ECONFLICT && r != KP_EUNAVAILABLE && r != KP_ETIMEOUT)
+        if (r != KP_ECONFLICT && !cli_api_may_pass(r))
             return r;
         if (kp_mono_ms() > deadline_ms)
             return kp_wrap(error, "%s has not caught up with etcd in %d s (kprov logs %s %s etcd tells why; kprov repair %s makes it anew)", name,
@@ -281,7 +281,7 @@ static int plan_when_healthy(struct cli_operation *op, struct kp_arena *arena, s
 {
     int64_t asked_ms = kp_mono_ms(), deadline_ms = asked_ms + HEALTH_MS;
     int r;
-    while ((r = cli_op_plan_members(op, arena, ret, error)) == KP_EUNAVAILABLE && kp_mono_ms() < deadline_ms) {
+    while (cli_api_may_pass(r = cli_op_plan_members(op, arena, ret, error)) && kp_mono_ms() < deadline_ms) {
         struct kp_error interrupted = {0};
         if (cli_interrupted(&interrupted) < 0) {
             *error = interrupted;

@@ -195,10 +195,9 @@ int cli_op_apply_addons(struct cli_operation *op, struct kp_error *error)
     for (;;) {
         struct kp_error failure = {0};
         int r = cli_api_apply(op->api, documents, &failure);
-        bool passes = r == KP_EUNAVAILABLE || r == KP_ETIMEOUT || r == KP_EIO || r == KP_ETOOMANY;
         if (r < 0)
             *error = failure;
-        if (!passes || kp_mono_ms() > deadline_ms)
+        if (!cli_api_may_pass(r) || kp_mono_ms() > deadline_ms)
             return r;
         cli_progress_tick(&op->progress, failure.message);
         if (cli_interrupted(error) < 0)

@@ -2,6 +2,9 @@
 #include "provisioner/etcd/etcd_internal.h"
 
 #define COMMON_NAME "kprov"
+/* A load balancer whose members change, and an API server that is replaced, break what they carry: that is no word of etcd's. */
+#define THROUGH_TRIES 3
+#define THROUGH_REST_MS 1000
 
 static int make_tls(const struct etcd_client_credentials *credentials, struct tls_context **ret, struct kp_error *error)
 {
@@ -168,8 +171,8 @@ int etcd_healthy_endpoints(struct etcd_client *client, struct kp_arena *arena, s
     return *ret_len ? 0 : kp_fail(error, KP_EUNAVAILABLE, "no member of etcd is healthy: %s", problems.data);
 }
 
-int etcd_call_any(struct etcd_client *client, const struct etcd_call *call, struct kp_arena *arena, ProtobufCMessage **ret,
-                  struct kp_error *error)
+static int call_any_once(struct etcd_client *client, const struct etcd_call *call, struct kp_arena *arena, ProtobufCMessage **ret,
+                         struct kp_error *error)
 {
     size_t good = atomic_load(&client->good), healthy[ETCD_CLIENT_ENDPOINTS_MAX], n = 0;
     int r = KP_EUNAVAILABLE;
@@ -184,6 +187,17 @@ int etcd_call_any(struct etcd_client *client, const struct etcd_call *call, stru
         r = etcd_call_one(client, healthy[i], call, arena, ret, error);
         if (r == 0)
             atomic_store(&client->good, healthy[i]);
+    }
+    return r;
+}
+
+int etcd_call_any(struct etcd_client *client, const struct etcd_call *call, struct kp_arena *arena, ProtobufCMessage **ret,
+                  struct kp_error *error)
+{
+    int r = call_any_once(client, call, arena, ret, error);
+    for (int i = 1; client->tunnels && is_transient(r) && i < THROUGH_TRIES; i++) {
+        kp_sleep_ms(THROUGH_REST_MS);
+        r = call_any_once(client, call, arena, ret, error);
     }
     return r;
 }
