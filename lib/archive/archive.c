@@ -1,7 +1,6 @@
 /* A .tar.gz file, written from front to back. */
 #include "lib/archive/archive.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <unistd.h>
@@ -29,14 +28,9 @@ static int squeeze(struct archive *archive, const void *data, size_t len, int fl
         if (deflate(&archive->z, flush) == Z_STREAM_ERROR)
             return kp_fail(error, KP_EINTERNAL, "%s: zlib's state is damaged", archive->part);
         size_t n = sizeof(chunk) - archive->z.avail_out;
-        for (size_t done = 0; done < n;) {
-            ssize_t put = write(archive->fd, chunk + done, n - done);
-            if (put < 0 && errno == EINTR)
-                continue;
-            if (put < 0)
-                return kp_fail_errno(error, "write %s", archive->part);
-            done += (size_t)put;
-        }
+        int r = kp_write_all(archive->fd, chunk, n, archive->part, error);
+        if (r < 0)
+            return r;
         archive->written += n;
     } while (archive->z.avail_out == 0);
     return 0;

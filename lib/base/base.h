@@ -221,6 +221,8 @@ void kp_log(enum kp_log_level level, const char *message, ...) __attribute__((se
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 /* Reads a whole file of at most max bytes (0: 64 MiB); appends to *out. */
 int kp_read_file(const char *path, size_t max, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
+/* Writes it all, however many calls that takes; the name is for the error, whose code is errno's (KP_EIO for most). */
+int kp_write_all(int fd, const void *data, size_t len, const char *name, struct kp_error *error) KP_NODISCARD;
 /* Temporary file beside it, fsync, rename, fsync of the folder. */
 int kp_write_file(const char *path, const void *data, size_t len, unsigned mode, struct kp_error *error) KP_NODISCARD;
 int kp_mkdir_p(const char *path, unsigned mode, struct kp_error *error) KP_NODISCARD;

@@ -53,16 +53,15 @@ int kp_read_file(const char *path, size_t max, struct kp_buf *out, struct kp_err
     }
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int kp_write_all(int fd, const void *data, size_t len, const char *name, struct kp_error *error)
 {
-    while (len) {
-        ssize_t put = write(fd, data, len);
+    for (size_t done = 0; done < len;) {
+        ssize_t put = write(fd, (const char *)data + done, len - done);
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
-            return -1;
-        data += put;
-        len -= (size_t)put;
+            return kp_fail_errno(error, "write %s", name);
+        done += (size_t)put;
     }
     return 0;
 }
@@ -86,14 +85,12 @@ int kp_write_file(const char *path, const void *data, size_t len, unsigned mode,
     KP_AUTO_CLOSE int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return kp_fail_errno(error, "create %s", temporary);
-    int rc = 0;
-    if (write_all(fd, data, len) < 0)
-        rc = kp_fail_errno(error, "write %s", temporary);
-    else if (fchmod(fd, mode) < 0)
+    int rc = kp_write_all(fd, data, len, temporary, error);
+    if (rc == 0 && fchmod(fd, mode) < 0)
         rc = kp_fail_errno(error, "chmod %s", temporary);
-    else if (fsync(fd) < 0)
+    if (rc == 0 && fsync(fd) < 0)
         rc = kp_fail_errno(error, "fsync %s", temporary);
-    else if (rename(temporary, path) < 0)
+    if (rc == 0 && rename(temporary, path) < 0)
         rc = kp_fail_errno(error, "rename %s to %s", temporary, path);
     if (rc < 0) {
         unlink(temporary);

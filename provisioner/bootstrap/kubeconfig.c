@@ -1,13 +1,8 @@
 /* Kubeconfig files: made for programs and people, merged into and taken out of the user's own. */
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "provisioner/bootstrap/bootstrap.h"
+#include "provisioner/bootstrap/kubeconfig_file.h"
 
 #define KUBECONFIG_BYTES_MAX ((size_t)4 << 20)
-#define LOCK_WAIT_MS 5000
 
 static const char *base64(struct kp_arena *arena, const char *text)
 {
@@ -38,24 +33,6 @@ int kubeconfig_make(const struct pki *pki, const char *cluster, const char *serv
     return 0;
 }
 
-/* kubectl guards a kubeconfig by creating <file>.lock. */
-static int take_lock(const char *path, char *lock, size_t size, struct kp_error *error)
-{
-    int64_t deadline_ms = kp_mono_ms() + LOCK_WAIT_MS;
-    if ((size_t)snprintf(lock, size, "%s.lock", path) >= size)
-        return kp_fail(error, KP_EINVALID, "the path %s is too long", path);
-    for (;;) {
-        KP_AUTO_CLOSE int fd = open(lock, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-        if (fd >= 0)
-            return 0;
-        if (errno != EEXIST)
-            return kp_fail_errno(error, "create %s", lock);
-        if (kp_mono_ms() > deadline_ms)
-            return kp_fail(error, KP_ECONFLICT, "%s is locked: remove %s if no kubectl is writing it", path, lock);
-        kp_sleep_ms(20);
-    }
-}
-
 static int read_config(const char *path, struct kp_arena *arena, struct kp_value **ret, struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf text = {0};
@@ -74,14 +51,6 @@ static int read_config(const char *path, struct kp_arena *arena, struct kp_value
         return kp_fail(error, KP_EINVALID, "%s is no kubeconfig", path);
     *ret = count ? documents[0] : kp_value_object(arena);
     return 0;
-}
-
-static int write_config(const char *path, const struct kp_value *config, struct kp_error *error)
-{
-    KP_AUTO_BUF struct kp_buf text = {0};
-    struct stat st;
-    kp_yaml_print(config, &text);
-    return kp_write_file(path, text.data, text.len, stat(path, &st) == 0 ? st.st_mode & 0777 : 0600, error);
 }
 
 /* Removes the entries of that name from a list of named entries; gives whether there was one. */
@@ -118,12 +87,19 @@ static void put_named(struct kp_value *config, size_t which, const char *name, c
     kp_value_append(arena, list, entry);
 }
 
-static int merge_locked(const char *path, const char *name, const char *text, struct kp_error *error)
+static int replace_config(struct kubeconfig_file *file, const struct kp_value *config, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    kp_yaml_print(config, &text);
+    return kubeconfig_file_replace(file, text.data, text.len, error);
+}
+
+static int merge_locked(struct kubeconfig_file *file, const char *name, const char *text, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_value *config = NULL, **documents = NULL;
     size_t count = 0;
-    int r = read_config(path, arena, &config, error);
+    int r = read_config(file->path, arena, &config, error);
     if (r == 0)
         r = kp_yaml_parse(text, strlen(text), arena, &documents, &count, error);
     if (r < 0)
@@ -135,12 +111,13 @@ static int merge_locked(const char *path, const char *name, const char *text, st
     for (size_t i = 0; i < KP_ARRAY_LEN(lists); i++)
         put_named(config, i, name, documents[0], arena);
     kp_value_set(arena, config, "current-context", kp_value_string(arena, name));
-    return write_config(path, config, error);
+    return replace_config(file, config, error);
 }
 
 int kubeconfig_merge(const char *path, const char *name, const char *text, struct kp_error *error)
 {
-    char lock[4096], *parent = kp_strdup(path), *slash = strrchr(parent, '/');
+    struct kubeconfig_file file;
+    char *parent = kp_strdup(path), *slash = strrchr(parent, '/');
     int r = 0;
     if (slash && slash != parent) {
         *slash = 0;
@@ -148,38 +125,38 @@ int kubeconfig_merge(const char *path, const char *name, const char *text, struc
     }
     free(parent);
     if (r == 0)
-        r = take_lock(path, lock, sizeof(lock), error);
+        r = kubeconfig_file_lock(&file, path, error);
     if (r < 0)
         return r;
-    r = merge_locked(path, name, text, error);
-    unlink(lock);
+    r = merge_locked(&file, name, text, error);
+    kubeconfig_file_unlock(&file);
     return r;
 }
 
-static int unmerge_locked(const char *path, const char *name, struct kp_error *error)
+static int unmerge_locked(struct kubeconfig_file *file, const char *name, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_value *config = NULL;
     bool found = false;
-    int r = read_config(path, arena, &config, error);
+    int r = read_config(file->path, arena, &config, error);
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(lists); i++)
         found |= remove_named(kp_value_get(config, lists[i][0]), name);
     if (r < 0 || !found)
         return r;
     if (kp_streq(kp_value_str(kp_value_get(config, "current-context")), name))
         kp_value_set(arena, config, "current-context", kp_value_string(arena, ""));
-    return write_config(path, config, error);
+    return replace_config(file, config, error);
 }
 
 int kubeconfig_unmerge(const char *path, const char *name, struct kp_error *error)
 {
-    char lock[4096];
-    if (!kp_path_exists(path))
+    struct kubeconfig_file file;
+    if (!kubeconfig_file_exists(path))
         return 0;
-    int r = take_lock(path, lock, sizeof(lock), error);
+    int r = kubeconfig_file_lock(&file, path, error);
     if (r < 0)
         return r;
-    r = unmerge_locked(path, name, error);
-    unlink(lock);
+    r = unmerge_locked(&file, name, error);
+    kubeconfig_file_unlock(&file);
     return r;
 }

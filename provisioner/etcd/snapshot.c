@@ -1,5 +1,4 @@
 /* The database of one member, streamed to a file and compared with the checksum that ends it. */
-#include <errno.h>
 #include <pthread.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,20 +19,6 @@ struct receiving {
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
-
-static int write_all(int fd, const uint8_t *data, size_t len)
-{
-    while (len) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return KP_EIO;
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
 
 /* Keeps the last 32 bytes back from the hash. */
 static void hash_behind(struct receiving *r, const uint8_t *data, size_t len)
@@ -62,9 +47,10 @@ static void on_message(struct grpc_call *call, const void *message, void *arg)
     pthread_mutex_lock(&r->lock);
     r->last_ms = kp_mono_ms();
     if (r->code == 0) {
-        r->code = write_all(r->fd, part->blob.data, part->blob.len);
+        struct kp_error error = {0};
+        r->code = kp_write_all(r->fd, part->blob.data, part->blob.len, "the snapshot", &error);
         if (r->code < 0) {
-            snprintf(r->message, sizeof(r->message), "write the snapshot: %s", strerror(errno));
+            memcpy(r->message, error.message, sizeof(r->message));
             grpc_call_cancel(call);
         }
         hash_behind(r, part->blob.data, part->blob.len);

@@ -27,6 +27,7 @@ snapshot() {
         ip netns list 2>/dev/null | sed 's/^/netns /'
         find "$DIR/local" -mindepth 1 ! -name lock -print 2>/dev/null
         find "$DIR/state" -mindepth 1 -print 2>/dev/null
+        find "$HOME/.kube" -mindepth 1 ! -name config -print 2>/dev/null
     } | sort >"$1"
 }
 
