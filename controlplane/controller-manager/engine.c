@@ -14,6 +14,7 @@
 struct shared_informer {
     struct client_informer *informer;
     const struct kp_resource *resource;
+    bool metadata;   /* caches nothing else */
     int owner_index; /* -1: none */
 };
 
@@ -78,43 +79,55 @@ const struct engine_config *engine_config(const struct engine *engine)
     return &engine->config;
 }
 
-static struct shared_informer *find_shared(const struct engine *engine, const struct kp_resource *resource)
+static struct shared_informer *find_shared(const struct engine *engine, const struct kp_resource *resource, bool metadata)
 {
     for (size_t i = 0; i < engine->n_informers; i++)
-        if (engine->informers[i].resource == resource)
+        if (engine->informers[i].resource == resource && engine->informers[i].metadata == metadata)
             return (struct shared_informer *)&engine->informers[i];
     return NULL;
 }
 
-static struct shared_informer *need_shared(struct engine *engine, const struct kp_resource *resource)
+static struct shared_informer *need_shared(struct engine *engine, const struct kp_resource *resource, bool metadata)
 {
-    struct shared_informer *shared = find_shared(engine, resource);
+    struct shared_informer *shared = find_shared(engine, resource, metadata);
     if (shared)
         return shared;
     KP_ASSERT(!engine->started && engine->n_informers < ENGINE_INFORMERS_MAX);
     shared = &engine->informers[engine->n_informers++];
     shared->resource = resource;
-    shared->informer = client_informer_new(engine->config.client, resource, NULL, NULL, NULL);
+    shared->metadata = metadata;
+    shared->informer = metadata ? client_informer_new_metadata(engine->config.client, resource)
+                                : client_informer_new(engine->config.client, resource, NULL, NULL, NULL);
     shared->owner_index = -1;
     return shared;
 }
 
-void engine_own_informer(struct engine *engine, struct client_informer *informer)
+/* A plan uses an informer that its controller's setup asked for. */
+static struct client_informer *cache_of(const struct engine *engine, const struct kp_resource *resource, bool metadata)
 {
-    KP_ASSERT(!engine->started && engine->n_informers < ENGINE_INFORMERS_MAX);
-    engine->informers[engine->n_informers++] = (struct shared_informer){.informer = informer, .owner_index = -1};
+    struct shared_informer *shared = find_shared(engine, resource, metadata);
+    KP_ASSERT(shared);
+    return shared->informer;
 }
 
 struct client_informer *engine_informer(struct engine *engine, const struct kp_resource *resource)
 {
-    return need_shared(engine, resource)->informer;
+    return need_shared(engine, resource, false)->informer;
 }
 
 struct client_informer *engine_cache(const struct engine *engine, const struct kp_resource *resource)
 {
-    struct shared_informer *shared = find_shared(engine, resource);
-    KP_ASSERT(shared); /* a plan uses an informer that its controller's setup did not ask for */
-    return shared->informer;
+    return cache_of(engine, resource, false);
+}
+
+struct client_informer *engine_metadata_informer(struct engine *engine, const struct kp_resource *resource)
+{
+    return need_shared(engine, resource, true)->informer;
+}
+
+struct client_informer *engine_metadata_cache(const struct engine *engine, const struct kp_resource *resource)
+{
+    return cache_of(engine, resource, true);
 }
 
 static size_t owner_uids(const struct client_object *object, const char **values, size_t max)
@@ -126,7 +139,7 @@ static size_t owner_uids(const struct client_object *object, const char **values
 
 int engine_owner_index(struct engine *engine, const struct kp_resource *resource)
 {
-    struct shared_informer *shared = need_shared(engine, resource);
+    struct shared_informer *shared = need_shared(engine, resource, false);
     if (shared->owner_index < 0)
         shared->owner_index = client_informer_add_index(shared->informer, owner_uids);
     return shared->owner_index;
@@ -227,7 +240,7 @@ static int64_t version_number(const char *resource_version)
 static void expect(struct controller_run *run, const char *key, const struct kp_resource *resource, const char *ns,
                    const char *name, const char *uid, int64_t min_version)
 {
-    struct shared_informer *shared = find_shared(run->engine, resource);
+    struct shared_informer *shared = find_shared(run->engine, resource, false);
     if (!shared)
         return; /* nobody reads it, so nobody can be misled */
     struct expectation *e = kp_calloc(1, sizeof(*e));

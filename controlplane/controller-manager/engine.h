@@ -55,8 +55,9 @@ struct client_informer *engine_informer(struct engine *engine, const struct kp_r
 struct client *engine_client(const struct engine *engine);
 /* As engine_informer, to be used from plans: the informer must have been made in a setup. */
 struct client_informer *engine_cache(const struct engine *engine, const struct kp_resource *resource);
-/* Hands over an informer of a controller's own, to be started, waited for and freed with the shared ones. */
-void engine_own_informer(struct engine *engine, struct client_informer *informer);
+/* As engine_informer and engine_cache, of an informer that caches only metadata (client_informer_new_metadata). */
+struct client_informer *engine_metadata_informer(struct engine *engine, const struct kp_resource *resource);
+struct client_informer *engine_metadata_cache(const struct engine *engine, const struct kp_resource *resource);
 /* The index of objects by the uid of their controlling owner ("pods owned by this ReplicaSet"); objects without one are
    filed under their namespace ("orphans of default"). */
 int engine_owner_index(struct engine *engine, const struct kp_resource *resource);

@@ -1,10 +1,11 @@
 /* Garbage collection by ownerReferences: background, foreground and orphaning deletion, over metadata of every resource.
  *
- * A key names one object of one resource: "ns/<resource number>:name". What upstream keeps as a graph is here the informers'
+ * A key names one object of one resource: "ns/deployments.apps:name". What upstream keeps as a graph is here the informers'
  * index by owner uid. An owner is only believed gone when the store itself says so. */
 #include "controlplane/controller-manager/controllers.h"
 
 #define GC_RESOURCES_MAX 128
+#define GC_RESOURCE_TEXT_MAX 128
 #define GC_FOREGROUND "foregroundDeletion"
 #define GC_ORPHAN "orphan"
 
@@ -16,6 +17,7 @@ struct gc {
     struct gc_slot {
         struct gc *gc;
         size_t number;
+        char text[GC_RESOURCE_TEXT_MAX]; /* "deployments.apps", "pods" */
     } slots[GC_RESOURCES_MAX];
     size_t n;
 };
@@ -45,7 +47,7 @@ static bool is_collected(const struct kp_resource *resource)
 
 static void enqueue(struct gc *gc, size_t number, const char *ns, const char *name)
 {
-    KP_AUTO_FREE char *part = kp_asprintf("%zu:%s", number, name);
+    KP_AUTO_FREE char *part = kp_asprintf("%s:%s", gc->slots[number].text, name);
     engine_enqueue(gc->run, ns, part);
 }
 
@@ -274,14 +276,23 @@ static int plan_dependent(const struct plan_input *in, struct plan *plan, const 
     return 0;
 }
 
+/* gc->n when it is none of ours. */
+static size_t number_of_text(const struct gc *gc, const char *text, size_t len)
+{
+    for (size_t i = 0; i < gc->n; i++)
+        if (strncmp(gc->slots[i].text, text, len) == 0 && gc->slots[i].text[len] == '\0')
+            return i;
+    return gc->n;
+}
+
 static int plan_object(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct gc *gc = in->state;
-    char *end;
-    unsigned long number = strtoul(in->name, &end, 10);
-    if (*end != ':' || number >= gc->n)
+    const char *name = strchr(in->name, ':');
+    size_t number = name ? number_of_text(gc, in->name, (size_t)(name - in->name)) : gc->n;
+    if (number == gc->n)
         return 0;
-    const void *cached = client_view_get(in->view, gc->informers[number], in->ns, end + 1);
+    const void *cached = client_view_get(in->view, gc->informers[number], in->ns, name + 1);
     if (!cached)
         return 0;
     const struct k8s_object_meta *meta = kp_object_meta(&k8s_partial_object_metadata_type, cached);
@@ -303,12 +314,13 @@ static int setup_gc(struct engine *engine, struct controller_run *run, void **re
         if (!is_collected(resources[i]))
             continue;
         KP_ASSERT(gc->n < GC_RESOURCES_MAX);
-        gc->slots[gc->n] = (struct gc_slot){gc, gc->n};
+        gc->slots[gc->n] = (struct gc_slot){.gc = gc, .number = gc->n};
+        snprintf(gc->slots[gc->n].text, GC_RESOURCE_TEXT_MAX, "%s%s%s", resources[i]->name, resources[i]->group[0] ? "." : "",
+                 resources[i]->group);
         gc->resources[gc->n] = resources[i];
-        gc->informers[gc->n] = client_informer_new_metadata(engine_config(engine)->client, resources[i]);
+        gc->informers[gc->n] = engine_metadata_informer(engine, resources[i]);
         gc->index[gc->n] = client_informer_add_index(gc->informers[gc->n], by_owner_uid);
         client_informer_add_handler(gc->informers[gc->n], on_change, &gc->slots[gc->n]);
-        engine_own_informer(engine, gc->informers[gc->n]);
         gc->n++;
     }
     return 0;

@@ -31,6 +31,12 @@ void world_put(struct kcm_world *world, const struct kp_resource *resource, cons
     client_informer_inject(engine_cache(world->engine, resource), test_object(resource->type, arena, yaml));
 }
 
+void world_put_metadata(struct kcm_world *world, const struct kp_resource *resource, const char *yaml)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    client_informer_inject(engine_metadata_cache(world->engine, resource), test_object(&k8s_partial_object_metadata_type, arena, yaml));
+}
+
 void world_remove(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name)
 {
     client_informer_inject_delete(engine_cache(world->engine, resource), ns, name);

@@ -20,6 +20,8 @@ struct kcm_world *world_new(const struct controller *const *controllers, size_t 
 void world_free(struct kcm_world *world);
 /* An object in YAML into the cache of its resource, which a controller must watch. */
 void world_put(struct kcm_world *world, const struct kp_resource *resource, const char *yaml);
+/* Only its metadata, for controllers that watch no more (engine_metadata_informer). */
+void world_put_metadata(struct kcm_world *world, const struct kp_resource *resource, const char *yaml);
 void world_remove(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name);
 /* The plan for "ns/name" as text, borrowed until the next one; "error: ..." when planning failed. */
 const char *world_plan(struct kcm_world *world, const struct controller *controller, const char *key);
