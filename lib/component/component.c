@@ -1,6 +1,8 @@
 /* Runs a control-plane program: client, lease, health port, signals. */
 #include "lib/component/component.h"
 #include "lib/base/version.h"
+#include "api/k8s.h"
+#include "lib/delegate/delegate.h"
 #include "lib/http/http.h"
 #include "lib/tls/tls.h"
 
@@ -12,7 +14,8 @@ struct component {
     const struct component_program *program;
     struct loop *main_loop, *client_loop;
     struct pool *pool;
-    struct client *client;
+    struct client *client, *tokens, *access; /* the last two may be the first, or NULL */
+    struct delegate *delegate;
     struct http_server *server;
     struct tls_context *tls;
     struct kp_arena *arena;
@@ -26,13 +29,13 @@ void component_flags(struct component_options *o, struct kp_flag *flags, size_t 
 {
     const struct kp_flag common[] = {
         {"kubeconfig", 0, KP_FLAG_STRING, &o->kubeconfig, "file with the API server's address and credentials", NULL},
-        {"authentication-kubeconfig", 0, KP_FLAG_STRING, &o->authentication_kubeconfig, "kubeconfig for delegated authentication", NULL},
-        {"authorization-kubeconfig", 0, KP_FLAG_STRING, &o->authorization_kubeconfig, "kubeconfig for delegated authorization", NULL},
+        {"authentication-kubeconfig", 0, KP_FLAG_STRING, &o->authentication_kubeconfig, "file with the API server that is asked whose a token is; none: tokens are not accepted", NULL},
+        {"authorization-kubeconfig", 0, KP_FLAG_STRING, &o->authorization_kubeconfig, "file with the API server that is asked who may read metrics; none: only system:masters", NULL},
         {"bind-address", 0, KP_FLAG_STRING, &o->bind_address, "address of the health and metrics port", NULL},
         {"secure-port", 0, KP_FLAG_I64, &o->secure_port, "port of health and metrics; 0 turns it off", NULL},
         {"tls-cert-file", 0, KP_FLAG_STRING, &o->tls_cert_file, "serving certificate; none: self-signed", NULL},
         {"tls-private-key-file", 0, KP_FLAG_STRING, &o->tls_key_file, "its key", NULL},
-        {"client-ca-file", 0, KP_FLAG_STRING, &o->client_ca_file, "CA of the clients that may read metrics", NULL},
+        {"client-ca-file", 0, KP_FLAG_STRING, &o->client_ca_file, "CA of client certificates", NULL},
         {"requestheader-client-ca-file", 0, KP_FLAG_STRING, &o->requestheader_client_ca_file, "CA of the front proxy", NULL},
         {"leader-elect", 0, KP_FLAG_BOOL, &o->leader_elect, "run only while holding the lease", NULL},
         {"leader-elect-lease-duration", 0, KP_FLAG_DURATION, &o->lease_ns, "life of the lease (15s)", NULL},
@@ -58,22 +61,65 @@ static void on_lost(void *arg)
     _exit(1);
 }
 
+static void respond_status(struct http_request *req, int code, const char *reason, const char *message)
+{
+    static const struct http_header json[] = {{"content-type", "application/json"}};
+    KP_AUTO_BUF struct kp_buf body = {0};
+    struct k8s_status *status = KP_OBJECT_NEW(req->arena, k8s_status);
+    status->status = "Failure";
+    status->message = message;
+    status->reason = reason;
+    status->code = code;
+    status->has_code = true;
+    kp_json_encode(&k8s_status_type, status, &body);
+    http_respond(req, code, json, 1, body.data, body.len);
+}
+
+/* True: go on. Otherwise it has answered, with the API server's own words. */
+static bool may_read(struct component *c, struct http_request *req)
+{
+    const struct delegate_attributes attributes = {.verb = delegate_verb(req->method), .path = req->path};
+    struct delegate_user *user;
+    struct kp_error error = {0};
+    bool allowed = false;
+    if (delegate_authenticate(c->delegate, req, &user, &error) < 0) {
+        if (error.code != KP_EUNAUTHORIZED)
+            kp_warn("authentication failed", "error", error.message, NULL);
+        respond_status(req, 401, "Unauthorized", "Unauthorized");
+        return false;
+    }
+    if (delegate_authorize(c->delegate, user, &attributes, &allowed, &error) < 0) {
+        kp_warn("authorization failed", "user", user->name, "error", error.message, NULL);
+        respond_status(req, 500, "InternalError", kp_arena_printf(req->arena, "Internal Server Error: \"%s\": the API server could not be asked", req->path));
+        return false;
+    }
+    if (!allowed)
+        respond_status(req, 403, "Forbidden",
+                       kp_arena_printf(req->arena, "forbidden: User \"%s\" cannot %s path \"%s\"", user->name, attributes.verb, req->path));
+    return allowed;
+}
+
+/* Health is told to everybody, as upstream's --authorization-always-allow-paths has it. */
 static void serve(struct http_request *req, void *arg)
 {
     struct component *c = arg;
     static const struct http_header text[] = {{"content-type", "text/plain; charset=utf-8"}};
-    static const char denied[] = "a client certificate of the cluster's CA is needed\n", missing[] = "404 page not found\n";
+    static const char missing[] = "404 page not found\n";
     if (kp_streq(req->path, "/healthz") || kp_streq(req->path, "/livez")) {
         http_respond(req, 200, text, 1, "ok", 2);
-    } else if (kp_streq(req->path, "/readyz")) {
+        return;
+    }
+    if (kp_streq(req->path, "/readyz")) {
         bool ready = !c->program->ready || c->program->ready(c->program->arg);
         http_respond(req, ready ? 200 : 503, text, 1, ready ? "ok" : "not ready", ready ? 2 : 9);
-    } else if (kp_streq(req->path, "/metrics") && (req->peer || c->options->health_plain)) {
+        return;
+    }
+    if (c->delegate && !may_read(c, req))
+        return;
+    if (kp_streq(req->path, "/metrics")) {
         KP_AUTO_BUF struct kp_buf body = {0};
         kp_metrics_write(&body);
         http_respond(req, 200, text, 1, body.data, body.len);
-    } else if (kp_streq(req->path, "/metrics")) {
-        http_respond(req, 401, text, 1, denied, sizeof(denied) - 1);
     } else {
         http_respond(req, 404, text, 1, missing, sizeof(missing) - 1);
     }
@@ -98,6 +144,32 @@ static int self_signed(struct component *c, struct tls_context_config *config, s
     return 0;
 }
 
+static int connect_by(struct component *c, const char *kubeconfig, struct client **ret, struct kp_error *error)
+{
+    struct client_config config = {0};
+    int code = client_config_from_kubeconfig(kubeconfig, NULL, c->arena, &config, error);
+    if (code < 0)
+        return code;
+    config.user_agent = kp_arena_printf(c->arena, "%s/%s", c->options->name, kp_version);
+    return client_new(c->client_loop, &config, ret, error);
+}
+
+/* The API server that is asked about others is mostly the one that is worked with. */
+static int connect_reviewers(struct component *c, struct kp_error *error)
+{
+    const struct component_options *o = c->options;
+    int code = 0;
+    if (kp_streq(o->authentication_kubeconfig, o->kubeconfig))
+        c->tokens = o->kubeconfig ? c->client : NULL;
+    else if (o->authentication_kubeconfig && (code = connect_by(c, o->authentication_kubeconfig, &c->tokens, error)) < 0)
+        return kp_wrap(error, "--authentication-kubeconfig");
+    if (kp_streq(o->authorization_kubeconfig, o->kubeconfig))
+        c->access = o->kubeconfig ? c->client : NULL;
+    else if (o->authorization_kubeconfig && (code = connect_by(c, o->authorization_kubeconfig, &c->access, error)) < 0)
+        return kp_wrap(error, "--authorization-kubeconfig");
+    return 0;
+}
+
 static int start_server(struct component *c, struct kp_error *error)
 {
     static const char *const alpn[] = {"h2", "http/1.1", NULL};
@@ -115,8 +187,10 @@ static int start_server(struct component *c, struct kp_error *error)
     if (!o->health_plain) {
         if (!o->tls_cert_file && self_signed(c, &tls, error) < 0)
             return error->code;
-        if (tls_context_new(&tls, &c->tls, error) < 0)
+        if (tls_context_new(&tls, &c->tls, error) < 0 || connect_reviewers(c, error) < 0)
             return error->code;
+        const struct delegate_config delegate = {.tokens = c->tokens, .access = c->access, .anonymous = true};
+        c->delegate = delegate_new(&delegate);
     }
     const struct http_server_config config = {
         .host = o->bind_address, .port = (uint16_t)o->secure_port, .tls = c->tls, .handler = serve, .arg = c, .pool = c->pool,
@@ -186,6 +260,11 @@ static int run(struct component *c, struct kp_error *error)
     if (c->started && c->program->stop)
         c->program->stop(c->program->arg);
     client_elector_release(c->elector);
+    delegate_free(c->delegate);
+    if (c->tokens != c->client)
+        client_free(c->tokens);
+    if (c->access != c->client)
+        client_free(c->access);
     client_free(c->client);
     loop_free(c->client_loop);
     loop_free(c->main_loop);

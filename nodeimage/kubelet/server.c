@@ -81,7 +81,7 @@ struct kubelet_pod *kubelet_target_pod(struct kubelet *kubelet, struct http_requ
 static void handle(struct http_request *req, void *arg)
 {
     struct kubelet_server *server = arg;
-    if (!kubelet_auth_check(server->auth, req))
+    if (!kubelet_auth_check(server, req))
         return;
     for (size_t i = 0; i < KP_ARRAY_LEN(endpoints); i++) {
         const char *path = endpoints[i].path;
@@ -139,6 +139,7 @@ void kubelet_server_free(struct kubelet_server *server)
     http_server_free(server->https);
     http_server_free(server->healthz);
     pool_free(server->pool);
+    delegate_free(server->auth);
     tls_context_unref(server->tls);
     free(server);
 }

@@ -2,16 +2,16 @@
 #ifndef KUBELET_SERVER_INTERNAL_H
 #define KUBELET_SERVER_INTERNAL_H
 
+#include "lib/delegate/delegate.h"
 #include "lib/http/http.h"
 #include "nodeimage/kubelet/kubelet_internal.h"
 
-struct kubelet_auth;
 struct kubelet_server {
     struct kubelet *kubelet;
     struct pool *pool;
     struct http_server *https, *healthz;
     struct tls_context *tls;
-    struct kubelet_auth *auth;
+    struct delegate *auth;
 };
 
 /* The parts of "/exec/ns/pod/[uid/]container". */
@@ -28,12 +28,11 @@ void kubelet_respond_json(struct http_request *req, const struct kp_buf *json);
 void kubelet_respond_error(struct http_request *req, const struct kp_error *error);
 
 /* ---- auth ------------------------------------------------------------------------------------------------------------ */
-struct kubelet_auth *kubelet_auth_new(struct kubelet *kubelet);
-/* True: go on. Otherwise it has answered 401 or 403. */
-bool kubelet_auth_check(struct kubelet_auth *auth, struct http_request *req);
+struct delegate *kubelet_auth_new(struct kubelet *kubelet);
+/* True: go on. Otherwise it has answered 401, 403 or 500. */
+bool kubelet_auth_check(struct kubelet_server *server, struct http_request *req);
 /* nodes/<subresource> that a path stands for; pure. */
 const char *kubelet_auth_subresource(const char *path);
-const char *kubelet_auth_verb(const char *method);
 
 /* ---- endpoints --------------------------------------------------------------------------------------------------------- */
 void kubelet_serve_logs(struct kubelet *kubelet, struct http_request *req);

@@ -179,7 +179,7 @@ static const struct {
     {"etcd", {"pki/etcd/ca.crt"}},
     {"kube-apiserver", {"pki/ca.crt", "pki/front-proxy-ca.crt", "pki/etcd/ca.crt", "pki/sa.pub", "pki/sa-other.pub", "pki/sa.key"}},
     {"kube-controller-manager", {"controller-manager.conf", "pki/ca.crt", "pki/ca.key", "pki/sa.key", "pki/front-proxy-ca.crt"}},
-    {"kube-scheduler", {"scheduler.conf"}},
+    {"kube-scheduler", {"scheduler.conf", "pki/ca.crt"}},
     {"kprov-vip", {"vip.conf"}},
 };
 

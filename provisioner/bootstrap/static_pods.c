@@ -238,7 +238,8 @@ static const char *scheduler_pod(const struct bootstrap_cluster *cluster, struct
     static const char *const conf = "/etc/kubernetes/scheduler.conf";
     struct static_pod pod = {
         .component = "kube-scheduler", .cpu = "100m", .memory = "16Mi", .probe_host = "127.0.0.1",
-        .mounts = {{"kubeconfig", "/etc/kubernetes/scheduler.conf", "FileOrCreate", true}},
+        .mounts = {{"client-ca", "/etc/kubernetes/pki/ca.crt", "FileOrCreate", true},
+                   {"kubeconfig", "/etc/kubernetes/scheduler.conf", "FileOrCreate", true}},
         .probes = {{"livenessProbe", "HTTPS", "/livez", 10259, 10, 15, 8},
                    {"readinessProbe", "HTTPS", "/readyz", 10259, READY_PERIOD_S, 15, 3},
                    {"startupProbe", "HTTPS", "/livez", 10259, 1, 15, 120}},
@@ -248,6 +249,7 @@ static const char *scheduler_pod(const struct bootstrap_cluster *cluster, struct
     bootstrap_args_set(args, "authentication-kubeconfig", conf);
     bootstrap_args_set(args, "authorization-kubeconfig", conf);
     bootstrap_args_set(args, "bind-address", "127.0.0.1");
+    bootstrap_args_set(args, "client-ca-file", "/etc/kubernetes/pki/ca.crt");
     bootstrap_args_set(args, "kubeconfig", conf);
     bootstrap_args_set(args, "leader-elect", "true");
     bootstrap_args_override(args, cluster->config, "kube-scheduler");

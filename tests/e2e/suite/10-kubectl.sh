@@ -256,6 +256,39 @@ test_create_token() {
   has "pods is forbidden: User \\\"system:serviceaccount:$NS:default\\\" cannot list resource \\\"pods\\\" in API group \\\"\\\" in the namespace \\\"$NS\\\"" "$out"
 }
 
+# What Prometheus does: the metrics of the scheduler and the controller manager, with a service account's token and the role for it.
+test_component_metrics() {
+  local token port pod component
+  token=$(k create token default --duration=10m)
+  k create clusterrole "$NS-metrics" --verb=get --non-resource-url=/metrics >/dev/null
+  for component in kube-scheduler:10259 kube-controller-manager:10257; do
+    pod=${component%:*}-$CLUSTER-cp-1
+    kubectl -n kube-system port-forward "pod/$pod" ":${component#*:}" >"$DIR/$NS.forward" &
+    forwarding=$!
+    trap 'kill $forwarding' EXIT
+    wait_until 10 grep -q Forwarding "$DIR/$NS.forward"
+    port=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$DIR/$NS.forward")
+    metrics() { curl -sS -k -m 10 -w '\n%{http_code}' "https://127.0.0.1:$port$1" "${@:2}"; }
+    has 'ok
+200' "$(metrics /healthz)"
+    has 'forbidden: User \"system:anonymous\" cannot get path \"/metrics\"' "$(metrics /metrics)"
+    like '^401$' "$(metrics /metrics -H 'Authorization: Bearer nobody')"
+    has "cannot get path \\\"/nothing\\\"" "$(metrics /nothing -H "Authorization: Bearer $token")"
+    if [ "$component" = kube-scheduler:10259 ]; then
+      has "forbidden: User \\\"system:serviceaccount:$NS:default\\\" cannot get path \\\"/metrics\\\"" "$(metrics /metrics -H "Authorization: Bearer $token")"
+      k create clusterrolebinding "$NS-metrics" --clusterrole="$NS-metrics" --serviceaccount="$NS:default" >/dev/null
+    fi
+    may_read() { metrics /metrics -H "Authorization: Bearer $token" | grep -q '^200$'; }
+    wait_until 20 may_read # a refusal counts for ten seconds
+    like '^# TYPE ' "$(metrics /metrics -H "Authorization: Bearer $token")"
+    like '^200$' "$(metrics /metrics --cert "$DIR/client.crt" --key "$DIR/client.key")"
+    kill $forwarding
+    wait $forwarding || true
+    trap - EXIT
+  done
+  k delete clusterrolebinding,clusterrole "$NS-metrics" >/dev/null
+}
+
 test_wait() {
   k run slow --image="$BUSYBOX" --restart=Never --command -- sleep 1 >/dev/null
   has 'condition met' "$(k wait --for=jsonpath='{.status.phase}'=Succeeded pod/slow --timeout=20s)"

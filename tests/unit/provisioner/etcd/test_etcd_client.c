@@ -84,7 +84,7 @@ static void a_file_that_cannot_be_written_is_told(void **state)
 {
     struct etcd_snapshot snapshot;
     int fd = open("/dev/full", O_WRONLY);
-    assert_int_equal(etcd_client_snapshot(client, fd, &snapshot, &error), KP_EIO);
+    assert_int_equal(etcd_client_snapshot(client, fd, &snapshot, &error), KP_EQUOTA);
     close(fd);
     assert_non_null(strstr(error.message, "write the snapshot: No space left on device"));
     assert_non_null(strstr(error.message, url));
