@@ -103,8 +103,9 @@ static int make(struct aws *aws, const char *uid, const char *name, struct kp_ar
     return subnet->public ? ask_public(aws, aws_text(answer, "networkInterface/networkInterfaceId"), arena, error) : 0;
 }
 
-int aws_address_reserve(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
+int aws_address_reserve(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_interface there;
     struct kp_error why = {0};
     pthread_mutex_lock(&aws->making);
@@ -130,8 +131,9 @@ int aws_interfaces_delete(struct aws *aws, const char *uid, const char *name, st
     return r;
 }
 
-int aws_address_release(struct aws *aws, const char *uid, const char *name, struct kp_error *error)
+int aws_address_release(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct aws *aws = state;
     pthread_mutex_lock(&aws->making);
     int r = aws_addresses_release(aws, uid, name, error);
     for (int64_t until = kp_mono_ms() + SETTLE_MS; r == 0; kp_sleep_ms(aws->poll_ms)) {
@@ -202,8 +204,9 @@ static int publish(struct aws *aws, const char *uid, const char *name, struct kp
     return aws_do(aws, AWS_EC2, "AssociateAddress", &form, 0, arena, NULL, error);
 }
 
-int aws_address_publish(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
+int aws_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
+    struct aws *aws = state;
     pthread_mutex_lock(&aws->making);
     int r = publish(aws, uid, name, arena, ret_address, error);
     pthread_mutex_unlock(&aws->making);
@@ -211,8 +214,9 @@ int aws_address_publish(struct aws *aws, const char *uid, const char *name, stru
 }
 
 /* EC2 knows no list of networks: an interface is checked or not. */
-int aws_machine_forward(struct aws *aws, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error)
+int aws_machine_forward(void *state, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     AWS_FORM form = {0};
     struct aws_interface interface;

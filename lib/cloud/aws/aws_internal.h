@@ -41,6 +41,7 @@ struct aws_keys {
     int64_t expires_s;               /* 0: never */
     const char *source;              /* "the environment", for errors */
 };
+/* Calls with a void pointer stand in the table of cloud.h themselves: it leads to this. */
 struct aws {
     struct rest *rest, *imds;
     char *region, *profile, *credentials_file, *config_file;
@@ -124,7 +125,7 @@ void aws_close(struct aws *aws);
 const char *aws_own_endpoint(const struct aws *aws, enum aws_service service, struct kp_arena *arena);
 
 /* ---- export.c */
-int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
+int aws_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
 
 /* ---- query.c */
 #define AWS_ONCE 1 /* not made again when its answer was lost: it would make a second thing */
@@ -180,9 +181,9 @@ struct aws_net {
     const char **tables; /* route tables of the subnets */
     size_t n_tables;
 };
-int aws_network_ensure(struct aws *aws, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
-int aws_network_get(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
-int aws_network_delete(struct aws *aws, const char *uid, struct kp_error *error);
+int aws_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int aws_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int aws_network_delete(void *state, const char *uid, struct kp_error *error);
 /* The network with its parts; KP_ENOTFOUND when the cluster has none. */
 int aws_net_find(struct aws *aws, const char *uid, struct kp_arena *arena, struct aws_net *ret, struct kp_error *error);
 int aws_zones(struct aws *aws, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
@@ -214,21 +215,21 @@ struct aws_interface {
     bool checked; /* source and destination are */
 };
 int aws_interface_find(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct aws_interface *ret, struct kp_error *error);
-int aws_address_reserve(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
-int aws_address_release(struct aws *aws, const char *uid, const char *name, struct kp_error *error);
-int aws_address_publish(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
-int aws_machine_forward(struct aws *aws, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
+int aws_address_reserve(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
+int aws_address_release(void *state, const char *uid, const char *name, struct kp_error *error);
+int aws_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
+int aws_machine_forward(void *state, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
 int aws_interfaces(struct aws *aws, const char *uid, struct kp_arena *arena, struct aws_interface **ret, size_t *ret_n, struct kp_error *error);
 int aws_interfaces_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error); /* name NULL: all */
 int aws_addresses_release(struct aws *aws, const char *uid, const char *name, struct kp_error *error); /* elastic ones; name NULL: all */
 
 /* ---- machine.c */
-int aws_machine_create(struct aws *aws, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int aws_machine_get(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int aws_machine_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
-int aws_machine_power(struct aws *aws, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
-int aws_machine_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error); /* name NULL: all */
-int aws_machine_console(struct aws *aws, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
+int aws_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int aws_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int aws_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
+int aws_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
+int aws_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error); /* name NULL: all */
+int aws_machine_console(void *state, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
 /* As EC2 takes them: gzip, base64. */
 int aws_user_data(const void *data, size_t len, struct kp_buf *out, struct kp_error *error);
 
@@ -242,8 +243,8 @@ void aws_to_machine(const struct aws *aws, const struct aws_node *item, struct k
 int aws_wait_not_in(struct aws *aws, const char *uid, const char *name, const char *id, int states, int64_t settle_ms, struct kp_error *error);
 
 /* ---- image.c */
-int aws_image_ensure(struct aws *aws, const char *image, struct kp_error *error);
-int aws_images_prune(struct aws *aws, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+int aws_image_ensure(void *state, const char *image, struct kp_error *error);
+int aws_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 int aws_image_find(struct aws *aws, const char *image, struct kp_arena *arena, const char **ret_ami, struct kp_error *error);
 
 /* ---- snapshot.c */
@@ -253,16 +254,16 @@ int aws_snapshot_start(struct aws *aws, const char *image, const char *path, str
 int aws_snapshot_fill(struct aws *aws, const char *snapshot, const char *path, struct kp_arena *arena, struct kp_error *error);
 
 /* ---- types.c */
-int aws_machine_types(struct aws *aws, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
+int aws_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
 int aws_check_type(struct aws *aws, const char *name, struct kp_error *error);
 
 /* ---- balancer.c */
-int aws_balancer_ensure(struct aws *aws, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int aws_balancer_get(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int aws_balancer_health(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret,
+int aws_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int aws_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int aws_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret,
                         struct kp_error *error);
-int aws_balancer_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
-int aws_balancer_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error);
+int aws_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
+int aws_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error);
 /* ---- balancers.c: finding them by tag */
 struct aws_tagged { /* a load balancer or a target group with its tags */
     const struct aws_node *item;
@@ -291,16 +292,16 @@ struct aws_health { /* with the NLB's limits kept */
 void aws_health_of(const struct cloud_balancer_spec *spec, const struct aws_port *port, struct kp_arena *arena, struct aws_health *ret);
 
 /* ---- route.c */
-int aws_route_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
-int aws_route_ensure(struct aws *aws, const char *uid, const struct cloud_route *route, struct kp_error *error);
-int aws_route_delete(struct aws *aws, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int aws_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
+int aws_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int aws_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 
 /* ---- owned.c */
-int aws_owned(struct aws *aws, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
-int aws_clusters(struct aws *aws, struct kp_strings *ret_uids, struct kp_error *error);
-int aws_purge(struct aws *aws, const char *uid, struct kp_error *error);
+int aws_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
+int aws_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error);
+int aws_purge(void *state, const char *uid, struct kp_error *error);
 
 /* ---- check.c */
-int aws_check(struct aws *aws, const struct cloud_wish *wish, struct kp_error *error);
+int aws_check(void *state, const struct cloud_wish *wish, struct kp_error *error);
 
 #endif

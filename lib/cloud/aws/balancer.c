@@ -194,8 +194,9 @@ static int converge(struct aws *aws, const struct cloud_balancer_spec *spec, con
     return r < 0 ? r : drop_groups(aws, spec, ports, n, arena, error);
 }
 
-int aws_balancer_ensure(struct aws *aws, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int aws_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_net net;
     struct aws_port *ports;
     const struct aws_node *item = NULL;
@@ -226,8 +227,9 @@ int aws_balancer_ensure(struct aws *aws, const struct cloud_balancer_spec *spec,
     return ret->state == CLOUD_BALANCER_PENDING ? kp_fail(error, KP_EAGAIN, "AWS is still making load balancer %s", spec->name) : 0;
 }
 
-int aws_balancer_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error)
+int aws_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const struct aws_node *item, *group = NULL;
     struct aws_tagged *groups;
@@ -257,9 +259,10 @@ static const char *machine_at(const struct aws_interface *all, size_t n, const c
     return "";
 }
 
-int aws_balancer_health(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret,
+int aws_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret,
                         struct kp_error *error)
 {
+    struct aws *aws = state;
     struct cloud_balancer balancer;
     struct aws_interface *interfaces;
     struct aws_list listeners, *targets = NULL;
@@ -286,10 +289,10 @@ int aws_balancer_health(struct aws *aws, const char *uid, const char *name, stru
     for (size_t i = 0; i < listeners.len; i++)
         for (size_t k = 0; k < targets[i].len; k++) {
             const struct aws_node *item = targets[i].items[k];
-            const char *address = aws_text(item, "Target/Id"), *state = aws_text(item, "TargetHealth/State");
-            bool healthy = kp_streq(state, "healthy");
+            const char *address = aws_text(item, "Target/Id"), *health = aws_text(item, "TargetHealth/State");
+            bool healthy = kp_streq(health, "healthy");
             ret->items[ret->len++] = (struct cloud_target_health){.machine = machine_at(interfaces, n, address), .address = address,
-                .port = (int)aws_int(item, "Target/Port"), .healthy = healthy, .known = healthy || kp_streq(state, "unhealthy")};
+                .port = (int)aws_int(item, "Target/Port"), .healthy = healthy, .known = healthy || kp_streq(health, "unhealthy")};
         }
     return 0;
 }

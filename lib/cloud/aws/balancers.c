@@ -111,8 +111,9 @@ void aws_to_balancer(const struct aws_node *item, const char *uid, const char *n
                                    .problem = failed ? *reason ? reason : "AWS could not make it and does not say why" : ""};
 }
 
-int aws_balancer_get(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int aws_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     const struct aws_node *item;
     int r = aws_balancer_find(aws, uid, name, arena, &item, error);
     if (r == 0 && !item)
@@ -127,8 +128,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_balancer *)a)->name, ((const struct cloud_balancer *)b)->name);
 }
 
-int aws_balancer_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
+int aws_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_tagged *tagged;
     size_t n;
     int r = aws_tagged_list(aws, false, uid, arena, &tagged, &n, error);

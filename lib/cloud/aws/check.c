@@ -86,8 +86,9 @@ static int check_instance_profile(struct aws *aws, const char *arn, struct kp_ar
     return 0;
 }
 
-int aws_check(struct aws *aws, const struct cloud_wish *wish, struct kp_error *error)
+int aws_check(void *state, const struct cloud_wish *wish, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *arn = "";
     int r = kp_empty(wish->cidr) || !kp_empty(wish->existing) ? 0 : aws_check_cidr(wish->cidr, error);

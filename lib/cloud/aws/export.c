@@ -19,8 +19,9 @@ static int one_endpoint(const struct aws *aws, struct kp_arena *arena, const cha
     return 0;
 }
 
-int aws_account_export(struct aws *aws, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+int aws_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_keys keys;
     const char *endpoint = "";
     int r = aws_keys_get(aws, arena, &keys, error);

@@ -165,8 +165,9 @@ static int make_image(struct aws *aws, const char *image, const char *path, stru
     return r < 0 ? r : tag_image(aws, ami, image, arena, error);
 }
 
-int aws_image_ensure(struct aws *aws, const char *image, struct kp_error *error)
+int aws_image_ensure(void *state, const char *image, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *ami, *path = kp_arena_printf(arena, "%s/%s/disk/disk.raw", aws->image_dir, image);
     struct kp_error why = {0};
@@ -265,8 +266,9 @@ static int prune(struct aws *aws, const char *const *keep, struct kp_arena *aren
     return r;
 }
 
-int aws_images_prune(struct aws *aws, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+int aws_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     pthread_mutex_lock(&aws->making);
     int r = prune(aws, keep, arena, ret_removed, error);

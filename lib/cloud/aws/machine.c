@@ -36,8 +36,9 @@ static int must_find(struct aws *aws, const char *uid, const char *name, struct 
     return r == 0 && !*ret ? kp_fail(error, KP_ENOTFOUND, "cluster %s has no machine %s in %s", uid, name, aws->region) : r;
 }
 
-int aws_machine_get(struct aws *aws, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int aws_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     const struct aws_node *item;
     int r = must_find(aws, uid, name, arena, &item, error);
     if (r == 0)
@@ -52,8 +53,9 @@ static int by_name(const void *a, const void *b)
     return order ? order : strcmp(x->id, y->id);
 }
 
-int aws_machine_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
+int aws_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_list list;
     int r = aws_instances(aws, uid, NULL, NULL, AWS_ALIVE, arena, &list, error);
     if (r < 0)
@@ -152,8 +154,9 @@ static int launch(struct aws *aws, const struct cloud_machine_spec *spec, struct
     return r;
 }
 
-int aws_machine_create(struct aws *aws, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int aws_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     const struct aws_node *item;
     int r = find(aws, spec->cluster_uid, spec->name, AWS_ALIVE, arena, &item, error);
     if (r < 0)
@@ -195,25 +198,27 @@ static int power_off(struct aws *aws, const char *uid, const char *id, bool forc
     return aws_wait_not_in(aws, uid, NULL, id, AWS_UNGONE & ~AWS_STOPPED, aws->settle_ms - STOP_MS, error);
 }
 
-int aws_machine_power(struct aws *aws, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
+int aws_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const struct aws_node *item;
     int r = must_find(aws, uid, name, arena, &item, error);
     if (r < 0)
         return r;
-    const char *id = aws_text(item, "instanceId"), *state = aws_text(item, "instanceState/name");
+    const char *id = aws_text(item, "instanceId"), *power = aws_text(item, "instanceState/name");
     if (action != CLOUD_POWER_START)
-        return kp_streq(state, "stopped") ? 0 : power_off(aws, uid, id, action == CLOUD_POWER_KILL, arena, error);
-    if (kp_streq(state, "stopping"))
+        return kp_streq(power, "stopped") ? 0 : power_off(aws, uid, id, action == CLOUD_POWER_KILL, arena, error);
+    if (kp_streq(power, "stopping"))
         r = aws_wait_not_in(aws, uid, NULL, id, AWS_STOPPING, aws->settle_ms / 2, error);
-    if (r == 0 && !kp_streq(state, "running") && !kp_streq(state, "pending"))
+    if (r == 0 && !kp_streq(power, "running") && !kp_streq(power, "pending"))
         r = change(aws, "StartInstances", id, false, arena, error);
     return r < 0 ? r : aws_wait_not_in(aws, uid, NULL, id, AWS_UNGONE & ~AWS_RUNNING, aws->settle_ms / 2, error);
 }
 
-int aws_machine_delete(struct aws *aws, const char *uid, const char *name, struct kp_error *error)
+int aws_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     AWS_FORM form = {0};
     struct aws_list list;
@@ -228,8 +233,9 @@ int aws_machine_delete(struct aws *aws, const char *uid, const char *name, struc
     return aws_wait_not_in(aws, uid, name, NULL, AWS_UNGONE, aws->settle_ms, error);
 }
 
-int aws_machine_console(struct aws *aws, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error)
+int aws_machine_console(void *state, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     AWS_FORM form = {0};
     const struct aws_node *item, *answer = NULL;

@@ -142,8 +142,9 @@ static int to_network(const char *uid, const char *vpc, const char *cidr, struct
     return 0;
 }
 
-int aws_network_get(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int aws_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     const struct aws_node *vpc;
     bool shared;
     int r = find_vpc(aws, uid, arena, &vpc, &shared, error);
@@ -456,8 +457,9 @@ static int ensure_own(struct aws *aws, const struct cloud_network_spec *spec, st
     return r < 0 ? r : ensure_routes(aws, spec->cluster_uid, net, gateway, arena, error);
 }
 
-int aws_network_ensure(struct aws *aws, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int aws_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_net net = {0};
     const struct aws_node *vpc;
     pthread_mutex_lock(&aws->making);
@@ -542,8 +544,9 @@ static int give_back(struct aws *aws, const char *uid, struct kp_arena *arena, s
     return r;
 }
 
-int aws_network_delete(struct aws *aws, const char *uid, struct kp_error *error)
+int aws_network_delete(void *state, const char *uid, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct aws_list machines;
     int r = aws_instances(aws, uid, NULL, NULL, AWS_UNGONE, arena, &machines, error);

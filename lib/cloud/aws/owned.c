@@ -29,8 +29,9 @@ static void say(struct kp_strings *ret, struct kp_arena *arena, const char *what
     kp_strings_add(ret, *name ? kp_arena_printf(arena, "%s %s (%s)", what, name, id) : kp_arena_printf(arena, "%s %s", what, id));
 }
 
-int aws_owned(struct aws *aws, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
+int aws_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_list list;
     int r = 0;
     for (int groups = 0; r == 0 && groups < 2; groups++) {
@@ -61,8 +62,9 @@ static void add_uid(struct kp_strings *uids, const char *uid)
         kp_strings_add(uids, uid);
 }
 
-int aws_clusters(struct aws *aws, struct kp_strings *ret_uids, struct kp_error *error)
+int aws_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct aws_list list;
     int r = 0;
@@ -119,8 +121,9 @@ static int purge_rest(struct aws *aws, const char *uid, struct kp_arena *arena, 
     }
 }
 
-int aws_purge(struct aws *aws, const char *uid, struct kp_error *error)
+int aws_purge(void *state, const char *uid, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_error ignored = {0}; /* target groups of a balancer that is going: again in purge_rest */
     int r = purge_balancers(aws, uid, arena, &ignored);

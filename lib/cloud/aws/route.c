@@ -45,8 +45,9 @@ static const struct aws_node *find_route(const struct aws_node *table, const cha
 }
 
 /* In somebody else's tables only what leads to an interface of the cluster is its own. */
-int aws_route_list(struct aws *aws, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
+int aws_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     struct aws_net net;
     struct aws_interface *interfaces;
     struct aws_list tables = {0}, machines;
@@ -89,8 +90,9 @@ static int put(struct aws *aws, const char *table, const struct aws_node *there,
     return r == KP_EEXISTS ? 0 : r; /* an answer was lost: the next look compares again */
 }
 
-int aws_route_ensure(struct aws *aws, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int aws_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct aws_net net;
     struct aws_interface interface;
@@ -109,8 +111,9 @@ int aws_route_ensure(struct aws *aws, const char *uid, const struct cloud_route 
     return r;
 }
 
-int aws_route_delete(struct aws *aws, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int aws_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct aws *aws = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct aws_net net;
     struct aws_list tables = {0};

@@ -12,8 +12,9 @@ static int by_size(const void *a, const void *b)
 }
 
 /* Node images are for x86-64. */
-int aws_machine_types(struct aws *aws, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
+int aws_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
 {
+    struct aws *aws = state;
     AWS_FORM form = {0};
     struct aws_list list;
     aws_filter(&form, "processor-info.supported-architecture", "x86_64");

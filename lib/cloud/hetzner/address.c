@@ -67,8 +67,9 @@ static int reserve_once(struct hz *hz, const char *uid, const char *name, bool m
     return r < 0 ? r : reserve_once(hz, uid, name, false, arena, ret_address, error);
 }
 
-int hz_address_reserve(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
+int hz_address_reserve(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
+    struct hz *hz = state;
     int r = KP_EAGAIN;
     pthread_mutex_lock(&hz->shared);
     for (int i = 0; r == KP_EAGAIN && i < RESERVE_TRIES; i++)
@@ -97,8 +98,9 @@ static int release(struct hz *hz, const char *uid, const char *name, struct kp_a
     return r < 0 || !json_object_get(rest_json_at(network, "labels"), key) ? r : put_label(hz, network, key, NULL, arena, error);
 }
 
-int hz_address_release(struct hz *hz, const char *uid, const char *name, struct kp_error *error)
+int hz_address_release(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     pthread_mutex_lock(&hz->shared);
     int r = release(hz, uid, name, arena, error);
@@ -130,8 +132,9 @@ static int make_public(struct hz *hz, const char *uid, const char *name, struct 
     return r;
 }
 
-int hz_address_publish(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
+int hz_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *list = NULL;
     struct cloud_machine machine;
     struct cloud_balancer balancer;

@@ -81,8 +81,9 @@ void hz_balancer_read(const json_t *balancer, struct kp_arena *arena, struct clo
     };
 }
 
-int hz_balancer_get(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int hz_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *balancer = NULL;
     int r = hz_balancer_find(hz, uid, name, &balancer, error);
     if (r == 0)
@@ -95,8 +96,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_balancer *)a)->name, ((const struct cloud_balancer *)b)->name);
 }
 
-int hz_balancer_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
+int hz_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *list = NULL;
     int r = hz_list(hz, "load_balancers", hz_owned_query(uid, NULL, arena), &list, error);
     if (r < 0)
@@ -127,8 +129,9 @@ static const json_t *server_of(const json_t *servers, int64_t id)
     return NULL;
 }
 
-int hz_balancer_health(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error)
+int hz_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *balancer = NULL, *servers = NULL;
     int r = hz_balancer_find(hz, uid, name, &balancer, error);
     if (r == 0)
@@ -156,8 +159,9 @@ int hz_balancer_health(struct hz *hz, const char *uid, const char *name, struct 
     return 0;
 }
 
-int hz_balancer_delete(struct hz *hz, const char *uid, const char *name, struct kp_error *error)
+int hz_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *balancer = NULL;
     int r = hz_balancer_find(hz, uid, name, &balancer, error);
     if (r == KP_ENOTFOUND)

@@ -251,8 +251,9 @@ static int converge(struct making *m, struct kp_error *error)
     return r < 0 ? r : check_address(m, error);
 }
 
-int hz_balancer_ensure(struct hz *hz, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int hz_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     struct making m = {.hz = hz, .spec = spec, .arena = arena};
     int r = hz_balancer_check(spec, error);
     if (r == 0)

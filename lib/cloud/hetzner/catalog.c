@@ -47,8 +47,9 @@ static int list_types(struct hz *hz, const char *location, struct kp_arena *aren
     return 0;
 }
 
-int hz_machine_types(struct hz *hz, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
+int hz_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     return list_types(hz, NULL, arena, ret, error);
 }
 

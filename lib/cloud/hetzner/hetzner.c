@@ -111,16 +111,6 @@ static int machine_exec(void *state, const char *uid, const char *name, const st
     return kp_fail(error, KP_ENOTSUPPORTED, "Hetzner runs no commands in machine %s", name);
 }
 
-static int image_ensure(void *state, const char *image, struct kp_error *error)
-{
-    return hz_image_ensure(state, image, error);
-}
-
-static int images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
-{
-    return hz_images_prune(state, keep, ret_removed, error);
-}
-
 static int account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
 {
     const struct hz *hz = state;
@@ -132,70 +122,39 @@ static int account_export(void *state, struct kp_arena *arena, struct cloud_expo
     return 0;
 }
 
-/* The calls of the interface have a void pointer where ours have the state: one wrapper each. */
-#define WRAP(name, parameters, arguments) \
-    static int name parameters            \
-    {                                     \
-        return hz_##name arguments;       \
-    }
-WRAP(check, (void *s, const struct cloud_wish *wish, struct kp_error *e), (s, wish, e))
-WRAP(network_ensure, (void *s, const struct cloud_network_spec *spec, struct kp_arena *a, struct cloud_network *ret, struct kp_error *e), (s, spec, a, ret, e))
-WRAP(network_get, (void *s, const char *uid, struct kp_arena *a, struct cloud_network *ret, struct kp_error *e), (s, uid, a, ret, e))
-WRAP(network_delete, (void *s, const char *uid, struct kp_error *e), (s, uid, e))
-WRAP(address_reserve, (void *s, const char *uid, const char *name, struct kp_arena *a, const char **ret, struct kp_error *e), (s, uid, name, a, ret, e))
-WRAP(address_release, (void *s, const char *uid, const char *name, struct kp_error *e), (s, uid, name, e))
-WRAP(address_publish, (void *s, const char *uid, const char *name, struct kp_arena *a, const char **ret, struct kp_error *e), (s, uid, name, a, ret, e))
-WRAP(machine_create, (void *s, const struct cloud_machine_spec *spec, struct kp_arena *a, struct cloud_machine *ret, struct kp_error *e), (s, spec, a, ret, e))
-WRAP(machine_get, (void *s, const char *uid, const char *name, struct kp_arena *a, struct cloud_machine *ret, struct kp_error *e), (s, uid, name, a, ret, e))
-WRAP(machine_list, (void *s, const char *uid, struct kp_arena *a, struct cloud_machine_list *ret, struct kp_error *e), (s, uid, a, ret, e))
-WRAP(machine_power, (void *s, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *e), (s, uid, name, action, e))
-WRAP(machine_delete, (void *s, const char *uid, const char *name, struct kp_error *e), (s, uid, name, e))
-WRAP(machine_types, (void *s, struct kp_arena *a, struct cloud_machine_type_list *ret, struct kp_error *e), (s, a, ret, e))
-WRAP(owned, (void *s, const char *uid, struct kp_arena *a, struct kp_strings *ret, struct kp_error *e), (s, uid, a, ret, e))
-WRAP(clusters, (void *s, struct kp_strings *ret, struct kp_error *e), (s, ret, e))
-WRAP(purge, (void *s, const char *uid, struct kp_error *e), (s, uid, e))
-WRAP(balancer_ensure, (void *s, const struct cloud_balancer_spec *spec, struct kp_arena *a, struct cloud_balancer *ret, struct kp_error *e), (s, spec, a, ret, e))
-WRAP(balancer_get, (void *s, const char *uid, const char *name, struct kp_arena *a, struct cloud_balancer *ret, struct kp_error *e), (s, uid, name, a, ret, e))
-WRAP(balancer_health, (void *s, const char *uid, const char *name, struct kp_arena *a, struct cloud_target_health_list *ret, struct kp_error *e), (s, uid, name, a, ret, e))
-WRAP(balancer_list, (void *s, const char *uid, struct kp_arena *a, struct cloud_balancer_list *ret, struct kp_error *e), (s, uid, a, ret, e))
-WRAP(balancer_delete, (void *s, const char *uid, const char *name, struct kp_error *e), (s, uid, name, e))
-WRAP(route_list, (void *s, const char *uid, struct kp_arena *a, struct cloud_route_list *ret, struct kp_error *e), (s, uid, a, ret, e))
-WRAP(route_ensure, (void *s, const char *uid, const struct cloud_route *route, struct kp_error *e), (s, uid, route, e))
-WRAP(route_delete, (void *s, const char *uid, const struct cloud_route *route, struct kp_error *e), (s, uid, route, e))
-
 const struct cloud_driver cloud_driver_hetzner = {
     .name = "hetzner",
     .capabilities = CLOUD_CAN_LOAD_BALANCE | CLOUD_CAN_ROUTE | CLOUD_HAS_METADATA | CLOUD_HAS_PUBLIC_ADDRESSES | CLOUD_HAS_NODE_FACTS |
                     CLOUD_BOOTS_DISKS,
     .open = driver_open,
     .close = driver_close,
-    .check = check,
-    .network_ensure = network_ensure,
-    .network_get = network_get,
-    .network_delete = network_delete,
-    .address_reserve = address_reserve,
-    .address_release = address_release,
-    .address_publish = address_publish,
-    .machine_create = machine_create,
-    .machine_get = machine_get,
-    .machine_list = machine_list,
-    .machine_power = machine_power,
-    .machine_delete = machine_delete,
+    .check = hz_check,
+    .network_ensure = hz_network_ensure,
+    .network_get = hz_network_get,
+    .network_delete = hz_network_delete,
+    .address_reserve = hz_address_reserve,
+    .address_release = hz_address_release,
+    .address_publish = hz_address_publish,
+    .machine_create = hz_machine_create,
+    .machine_get = hz_machine_get,
+    .machine_list = hz_machine_list,
+    .machine_power = hz_machine_power,
+    .machine_delete = hz_machine_delete,
     .machine_console = machine_console,
     .machine_exec = machine_exec,
-    .machine_types = machine_types,
-    .image_ensure = image_ensure,
-    .images_prune = images_prune,
-    .owned = owned,
-    .clusters = clusters,
-    .purge = purge,
-    .balancer_ensure = balancer_ensure,
-    .balancer_get = balancer_get,
-    .balancer_health = balancer_health,
-    .balancer_list = balancer_list,
-    .balancer_delete = balancer_delete,
-    .route_list = route_list,
-    .route_ensure = route_ensure,
-    .route_delete = route_delete,
+    .machine_types = hz_machine_types,
+    .image_ensure = hz_image_ensure,
+    .images_prune = hz_images_prune,
+    .owned = hz_owned,
+    .clusters = hz_clusters,
+    .purge = hz_purge,
+    .balancer_ensure = hz_balancer_ensure,
+    .balancer_get = hz_balancer_get,
+    .balancer_health = hz_balancer_health,
+    .balancer_list = hz_balancer_list,
+    .balancer_delete = hz_balancer_delete,
+    .route_list = hz_route_list,
+    .route_ensure = hz_route_ensure,
+    .route_delete = hz_route_delete,
     .account_export = account_export,
 };

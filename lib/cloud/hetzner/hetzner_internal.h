@@ -34,6 +34,7 @@
 struct hz_rate { /* what the last answer's headers said; limit 0: nothing yet */
     int64_t limit, remaining, reset_s;
 };
+/* Calls with a void pointer stand in the table of cloud.h themselves: it leads to this. */
 struct hz {
     struct rest *rest;
     char *image_dir; /* of node images */
@@ -88,41 +89,41 @@ void hz_range_hosts(const struct hz_range *range, bool balancers, uint32_t *firs
 /* ---- network.c */
 /* The cluster's network as the API has it, the caller's. KP_ENOTFOUND. */
 int hz_network_find(struct hz *hz, const char *uid, json_t **ret, struct kp_error *error) KP_NODISCARD;
-int hz_network_ensure(struct hz *hz, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
-int hz_network_get(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
-int hz_network_delete(struct hz *hz, const char *uid, struct kp_error *error);
+int hz_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int hz_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int hz_network_delete(void *state, const char *uid, struct kp_error *error);
 /* Checks zones ("fsn1 nbg1") and gives them, or the cloud's choice, in the form of the label. */
 int hz_locations(struct hz *hz, const char *zones, struct kp_arena *arena, const char **ret_label, struct kp_error *error) KP_NODISCARD;
-int hz_check(struct hz *hz, const struct cloud_wish *wish, struct kp_error *error);
+int hz_check(void *state, const struct cloud_wish *wish, struct kp_error *error);
 
 /* ---- address.c */
-int hz_address_reserve(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
-int hz_address_release(struct hz *hz, const char *uid, const char *name, struct kp_error *error);
-int hz_address_publish(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
+int hz_address_reserve(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
+int hz_address_release(void *state, const char *uid, const char *name, struct kp_error *error);
+int hz_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
 
 /* ---- machine.c */
 /* Where a machine of that name is made: always the same place of the network's. */
 const char *hz_location_of(const json_t *network, const char *name, struct kp_arena *arena);
 /* "cp-1.1a2b3c4d": of one project, as names must be. */
 const char *hz_resource_name(const char *uid, const char *name, struct kp_arena *arena);
-int hz_machine_create(struct hz *hz, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int hz_machine_get(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int hz_machine_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
-int hz_machine_power(struct hz *hz, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
-int hz_machine_delete(struct hz *hz, const char *uid, const char *name, struct kp_error *error);
+int hz_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int hz_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int hz_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
+int hz_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
+int hz_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error);
 /* The server of that name, the caller's. KP_ENOTFOUND. */
 int hz_server_find(struct hz *hz, const char *uid, const char *name, json_t **ret, struct kp_error *error) KP_NODISCARD;
 void hz_server_read(const json_t *server, struct kp_arena *arena, struct cloud_machine *ret);
 
 /* ---- catalog.c: what is on offer */
-int hz_machine_types(struct hz *hz, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
+int hz_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
 /* The smallest that a node runs well on, where `location` (NULL: any) sells it. */
 int hz_default_type(struct hz *hz, const char *location, struct kp_arena *arena, const char **ret_type, struct kp_error *error) KP_NODISCARD;
 int hz_image_find(struct hz *hz, const char *image, int64_t *ret_id, struct kp_error *error) KP_NODISCARD;
 
 /* ---- image.c */
-int hz_image_ensure(struct hz *hz, const char *image, struct kp_error *error);
-int hz_images_prune(struct hz *hz, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+int hz_image_ensure(void *state, const char *image, struct kp_error *error);
+int hz_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 /* ---- rescue.c */
 /* Writes a disk image over the whole disk of a machine that runs from its rescue system, and reads it back there. identity: a private key's text. */
 int hz_rescue_write(const char *address, const char *identity, const char *path, struct kp_error *error) KP_NODISCARD;
@@ -132,9 +133,9 @@ int hz_firewall_ensure(struct hz *hz, const char *uid, struct kp_error *error) K
 int hz_firewall_find(struct hz *hz, const char *uid, int64_t *ret_id, struct kp_error *error) KP_NODISCARD;
 /* The placement group of control planes. */
 int hz_group_ensure(struct hz *hz, const char *uid, struct kp_arena *arena, int64_t *ret_id, struct kp_error *error) KP_NODISCARD;
-int hz_owned(struct hz *hz, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
-int hz_clusters(struct hz *hz, struct kp_strings *ret_uids, struct kp_error *error);
-int hz_purge(struct hz *hz, const char *uid, struct kp_error *error);
+int hz_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
+int hz_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error);
+int hz_purge(void *state, const char *uid, struct kp_error *error);
 
 /* ---- balancer.c, balancer_make.c */
 /* Whether the cloud can do it so: says why not, and what to do. Pure. */
@@ -142,17 +143,17 @@ int hz_balancer_check(const struct cloud_balancer_spec *spec, struct kp_error *e
 /* The service that a listener is, in the API's form; the caller's. Pure. */
 json_t *hz_service(const struct cloud_balancer_spec *spec, const struct cloud_listener *listener);
 bool hz_service_same(const json_t *wanted, const json_t *got);
-int hz_balancer_ensure(struct hz *hz, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int hz_balancer_get(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int hz_balancer_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
-int hz_balancer_health(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error);
-int hz_balancer_delete(struct hz *hz, const char *uid, const char *name, struct kp_error *error);
+int hz_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int hz_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int hz_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
+int hz_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error);
+int hz_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error);
 int hz_balancer_find(struct hz *hz, const char *uid, const char *name, json_t **ret, struct kp_error *error) KP_NODISCARD;
 void hz_balancer_read(const json_t *balancer, struct kp_arena *arena, struct cloud_balancer *ret);
 
 /* ---- route.c */
-int hz_route_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
-int hz_route_ensure(struct hz *hz, const char *uid, const struct cloud_route *route, struct kp_error *error);
-int hz_route_delete(struct hz *hz, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int hz_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
+int hz_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int hz_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 
 #endif

@@ -132,8 +132,9 @@ static int bring(struct hz *hz, const char *image, const char *path, struct kp_a
     return r < 0 ? r : snapshot(hz, image, actions, arena, error);
 }
 
-int hz_image_ensure(struct hz *hz, const char *image, struct kp_error *error)
+int hz_image_ensure(void *state, const char *image, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *path = kp_arena_printf(arena, "%s/%s/disk/disk.raw", hz->image_dir, image);
     struct kp_error left = {0};
@@ -176,8 +177,9 @@ static bool in_use(const json_t *servers, int64_t id)
     return false;
 }
 
-int hz_images_prune(struct hz *hz, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+int hz_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *images = NULL, *servers = NULL;
     int r = hz_list(hz, "images", "type=snapshot&status=available&label_selector=" HZ_IMAGE_LABEL, &images, error);
     if (r == 0)

@@ -39,8 +39,9 @@ void hz_server_read(const json_t *server, struct kp_arena *arena, struct cloud_m
         ret->created_s = 0;
 }
 
-int hz_machine_get(struct hz *hz, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int hz_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *server = NULL;
     int r = hz_server_find(hz, uid, name, &server, error);
     if (r == 0)
@@ -53,8 +54,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_machine *)a)->name, ((const struct cloud_machine *)b)->name);
 }
 
-int hz_machine_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
+int hz_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *list = NULL;
     int r = hz_list(hz, "servers", hz_owned_query(uid, NULL, arena), &list, error);
     if (r < 0)
@@ -93,8 +95,9 @@ static int wait_off(struct hz *hz, int64_t id, bool *ret_off, struct kp_error *e
     return 0;
 }
 
-int hz_machine_power(struct hz *hz, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
+int hz_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *server = NULL;
     int r = hz_server_find(hz, uid, name, &server, error);
     if (r < 0)
@@ -111,8 +114,9 @@ int hz_machine_power(struct hz *hz, const char *uid, const char *name, enum clou
     return r < 0 || off ? r : act(hz, id, "poweroff", NULL, error);
 }
 
-int hz_machine_delete(struct hz *hz, const char *uid, const char *name, struct kp_error *error)
+int hz_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *server = NULL;
     int r = hz_server_find(hz, uid, name, &server, error);
     if (r == KP_ENOTFOUND)

@@ -31,8 +31,9 @@ static int read_network(const json_t *network, const char *uid, struct kp_arena 
     return 0;
 }
 
-int hz_network_get(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int hz_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *network = NULL;
     int r = hz_network_find(hz, uid, &network, error);
     return r < 0 ? r : read_network(network, uid, arena, ret, error);
@@ -151,8 +152,9 @@ static int ensure(struct hz *hz, const struct cloud_network_spec *spec, struct k
     return r < 0 ? r : read_network(network, spec->cluster_uid, arena, ret, error);
 }
 
-int hz_network_ensure(struct hz *hz, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int hz_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     int r = refuse(spec, error);
     if (r < 0)
         return r;
@@ -162,8 +164,9 @@ int hz_network_ensure(struct hz *hz, const struct cloud_network_spec *spec, stru
     return r;
 }
 
-int hz_network_delete(struct hz *hz, const char *uid, struct kp_error *error)
+int hz_network_delete(void *state, const char *uid, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *servers = NULL, *networks = NULL, *firewalls = NULL;
     const char *query = hz_owned_query(uid, NULL, arena);
@@ -208,8 +211,9 @@ static int check_names(const struct cloud_wish *wish, struct kp_error *error)
     return r;
 }
 
-int hz_check(struct hz *hz, const struct cloud_wish *wish, struct kp_error *error)
+int hz_check(void *state, const struct cloud_wish *wish, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *label = NULL;
     int r = check_names(wish, error);

@@ -95,8 +95,9 @@ int hz_group_ensure(struct hz *hz, const char *uid, struct kp_arena *arena, int6
 }
 
 /* ---- everything */
-int hz_owned(struct hz *hz, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
+int hz_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     int r = 0;
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(kinds); i++) {
         KP_AUTO(json_decref) json_t *list = NULL;
@@ -110,8 +111,9 @@ int hz_owned(struct hz *hz, const char *uid, struct kp_arena *arena, struct kp_s
     return r;
 }
 
-int hz_clusters(struct hz *hz, struct kp_strings *ret_uids, struct kp_error *error)
+int hz_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     int r = 0;
     for (size_t i = 0; r == 0 && i < KP_ARRAY_LEN(kinds); i++) {
@@ -148,8 +150,9 @@ static int purge_kind(struct hz *hz, const char *collection, const char *query, 
     return r;
 }
 
-int hz_purge(struct hz *hz, const char *uid, struct kp_error *error)
+int hz_purge(void *state, const char *uid, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     int64_t deadline_ms = kp_mono_ms() + IN_USE_MS, poll_ms = 0;
     int r = 0;

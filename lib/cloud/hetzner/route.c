@@ -18,8 +18,9 @@ static int by_destination(const void *a, const void *b)
     return strcmp(((const struct cloud_route *)a)->destination, ((const struct cloud_route *)b)->destination);
 }
 
-int hz_route_list(struct hz *hz, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
+int hz_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *network = NULL, *servers = NULL;
     int r = hz_network_find(hz, uid, &network, error);
     if (r == 0)
@@ -65,8 +66,9 @@ static int clear(struct hz *hz, const json_t *network, const char *destination, 
     return r;
 }
 
-int hz_route_ensure(struct hz *hz, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int hz_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *network = NULL;
     struct cloud_machine machine;
@@ -81,8 +83,9 @@ int hz_route_ensure(struct hz *hz, const char *uid, const struct cloud_route *ro
     return r < 0 || there ? r : change(hz, network, "add_route", route->destination, machine.address, error);
 }
 
-int hz_route_delete(struct hz *hz, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int hz_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *network = NULL;
     bool there = false;
     int r = hz_network_find(hz, uid, &network, error);

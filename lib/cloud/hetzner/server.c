@@ -126,8 +126,9 @@ static int finish(struct hz *hz, const struct cloud_machine_spec *spec, const js
     return hz_do(hz, "servers.update", "PUT", path, json_pack("{s:o}", "labels", labels), NULL, error);
 }
 
-int hz_machine_create(struct hz *hz, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int hz_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct hz *hz = state;
     KP_AUTO(json_decref) json_t *network = NULL, *server = NULL;
     int r = hz_server_find(hz, spec->cluster_uid, spec->name, &server, error);
     if (r < 0 && r != KP_ENOTFOUND)

@@ -49,8 +49,9 @@ static int check_space(struct lv *lv, const struct cloud_wish *wish, struct kp_e
                    wish->n_machines, (unsigned long long)(wanted >> 20), (unsigned long long)(there >> 20));
 }
 
-int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *error)
+int lv_check(void *state, const struct cloud_wish *wish, struct kp_error *error)
 {
+    struct lv *lv = state;
     int r = check_names(lv, wish, error);
     if (r == 0)
         r = check_space(lv, wish, error);

@@ -168,9 +168,10 @@ static int start_domain(virDomainPtr domain, const char *role, const char *name,
     return 0;
 }
 
-int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                       struct kp_error *error)
 {
+    struct lv *lv = state;
     struct lv_paths paths = {0};
     struct kp_error why = {0};
     virDomainPtr domain = NULL;
@@ -229,9 +230,10 @@ static int change_later(struct lv *lv, const struct cloud_machine_spec *spec, co
 }
 
 /* The data disk stays, and its layer over the image with it (initrd-init.sh makes that anew for another image). */
-int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                        struct kp_error *error)
 {
+    struct lv *lv = state;
     struct lv_paths paths = {0};
     struct cloud_machine machine;
     virDomainPtr domain = NULL, changed = NULL;
@@ -267,9 +269,10 @@ int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, str
     return r;
 }
 
-int lv_machine_get(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
                    struct kp_error *error)
 {
+    struct lv *lv = state;
     virDomainPtr domain = NULL;
     int r = find_domain(lv, uid, name, arena, &domain, ret, error);
     if (domain)
@@ -282,8 +285,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_machine *)a)->name, ((const struct cloud_machine *)b)->name);
 }
 
-int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
+int lv_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
 {
+    struct lv *lv = state;
     virDomainPtr *domains = NULL;
     int n = virConnectListAllDomains(lv->conn, &domains, 0);
     if (n < 0)
@@ -301,8 +305,9 @@ int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, stru
     return 0;
 }
 
-int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
+int lv_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
 {
+    struct lv *lv = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct cloud_machine machine;
     virDomainPtr domain = NULL;
@@ -317,8 +322,9 @@ int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum clou
     return r;
 }
 
-int lv_machine_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error)
+int lv_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct lv *lv = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct cloud_machine machine;
     struct kp_error why = {0};
@@ -353,8 +359,9 @@ static void add_named(struct kp_strings *uids, const char *name)
         add_uid(uids, name + strlen("kprov-"));
 }
 
-int lv_clusters(struct lv *lv, struct kp_strings *ret_uids, struct kp_error *error)
+int lv_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error)
 {
+    struct lv *lv = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct cloud_machine_list machines;
     virNetworkPtr *networks = NULL;

@@ -42,22 +42,6 @@ static void driver_close(void *state)
     free(lv);
 }
 
-static int check(void *state, const struct cloud_wish *wish, struct kp_error *error)
-{
-    return lv_check(state, wish, error);
-}
-
-static int network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret,
-                          struct kp_error *error)
-{
-    return lv_network_ensure(state, spec, arena, ret, error);
-}
-
-static int network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
-{
-    return lv_network_get(state, uid, arena, ret, error);
-}
-
 static int network_delete(void *state, const char *uid, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -85,39 +69,6 @@ static int address_release(void *state, const char *uid, const char *name, struc
     int r = lv_address_release(lv, uid, name, error);
     pthread_mutex_unlock(&lv->shared);
     return r;
-}
-
-static int machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
-                          struct kp_error *error)
-{
-    return lv_machine_create(state, spec, arena, ret, error);
-}
-
-static int machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
-                           struct kp_error *error)
-{
-    return lv_machine_reimage(state, spec, arena, ret, error);
-}
-
-static int machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
-                       struct kp_error *error)
-{
-    return lv_machine_get(state, uid, name, arena, ret, error);
-}
-
-static int machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
-{
-    return lv_machine_list(state, uid, arena, ret, error);
-}
-
-static int machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
-{
-    return lv_machine_power(state, uid, name, action, error);
-}
-
-static int machine_delete(void *state, const char *uid, const char *name, struct kp_error *error)
-{
-    return lv_machine_delete(state, uid, name, error);
 }
 
 static int machine_console(void *state, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error)
@@ -149,11 +100,6 @@ static int owned(void *state, const char *uid, struct kp_arena *arena, struct kp
     return 0;
 }
 
-static int clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error)
-{
-    return lv_clusters(state, ret_uids, error);
-}
-
 static int purge(void *state, const char *uid, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
@@ -180,22 +126,22 @@ const struct cloud_driver cloud_driver_libvirt = {
     .capabilities = CLOUD_CAN_CONSOLE | CLOUD_CAN_CHANGE_LATER,
     .open = driver_open,
     .close = driver_close,
-    .check = check,
-    .network_ensure = network_ensure,
-    .network_get = network_get,
+    .check = lv_check,
+    .network_ensure = lv_network_ensure,
+    .network_get = lv_network_get,
     .network_delete = network_delete,
     .address_reserve = address_reserve,
     .address_release = address_release,
-    .machine_create = machine_create,
-    .machine_reimage = machine_reimage,
-    .machine_get = machine_get,
-    .machine_list = machine_list,
-    .machine_power = machine_power,
-    .machine_delete = machine_delete,
+    .machine_create = lv_machine_create,
+    .machine_reimage = lv_machine_reimage,
+    .machine_get = lv_machine_get,
+    .machine_list = lv_machine_list,
+    .machine_power = lv_machine_power,
+    .machine_delete = lv_machine_delete,
     .machine_console = machine_console,
     .machine_exec = machine_exec,
     .owned = owned,
-    .clusters = clusters,
+    .clusters = lv_clusters,
     .purge = purge,
     .images_prune = images_prune,
 };

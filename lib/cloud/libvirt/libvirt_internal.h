@@ -18,7 +18,8 @@
 #define LV_STOP_MS 40000 /* an emulated machine takes its time */
 #define LV_DATA_DISK_BYTES ((uint64_t)16 << 30) /* sparse */
 
-/* A cluster's objects are found by its uid: network and storage pool have it as their UUID, domains in their metadata. */
+/* A cluster's objects are found by its uid: network and storage pool have it as their UUID, domains in their metadata.
+   Calls with a void pointer stand in the table of cloud.h themselves: it leads to this. */
 struct lv {
     virConnectPtr conn;
     char image_dir[4096 - 256];
@@ -63,9 +64,9 @@ void lv_events_free(struct lv_events *events, virConnectPtr conn);
 bool lv_wait_off(struct lv_events *events, virDomainPtr domain, int64_t timeout_ms);
 
 /* ---- network.c */
-int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, struct kp_arena *arena,
+int lv_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena,
                       struct cloud_network *ret, struct kp_error *error);
-int lv_network_get(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int lv_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
 bool lv_network_exists(struct lv *lv, const char *uid);
 int lv_network_delete(struct lv *lv, const char *uid, struct kp_error *error);
 int lv_address_reserve(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address,
@@ -103,7 +104,7 @@ int lv_bridged_reserve(struct lv *lv, const char *uid, struct lv_bridged *bridge
 int lv_bridged_release(struct lv *lv, const char *uid, struct lv_bridged *bridged, const char *name, struct kp_arena *arena, struct kp_error *error);
 
 /* ---- check.c */
-int lv_check(struct lv *lv, const struct cloud_wish *wish, struct kp_error *error);
+int lv_check(void *state, const struct cloud_wish *wish, struct kp_error *error);
 
 /* ---- images.c */
 struct lv_paths {
@@ -138,18 +139,18 @@ int lv_pool_delete(struct lv *lv, const char *uid, struct kp_error *error); /* w
 bool lv_pool_exists(struct lv *lv, const char *uid);
 
 /* ---- domain.c */
-int lv_machine_create(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                       struct kp_error *error);
-int lv_machine_reimage(struct lv *lv, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_reimage(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret,
                        struct kp_error *error);
-int lv_machine_get(struct lv *lv, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
+int lv_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret,
                    struct kp_error *error);
-int lv_machine_list(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret,
+int lv_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret,
                     struct kp_error *error);
-int lv_machine_power(struct lv *lv, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
-int lv_machine_delete(struct lv *lv, const char *uid, const char *name, struct kp_error *error);
+int lv_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
+int lv_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error);
 /* The uids that domains, networks and pools carry. */
-int lv_clusters(struct lv *lv, struct kp_strings *ret_uids, struct kp_error *error);
+int lv_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error);
 /* The document of a machine's domain; pure. */
 void lv_domain_xml(const struct cloud_machine_spec *spec, const struct lv_paths *paths, const char *type, const char *network,
                    int64_t created_s, struct kp_arena *arena, struct kp_buf *out);

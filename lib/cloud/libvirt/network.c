@@ -85,8 +85,9 @@ static int describe(const struct lv *lv, virNetworkPtr network, const char *uid,
     return 0;
 }
 
-int lv_network_get(struct lv *lv, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int lv_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct lv *lv = state;
     virNetworkPtr network = NULL;
     int r = find_network(lv, uid, &network, error);
     if (r < 0)
@@ -196,9 +197,10 @@ static int choose_network(struct lv *lv, const char *uid, struct kp_arena *arena
     return kp_fail(error, KP_EQUOTA, "no network in 10.90.0.0/16 is free: choose one with spec.network.machineCIDR");
 }
 
-int lv_network_ensure(struct lv *lv, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret,
+int lv_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret,
                       struct kp_error *error)
 {
+    struct lv *lv = state;
     struct kp_error why = {0};
     uint32_t wanted = 0;
     int r = lv_network_get(lv, spec->cluster_uid, arena, ret, &why);

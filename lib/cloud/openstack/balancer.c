@@ -226,8 +226,9 @@ static int converge(struct os *os, const struct cloud_balancer_spec *spec, const
     return r < 0 ? r : os_listeners_converge(os, spec, place, arena, error);
 }
 
-int os_balancer_ensure(struct os *os, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int os_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *balancer = NULL;
     struct os_record record;
     const char *floating = "";
@@ -250,8 +251,9 @@ int os_balancer_ensure(struct os *os, const struct cloud_balancer_spec *spec, st
     return r < 0 && r != KP_EAGAIN ? kp_wrap(error, "load balancer %s", spec->name) : r;
 }
 
-int os_balancer_get(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
+int os_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *balancer = NULL;
     const char *floating = "";
     int r = os_balancer_find(os, uid, name, &balancer, error);
@@ -267,8 +269,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_balancer *)a)->name, ((const struct cloud_balancer *)b)->name);
 }
 
-int os_balancer_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
+int os_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *all = NULL;
     int r = os_balancers(os, uid, &all, error);
     *ret = (struct cloud_balancer_list){.items = KP_NEW_ARRAY(arena, struct cloud_balancer, json_array_size(all) + 1)};
@@ -301,8 +304,9 @@ static int add_health(struct os *os, const json_t *pool, struct kp_arena *arena,
     return r;
 }
 
-int os_balancer_health(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error)
+int os_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *balancer = NULL, *pools = NULL;
     size_t n = 0;
     int r = os_balancer_find(os, uid, name, &balancer, error);
@@ -318,8 +322,9 @@ int os_balancer_health(struct os *os, const char *uid, const char *name, struct 
 
 /* ---- the end */
 
-int os_balancer_delete(struct os *os, const char *uid, const char *name, struct kp_error *error)
+int os_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *balancer = NULL;
     struct os_balancer_place place = {.uid = uid, .deadline_ms = kp_mono_ms() + OS_SETTLE_MS};
     int r = find(os, uid, name, &balancer, error);

@@ -168,8 +168,9 @@ static int check_networks(struct os *os, const struct cloud_wish *wish, struct k
     return r;
 }
 
-int os_check(struct os *os, const struct cloud_wish *wish, struct kp_error *error)
+int os_check(void *state, const struct cloud_wish *wish, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *token = NULL;
     bool router = false;

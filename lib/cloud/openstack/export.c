@@ -25,8 +25,9 @@ static int read_authorities(const struct os_account *account, struct kp_arena *a
     return 0;
 }
 
-int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
+int os_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error)
 {
+    struct os *os = state;
     const struct os_account *account = &os->account;
     const char *const auth_fields[][2] = {
         {"auth_url", account->auth_url}, {"username", account->username}, {"user_id", account->user_id}, {"password", account->password},

@@ -72,8 +72,9 @@ int os_flavor_find(struct os *os, const char *name, struct kp_arena *arena, stru
     return r < 0 ? r : os_flavor_choose(flavors, n, name ? name : "", arena, ret, error);
 }
 
-int os_machine_types(struct os *os, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
+int os_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error)
 {
+    struct os *os = state;
     struct os_flavor *flavors = NULL;
     size_t n = 0;
     int r = list_flavors(os, arena, &flavors, &n, error);

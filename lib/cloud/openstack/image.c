@@ -184,8 +184,9 @@ static int prune(struct os *os, json_t *images, const json_t *servers, const cha
     return 0;
 }
 
-int os_images_prune(struct os *os, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
+int os_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *images = NULL, *servers = NULL;
     const char *token = NULL;

@@ -275,8 +275,9 @@ static int describe(const struct os_record *record, const char *uid, struct kp_a
     return 0;
 }
 
-int os_network_ensure(struct os *os, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int os_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *network = NULL, *subnet = NULL, *group = NULL;
     struct os_record record = {.router = ""};
     bool existing = !kp_empty(spec->existing);
@@ -302,8 +303,9 @@ int os_network_ensure(struct os *os, const struct cloud_network_spec *spec, stru
     return r < 0 ? r : describe(&record, spec->cluster_uid, arena, ret, error);
 }
 
-int os_network_get(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
+int os_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error)
 {
+    struct os *os = state;
     struct os_record record;
     int r = os_record_read(os, uid, arena, &record, error);
     return r < 0 ? r : describe(&record, uid, arena, ret, error);

@@ -46,9 +46,10 @@ int os_account_check(const struct os_account *account, struct kp_error *error) K
 
 /* ---- export.c */
 struct os;
-int os_account_export(struct os *os, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
+int os_account_export(void *state, struct kp_arena *arena, struct cloud_export *ret, struct kp_error *error);
 
-/* ---- the driver's state */
+/* ---- the driver's state
+   Calls with a void pointer stand in the table of cloud.h themselves: it leads to this. */
 struct os {
     struct kp_arena *arena; /* of account */
     struct os_account account;
@@ -126,8 +127,8 @@ struct os_record {
     bool own;                                                 /* network, subnet and router are the cluster's own */
 };
 int os_record_read(struct os *os, const char *uid, struct kp_arena *arena, struct os_record *ret, struct kp_error *error) KP_NODISCARD;
-int os_network_ensure(struct os *os, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
-int os_network_get(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int os_network_ensure(void *state, const struct cloud_network_spec *spec, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
+int os_network_get(void *state, const char *uid, struct kp_arena *arena, struct cloud_network *ret, struct kp_error *error);
 int os_network_delete(struct os *os, const char *uid, struct kp_error *error); /* with the addresses in it */
 /* Networks that exist: by name or id, and the one of public addresses (*ret_id "" when there is none). */
 int os_existing_find(struct os *os, const char *wanted, struct kp_arena *arena, json_t **ret_network, json_t **ret_subnet, struct kp_error *error) KP_NODISCARD;
@@ -150,9 +151,9 @@ int os_group_ensure(struct os *os, const char *uid, json_t **ret, struct kp_erro
 int os_port_find(struct os *os, const char *uid, const char *name, struct kp_arena *arena, const char **ret_id, const char **ret_address,
                  struct kp_error *error) KP_NODISCARD; /* KP_ENOTFOUND */
 int os_address_reserve(struct os *os, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
-int os_address_release(struct os *os, const char *uid, const char *name, struct kp_error *error);
-int os_address_publish(struct os *os, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
-int os_machine_forward(struct os *os, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
+int os_address_release(void *state, const char *uid, const char *name, struct kp_error *error);
+int os_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error);
+int os_machine_forward(void *state, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error);
 /* The floating address at a port, made or (wanted not "") taken; "" when `external` is "". */
 int os_floating_ensure(struct os *os, const char *uid, const char *name, const char *external, const char *port, const char *wanted, struct kp_arena *arena,
                        const char **ret_address, struct kp_error *error) KP_NODISCARD;
@@ -166,32 +167,32 @@ struct os_flavor {
 };
 /* name "": the smallest that a node runs on. */
 int os_flavor_find(struct os *os, const char *name, struct kp_arena *arena, struct os_flavor *ret, struct kp_error *error) KP_NODISCARD;
-int os_machine_types(struct os *os, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
+int os_machine_types(void *state, struct kp_arena *arena, struct cloud_machine_type_list *ret, struct kp_error *error);
 /* Of a list of flavors, sorted; pure. */
 int os_flavor_choose(const struct os_flavor *flavors, size_t n, const char *name, struct kp_arena *arena, struct os_flavor *ret, struct kp_error *error) KP_NODISCARD;
 
 /* ---- image.c */
 int os_image_ensure(struct os *os, const char *image, struct kp_arena *arena, const char **ret_id, struct kp_error *error);
-int os_images_prune(struct os *os, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
+int os_images_prune(void *state, const char *const *keep, struct kp_strings *ret_removed, struct kp_error *error);
 
 /* ---- server.c */
 int os_servers(struct os *os, const char *uid, json_t **ret, struct kp_error *error) KP_NODISCARD;
-int os_machine_create(struct os *os, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int os_machine_get(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
-int os_machine_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
-int os_machine_power(struct os *os, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
-int os_machine_delete(struct os *os, const char *uid, const char *name, struct kp_error *error);
-int os_machine_console(struct os *os, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
+int os_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int os_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error);
+int os_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error);
+int os_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error);
+int os_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error);
+int os_machine_console(void *state, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error);
 int os_servers_delete(struct os *os, const char *uid, struct kp_error *error); /* all, at once */
 
 /* ---- balancer.c */
 int os_balancer_find(struct os *os, const char *uid, const char *name, json_t **ret, struct kp_error *error) KP_NODISCARD; /* KP_ENOTFOUND */
 int os_balancers(struct os *os, const char *uid, json_t **ret, struct kp_error *error) KP_NODISCARD; /* empty where there is no Octavia */
-int os_balancer_ensure(struct os *os, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int os_balancer_get(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
-int os_balancer_health(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error);
-int os_balancer_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
-int os_balancer_delete(struct os *os, const char *uid, const char *name, struct kp_error *error);
+int os_balancer_ensure(void *state, const struct cloud_balancer_spec *spec, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int os_balancer_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_balancer *ret, struct kp_error *error);
+int os_balancer_health(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_target_health_list *ret, struct kp_error *error);
+int os_balancer_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_balancer_list *ret, struct kp_error *error);
+int os_balancer_delete(void *state, const char *uid, const char *name, struct kp_error *error);
 int os_balancers_delete(struct os *os, const char *uid, struct kp_error *error);
 /* Where a balancer is made, and until when a call waits for it. */
 struct os_balancer_place {
@@ -216,16 +217,16 @@ int os_pool_converge(struct os *os, const struct cloud_balancer_spec *spec, cons
 int os_members(struct os *os, const char *pool, struct kp_arena *arena, json_t **ret, struct kp_error *error) KP_NODISCARD;
 
 /* ---- route.c */
-int os_route_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
-int os_route_ensure(struct os *os, const char *uid, const struct cloud_route *route, struct kp_error *error);
-int os_route_delete(struct os *os, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int os_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error);
+int os_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
+int os_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error);
 
 /* ---- check.c */
-int os_check(struct os *os, const struct cloud_wish *wish, struct kp_error *error);
+int os_check(void *state, const struct cloud_wish *wish, struct kp_error *error);
 
 /* ---- owned.c */
-int os_owned(struct os *os, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
-int os_clusters(struct os *os, struct kp_strings *ret_uids, struct kp_error *error);
-int os_purge(struct os *os, const char *uid, struct kp_error *error);
+int os_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error);
+int os_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error);
+int os_purge(void *state, const char *uid, struct kp_error *error);
 
 #endif

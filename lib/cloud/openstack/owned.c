@@ -9,8 +9,9 @@ static const char *label(const json_t *item, const char *key, struct kp_arena *a
     return kp_arena_printf(arena, "%s (%s)", *name ? name : *shown ? shown : "unnamed", rest_json_text(item, "id"));
 }
 
-int os_owned(struct os *os, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
+int os_owned(void *state, const char *uid, struct kp_arena *arena, struct kp_strings *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *servers = NULL, *balancers = NULL;
     int r = os_servers(os, uid, &servers, error);
     if (r == 0)
@@ -39,8 +40,9 @@ static void add_uids(const json_t *items, struct kp_arena *arena, struct kp_stri
     }
 }
 
-int os_clusters(struct os *os, struct kp_strings *ret_uids, struct kp_error *error)
+int os_clusters(void *state, struct kp_strings *ret_uids, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *servers = NULL, *balancers = NULL;
     int r = os_servers(os, NULL, &servers, error);
@@ -58,8 +60,9 @@ int os_clusters(struct os *os, struct kp_strings *ret_uids, struct kp_error *err
     return r;
 }
 
-int os_purge(struct os *os, const char *uid, struct kp_error *error)
+int os_purge(void *state, const char *uid, struct kp_error *error)
 {
+    struct os *os = state;
     int r = os_balancers_delete(os, uid, error); /* their ports keep the network from going */
     if (r == 0)
         r = os_servers_delete(os, uid, error);

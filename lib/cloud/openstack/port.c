@@ -33,8 +33,9 @@ int os_address_reserve(struct os *os, const char *uid, const char *name, struct 
     return **ret_address ? 0 : kp_fail(error, KP_ECORRUPT, "port %s of %s has no address", rest_json_text(port, "id"), name);
 }
 
-int os_address_release(struct os *os, const char *uid, const char *name, struct kp_error *error)
+int os_address_release(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *port = NULL;
     int r = os_find(os, &os_ports, uid, name, &port, error);
     if (r < 0 || !port)
@@ -126,8 +127,9 @@ int os_floating_ensure(struct os *os, const char *uid, const char *name, const c
     return r < 0 || taken ? r : make_floating(os, uid, name, external, port, wanted, arena, ret_address, error);
 }
 
-int os_address_publish(struct os *os, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
+int os_address_publish(void *state, const char *uid, const char *name, struct kp_arena *arena, const char **ret_address, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *port = NULL, *balancer = NULL;
     struct os_record record;
     const char *floating = "";
@@ -147,8 +149,9 @@ int os_address_publish(struct os *os, const char *uid, const char *name, struct 
     return r;
 }
 
-int os_machine_forward(struct os *os, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error)
+int os_machine_forward(void *state, const char *uid, const char *name, const char *const *cidrs, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *port = NULL;
     int r = os_find(os, &os_ports, uid, name, &port, error);

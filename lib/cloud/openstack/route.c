@@ -17,8 +17,9 @@ static int read_router(struct os *os, const char *uid, struct kp_arena *arena, c
     return r;
 }
 
-int os_route_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
+int os_route_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_route_list *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *routes = NULL;
     struct cloud_machine_list machines;
     const char *router = NULL;
@@ -62,8 +63,9 @@ static int remove_routes(struct os *os, const char *router, const json_t *routes
     return r;
 }
 
-int os_route_ensure(struct os *os, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int os_route_ensure(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *routes = NULL;
     struct cloud_machine machine;
@@ -79,8 +81,9 @@ int os_route_ensure(struct os *os, const char *uid, const struct cloud_route *ro
     return r < 0 ? kp_wrap(error, "route to %s", route->destination) : 0;
 }
 
-int os_route_delete(struct os *os, const char *uid, const struct cloud_route *route, struct kp_error *error)
+int os_route_delete(void *state, const char *uid, const struct cloud_route *route, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *routes = NULL;
     const char *router = NULL;

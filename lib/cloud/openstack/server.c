@@ -140,8 +140,9 @@ static int delete_servers(struct os *os, const char *uid, const char *name, stru
     return r;
 }
 
-int os_machine_delete(struct os *os, const char *uid, const char *name, struct kp_error *error)
+int os_machine_delete(void *state, const char *uid, const char *name, struct kp_error *error)
 {
+    struct os *os = state;
     int r = delete_servers(os, uid, name, error);
     return r < 0 ? kp_wrap(error, "machine %s", name) : 0;
 }
@@ -247,8 +248,9 @@ static int make_server(struct os *os, const struct cloud_machine_spec *spec, str
     return r < 0 ? kp_wrap(error, "machine %s", spec->name) : wait_built(os, rest_json_text(answer, "server/id"), spec->name, zone, ret, error);
 }
 
-int os_machine_create(struct os *os, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int os_machine_create(void *state, const struct cloud_machine_spec *spec, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *server = NULL, *made = NULL;
     int r = find_server(os, spec->cluster_uid, spec->name, &server, error);
     if (r < 0)
@@ -272,8 +274,9 @@ int os_machine_create(struct os *os, const struct cloud_machine_spec *spec, stru
 
 /* ---- looking at them */
 
-int os_machine_get(struct os *os, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
+int os_machine_get(void *state, const char *uid, const char *name, struct kp_arena *arena, struct cloud_machine *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *server = NULL;
     int r = need_server(os, uid, name, &server, error);
     if (r == 0)
@@ -286,8 +289,9 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct cloud_machine *)a)->name, ((const struct cloud_machine *)b)->name);
 }
 
-int os_machine_list(struct os *os, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
+int os_machine_list(void *state, const char *uid, struct kp_arena *arena, struct cloud_machine_list *ret, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(json_decref) json_t *servers = NULL;
     int r = os_servers(os, uid, &servers, error);
     if (r < 0)
@@ -301,8 +305,9 @@ int os_machine_list(struct os *os, const char *uid, struct kp_arena *arena, stru
     return 0;
 }
 
-int os_machine_console(struct os *os, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error)
+int os_machine_console(void *state, const char *uid, const char *name, struct kp_buf *out, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *server = NULL, *answer = NULL;
     int r = need_server(os, uid, name, &server, error);
@@ -339,8 +344,9 @@ static int press(struct os *os, const json_t *server, enum cloud_power_action ac
     return r;
 }
 
-int os_machine_power(struct os *os, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
+int os_machine_power(void *state, const char *uid, const char *name, enum cloud_power_action action, struct kp_error *error)
 {
+    struct os *os = state;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO(json_decref) json_t *found = NULL;
     enum cloud_power wanted = action == CLOUD_POWER_START ? CLOUD_POWER_ON : CLOUD_POWER_OFF;
