@@ -24,7 +24,7 @@ registry=registry.kprov.dev
 # Programs that run straight on the node, and those that run as pods. What is not built yet is left out.
 host_programs='kprov-init kubelet kprov-snapshots etcd' # etcd for its offline tools: restoring a snapshot
 image_programs='etcd kube-apiserver kube-controller-manager kube-scheduler kube-proxy kprov-network kprov-dns kprov-vip cloud-controller-manager'
-packages='mount containerd runc containernetworking-plugins iproute2 nftables ca-certificates conntrack busybox-static dropbear-bin chrony'
+packages='mount containerd runc containernetworking-plugins iproute2 nftables ca-certificates conntrack busybox-static dropbear-bin chrony tzdata'
 
 fail() { echo "image build: $*" >&2; exit 1; }
 say() { echo "$*" >&2; }
@@ -108,7 +108,7 @@ build_base() {
 		--include="$(echo "$packages" | tr ' ' ',')" "$(suite)" "$tmp/rootfs" "$(find_sources)" >&2 ||
 		fail 'mmdebstrap failed: is it installed, and is the Debian mirror reachable?'
 	root=$tmp/rootfs
-	rm -rf "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/apt/* "$root"/usr/share/locale "$root"/usr/share/zoneinfo \
+	rm -rf "$root"/var/cache/* "$root"/var/log/* "$root"/var/lib/apt/* "$root"/usr/share/locale "$root"/usr/share/zoneinfo/right "$root"/usr/share/zoneinfo/posix \
 		"$root"/etc/machine-id "$root"/etc/hostname "$root"/etc/resolv.conf "$root"/dev/* "$root"/etc/cni/net.d/*
 	mkdir -p "$root"/var/log "$root"/var/lib/etcd "$root"/var/lib/kubelet "$root"/var/lib/containerd "$root"/opt/cni \
 		"$root"/etc/cni/net.d "$root"/etc/kubernetes/manifests
@@ -152,15 +152,16 @@ image() { # name command-json layers ("digest size" pairs, one a line): adds an 
 	echo "$1 sha256:${config% *}" >> "$work/names"
 }
 
-# The file system that every program's image starts from: libraries, trust anchors, users, and nothing to run.
+# The file system that every program's image starts from: libraries, trust anchors, time zones (of CronJobs), users, and nothing to run.
 common_tree() {
 	tree=$1
-	mkdir -p "$tree/etc/ssl/certs" "$tree/tmp" "$tree/usr/bin" "$tree/var/lib" "$tree/var/run" "$tree/proc" "$tree/sys" "$tree/dev"
+	mkdir -p "$tree/etc/ssl/certs" "$tree/tmp" "$tree/usr/bin" "$tree/usr/share" "$tree/var/lib" "$tree/var/run" "$tree/proc" "$tree/sys" "$tree/dev"
 	chmod 1777 "$tree/tmp"
 	echo 'root:x:0:0:root:/root:/sbin/nologin' > "$tree/etc/passwd"
 	echo 'root:x:0:' > "$tree/etc/group"
 	echo 'hosts: files dns' > "$tree/etc/nsswitch.conf"
 	cp "$root_base/etc/ssl/certs/ca-certificates.crt" "$tree/etc/ssl/certs/"
+	cp -a "$root_base/usr/share/zoneinfo" "$tree/usr/share/"
 	install_libraries "$tree"
 	copy_tool ip "$tree"
 	copy_tool nft "$tree"

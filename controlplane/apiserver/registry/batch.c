@@ -1,7 +1,11 @@
 /* Strategies of Jobs and CronJobs. */
 #include "controlplane/apiserver/registry/strategy_internal.h"
 
-#define CRON_FIELDS 5
+#include <strings.h>
+
+#include "lib/cron/cron.h"
+
+#define CRON_JOB_NAME_MAX 52 /* its Jobs' names have eleven characters more, and their pods' labels 63 in all */
 
 void job_defaults(struct registry_request *rq, void *obj)
 {
@@ -91,43 +95,36 @@ void cron_job_defaults(struct registry_request *rq, void *obj)
         pod_template_defaults(rq->arena, job->template);
 }
 
-/* Five fields of numbers, names, '*', ranges, lists and steps; or one of the @words. */
-static bool is_schedule(const char *schedule)
+static void validate_time_zone(const char *name, struct field_errors *errors)
 {
-    static const char *const words[] = {"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"};
-    for (size_t i = 0; i < KP_ARRAY_LEN(words); i++)
-        if (strcmp(words[i], schedule) == 0)
-            return true;
-    if (kp_starts_with(schedule, "@every ")) {
-        int64_t ns;
-        return kp_parse_duration_ns(schedule + 7, &ns) == 0;
-    }
-    int fields = 0;
-    for (const char *at = schedule; *at;) {
-        at += strspn(at, " \t");
-        size_t len = strcspn(at, " \t");
-        if (!len)
-            break;
-        if (strspn(at, "0123456789*/,-?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") < len)
-            return false;
-        fields++;
-        at += len;
-    }
-    return fields == CRON_FIELDS;
+    KP_AUTO(cron_zone_free) struct cron_zone *zone = NULL;
+    struct kp_error error = {0};
+    if (!name)
+        return;
+    if (!*name)
+        field_invalid(errors, name, "must be nil or non-empty string", "spec.timeZone");
+    else if (strcasecmp(name, "local") == 0)
+        field_invalid(errors, name, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones", "spec.timeZone");
+    else if (cron_zone_open(name, &zone, &error) < 0)
+        field_invalid(errors, name, kp_arena_strdup(errors->arena, error.message), "spec.timeZone");
 }
 
 void cron_job_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
 {
     const struct k8s_cron_job *cron = obj;
+    struct cron_schedule schedule;
+    struct kp_error error = {0};
     (void)rq;
     if (kp_empty(cron->spec->schedule))
         field_required(errors, "", "spec.schedule");
-    else if (!is_schedule(cron->spec->schedule))
-        field_invalid(errors, cron->spec->schedule, kp_arena_printf(errors->arena, "expected exactly 5 fields, found other: [%s]", cron->spec->schedule),
-                      "spec.schedule");
-    if (!kp_empty(cron->metadata->name) && strlen(cron->metadata->name) > 52)
+    else if (cron_parse(cron->spec->schedule, &schedule, &error) < 0)
+        field_invalid(errors, cron->spec->schedule, kp_arena_strdup(errors->arena, error.message), "spec.schedule");
+    validate_time_zone(cron->spec->time_zone, errors);
+    if (!kp_empty(cron->metadata->name) && strlen(cron->metadata->name) > CRON_JOB_NAME_MAX)
         field_invalid(errors, cron->metadata->name, "must be no more than 52 characters", "metadata.name");
     validate_non_negative(cron->spec->starting_deadline_seconds, errors, "spec.startingDeadlineSeconds");
+    validate_non_negative(cron->spec->successful_jobs_history_limit, errors, "spec.successfulJobsHistoryLimit");
+    validate_non_negative(cron->spec->failed_jobs_history_limit, errors, "spec.failedJobsHistoryLimit");
     if (cron->spec->job_template->spec)
         validate_job_spec(cron->spec->job_template->spec, errors, "spec.jobTemplate.spec.template");
 }

@@ -256,6 +256,33 @@ test_create_token() {
   has "pods is forbidden: User \\\"system:serviceaccount:$NS:default\\\" cannot list resource \\\"pods\\\" in API group \\\"\\\" in the namespace \\\"$NS\\\"" "$out"
 }
 
+test_cronjob() {
+  local job
+  k create cronjob tick --image="$BUSYBOX" --schedule='@every 1s' -- sh -c 'date' >/dev/null
+  wait_until 20 k get cronjob tick -o 'jsonpath={.status.lastScheduleTime}' >/dev/null
+  made() { job=$(k get jobs -o 'jsonpath={.items[0].metadata.name}') && [ -n "$job" ]; }
+  wait_until 20 made
+  made
+  like "^tick-[0-9]+\$" "$job"
+  k wait --for=condition=Complete "job/$job" --timeout=40s >/dev/null
+  is "CronJob tick true" "$(field job "$job" .metadata.ownerReferences[0].kind) $(field job "$job" .metadata.ownerReferences[0].name) $(field job "$job" .metadata.ownerReferences[0].controller)"
+  like '^20[0-9-]+T[0-9:]+Z$' "$(field job "$job" '.metadata.annotations.batch\.kubernetes\.io/cronjob-scheduled-timestamp')"
+  succeeded() { [ -n "$(field cronjob tick .status.lastSuccessfulTime)" ]; }
+  wait_until 20 succeeded
+  told() { k events --for cronjob/tick | grep -q "$1"; }
+  wait_until 20 told "SuccessfulCreate.*Created job $job"
+  wait_until 20 told "SawCompletedJob.*Saw completed job: $job, condition: Complete"
+  k patch cronjob tick -p '{"spec":{"suspend":true,"timeZone":"Europe/Berlin","schedule":"30 4 * * mon-fri"}}' >/dev/null
+  like '^tick +30 4 \* \* mon-fri +Europe/Berlin +True +0 ' "$(k get cronjob tick --no-headers)"
+  k create job by-hand --from=cronjob/tick >/dev/null
+  k wait --for=condition=Complete job/by-hand --timeout=40s >/dev/null
+  has 'end of range (61) above maximum (59): 61' "$(k create cronjob bad --image=x --schedule='61 * * * *' 2>&1 || true)"
+  has 'unknown time zone Mars/Olympus' "$(k patch cronjob tick -p '{"spec":{"timeZone":"Mars/Olympus"}}' 2>&1 || true)"
+  k delete cronjob tick >/dev/null
+  gone() { [ -z "$(k get jobs -o name)" ]; }
+  wait_until 30 gone # the one made by hand as well: the CronJob owns it
+}
+
 # What Prometheus does: the metrics of the scheduler and the controller manager, with a service account's token and the role for it.
 test_component_metrics() {
   local token port pod component
