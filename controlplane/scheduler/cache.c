@@ -11,6 +11,7 @@ struct sched_cache {
     size_t n_known;
     struct kp_strmap *by_name; /* name -> struct sched_node */
     struct kp_strmap *pod_node; /* "ns/name" -> struct sched_node */
+    struct kp_strmap *namespaces; /* name -> struct client_object */
 };
 
 struct sched_cache *sched_cache_new(void)
@@ -19,6 +20,7 @@ struct sched_cache *sched_cache_new(void)
     pthread_mutex_init(&cache->lock, NULL);
     cache->by_name = kp_strmap_new();
     cache->pod_node = kp_strmap_new();
+    cache->namespaces = kp_strmap_new();
     return cache;
 }
 
@@ -50,6 +52,11 @@ static void free_node(struct sched_node *node)
     free(node);
 }
 
+static void unref_object(void *object)
+{
+    client_object_unref(object);
+}
+
 void sched_cache_free(struct sched_cache *cache)
 {
     if (!cache)
@@ -60,6 +67,7 @@ void sched_cache_free(struct sched_cache *cache)
     free(cache->known);
     kp_strmap_free(cache->by_name, NULL);
     kp_strmap_free(cache->pod_node, NULL);
+    kp_strmap_free(cache->namespaces, unref_object);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -206,8 +214,17 @@ void sched_cache_assume(struct sched_cache *cache, struct client_object *object,
     put(cache, object, node, true);
 }
 
-struct sched_node *const *sched_cache_nodes(struct sched_cache *cache, size_t *ret_count)
+void sched_cache_set_namespace(struct sched_cache *cache, struct client_object *object)
 {
-    *ret_count = cache->n_known;
-    return cache->known;
+    client_object_unref(kp_strmap_put(cache->namespaces, object->name, client_object_ref(object)));
+}
+
+void sched_cache_remove_namespace(struct sched_cache *cache, const char *name)
+{
+    client_object_unref(kp_strmap_remove(cache->namespaces, name));
+}
+
+struct sched_cluster sched_cache_cluster(const struct sched_cache *cache)
+{
+    return (struct sched_cluster){.nodes = cache->known, .n = cache->n_known, .namespaces = cache->namespaces};
 }

@@ -1,4 +1,4 @@
-/* Filters: which nodes a pod may run on. Each is a row of the table at the end, in upstream's order. */
+/* Filters: which nodes a pod may run on. Each is a row of the table at the end, in upstream's order; those that look at all pods come last. */
 #include "controlplane/scheduler/scheduler.h"
 #include "lib/placement/placement.h"
 
@@ -91,8 +91,10 @@ static const struct {
     {"NodeAffinity", node_affinity},           {"NodePorts", node_ports}, {"NodeResourcesFit", node_resources_fit},
 };
 
-bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *ret)
+bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, const struct sched_spread *spread,
+                  const struct sched_affinity *affinity, struct sched_reasons *ret)
 {
+    const char *why;
     ret->n = 0;
     for (size_t i = 0; i < KP_ARRAY_LEN(filters); i++) {
         filters[i].look(pod, node, ret);
@@ -101,5 +103,11 @@ bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, st
             return false;
         }
     }
-    return true;
+    if ((why = sched_spread_refuses(spread, node)))
+        ret->plugin = "PodTopologySpread";
+    else if ((why = sched_affinity_refuses(affinity, node)))
+        ret->plugin = "InterPodAffinity";
+    if (why)
+        refuse(ret, "%s", why);
+    return !why;
 }

@@ -11,7 +11,7 @@ struct scheduler {
     const char *name; /* of pods' spec.schedulerName */
     struct client *client;
     struct client_recorder *recorder;
-    struct client_informer *pods, *nodes;
+    struct client_informer *pods, *nodes, *namespaces;
     struct sched_cache *cache;
     struct sched_queue *queue;
     struct pool *binders;
@@ -25,9 +25,26 @@ static bool is_ours(const struct scheduler *s, const struct k8s_pod *pod)
     return kp_streq(pod->spec->scheduler_name, s->name);
 }
 
+static bool same_labels(const struct kp_string_map *a, const struct kp_string_map *b)
+{
+    if (a->len != b->len)
+        return false;
+    for (size_t i = 0; i < b->len; i++)
+        if (!kp_streq(kp_string_map_get(a, b->items[i].key), b->items[i].value))
+            return false;
+    return true;
+}
+
 static bool is_done(const struct k8s_pod *pod)
 {
     return kp_streq(pod->status->phase, "Succeeded") || kp_streq(pod->status->phase, "Failed");
+}
+
+/* Selectors of others may now mean it, or no longer. */
+static bool is_other_to_neighbours(const struct k8s_pod *before, const struct k8s_pod *pod)
+{
+    return before->metadata->deletion_timestamp.set != pod->metadata->deletion_timestamp.set ||
+           !same_labels(&before->metadata->labels, &pod->metadata->labels);
 }
 
 static void on_pod(struct client_object *old, struct client_object *new, void *arg)
@@ -51,6 +68,8 @@ static void on_pod(struct client_object *old, struct client_object *new, void *a
     sched_queue_done(s->queue, (new ? new : old)->ns, (new ? new : old)->name);
     if (was_bound && (!pod || is_done(pod)))
         sched_queue_move_all(s->queue); /* room was made */
+    else if (pod && !is_done(pod) && (!was_bound || is_other_to_neighbours(before, pod)))
+        sched_queue_move_minding(s->queue);
 }
 
 static bool node_may_fit_more(const struct k8s_node *a, const struct k8s_node *b)
@@ -59,15 +78,7 @@ static bool node_may_fit_more(const struct k8s_node *a, const struct k8s_node *b
            !kp_streq(kp_string_map_get(&a->status->allocatable, "cpu"), kp_string_map_get(&b->status->allocatable, "cpu")) ||
            !kp_streq(kp_string_map_get(&a->status->allocatable, "memory"), kp_string_map_get(&b->status->allocatable, "memory")) ||
            !kp_streq(kp_string_map_get(&a->status->allocatable, "pods"), kp_string_map_get(&b->status->allocatable, "pods")) ||
-           a->metadata->labels.len != b->metadata->labels.len;
-}
-
-static bool labels_changed(const struct k8s_node *a, const struct k8s_node *b)
-{
-    for (size_t i = 0; i < b->metadata->labels.len; i++)
-        if (!kp_streq(kp_string_map_get(&a->metadata->labels, b->metadata->labels.items[i].key), b->metadata->labels.items[i].value))
-            return true;
-    return false;
+           !same_labels(&a->metadata->labels, &b->metadata->labels);
 }
 
 static void on_node(struct client_object *old, struct client_object *new, void *arg)
@@ -79,8 +90,21 @@ static void on_node(struct client_object *old, struct client_object *new, void *
     else
         sched_cache_remove_node(s->cache, old->name);
     sched_cache_unlock(s->cache);
-    if (new && (!old || node_may_fit_more(old->data, new->data) || labels_changed(old->data, new->data)))
+    if (new && (!old || node_may_fit_more(old->data, new->data)))
         sched_queue_move_all(s->queue);
+}
+
+static void on_namespace(struct client_object *old, struct client_object *new, void *arg)
+{
+    struct scheduler *s = arg;
+    sched_cache_lock(s->cache);
+    if (new)
+        sched_cache_set_namespace(s->cache, new);
+    else
+        sched_cache_remove_namespace(s->cache, old->name);
+    sched_cache_unlock(s->cache);
+    if (new && !(old && same_labels(&((const struct k8s_namespace *)old->data)->metadata->labels, &((const struct k8s_namespace *)new->data)->metadata->labels)))
+        sched_queue_move_minding(s->queue);
 }
 
 /* ---- binding -------------------------------------------------------------------------------------------------------------- */
@@ -164,11 +188,10 @@ static void schedule_one(struct scheduler *s, struct client_object *object, uint
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct sched_pod pod;
     struct sched_decision decision;
-    size_t n;
     sched_pod_init(&pod, object->data, arena);
     sched_cache_lock(s->cache);
-    struct sched_node *const *nodes = sched_cache_nodes(s->cache, &n);
-    sched_decide(&pod, nodes, n, kp_random_u64(), arena, &decision);
+    const struct sched_cluster cluster = sched_cache_cluster(s->cache);
+    sched_decide(&pod, &cluster, kp_random_u64(), arena, &decision);
     if (decision.node) {
         decision.node = kp_arena_strdup(arena, decision.node);
         sched_cache_assume(s->cache, object, decision.node);
@@ -212,12 +235,14 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     s->binders = pool_new("bind", BINDERS_MAX, BINDS_QUEUED_MAX);
     s->nodes = client_informer_new(client, &k8s_nodes_resource, NULL, NULL, NULL);
     s->pods = client_informer_new(client, &k8s_pods_resource, NULL, NULL, NULL);
+    s->namespaces = client_informer_new(client, &k8s_namespaces_resource, NULL, NULL, NULL);
     client_informer_add_handler(s->nodes, on_node, s);
+    client_informer_add_handler(s->namespaces, on_namespace, s);
     client_informer_add_handler(s->pods, on_pod, s);
-    struct client_informer *informers[] = {s->nodes, s->pods};
-    client_informer_start(s->nodes);
-    client_informer_start(s->pods);
-    if (client_informers_wait(informers, 2, 60000, error) < 0)
+    struct client_informer *informers[] = {s->nodes, s->pods, s->namespaces};
+    for (size_t i = 0; i < KP_ARRAY_LEN(informers); i++)
+        client_informer_start(informers[i]);
+    if (client_informers_wait(informers, KP_ARRAY_LEN(informers), 60000, error) < 0)
         return error->code;
     if (pthread_create(&s->thread, NULL, run, s) != 0)
         return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
@@ -232,6 +257,7 @@ static void stop(void *arg)
     pool_free(s->binders);
     client_informer_free(s->pods);
     client_informer_free(s->nodes);
+    client_informer_free(s->namespaces);
     sched_queue_free(s->queue);
     sched_cache_free(s->cache);
     client_recorder_free(s->recorder);

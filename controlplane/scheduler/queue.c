@@ -231,7 +231,7 @@ void sched_queue_retry(struct sched_queue *queue, struct client_object *object)
     pthread_mutex_unlock(&queue->lock);
 }
 
-void sched_queue_move_all(struct sched_queue *queue)
+static void move(struct sched_queue *queue, bool (*wanted)(const struct k8s_pod *))
 {
     pthread_mutex_lock(&queue->lock);
     queue->moved_cycle = queue->cycle;
@@ -240,11 +240,25 @@ void sched_queue_move_all(struct sched_queue *queue)
     while (list) {
         struct waiting *w = list;
         list = w->next;
+        if (wanted && !wanted(w->object->data)) {
+            put(queue, w, UNSCHEDULABLE);
+            continue;
+        }
         int64_t due_ms = w->due_ms - UNSCHEDULABLE_MAX_MS + backoff_ms(w);
         w->due_ms = due_ms;
         put(queue, w, due_ms <= kp_mono_ms() ? ACTIVE : BACKOFF);
     }
     pthread_mutex_unlock(&queue->lock);
+}
+
+void sched_queue_move_all(struct sched_queue *queue)
+{
+    move(queue, NULL);
+}
+
+void sched_queue_move_minding(struct sched_queue *queue)
+{
+    move(queue, sched_minds_others);
 }
 
 void sched_queue_shutdown(struct sched_queue *queue)

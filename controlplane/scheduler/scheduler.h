@@ -24,6 +24,21 @@ struct sched_port {
     int32_t port;
 };
 
+/* What a pod says of other pods: a term of its affinity. */
+struct sched_term {
+    const char *topology_key;
+    struct kp_selector pods, namespaces;  /* the second by their labels */
+    struct kp_string_list named;          /* namespaces by name; the pod's own when it says nothing of namespaces */
+    int64_t weight;                       /* of what it would rather have */
+};
+struct sched_terms {
+    struct sched_term *items;
+    size_t len;
+};
+struct sched_wishes {
+    struct sched_terms near, away, rather_near, rather_away;
+};
+
 /* What scheduling needs of a pod, computed once. Borrows from the pod. */
 struct sched_pod {
     const struct k8s_pod *pod;
@@ -31,6 +46,7 @@ struct sched_pod {
     struct sched_resources nonzero;  /* with upstream's defaults of 100 m CPU and 200 MB for scores */
     struct sched_port *ports;
     size_t n_ports;
+    struct sched_wishes *wishes; /* NULL: none about other pods */
 };
 void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_arena *arena);
 void sched_resources_add(struct sched_resources *total, const struct sched_resources *more, int sign);
@@ -66,8 +82,54 @@ void sched_cache_set_pod(struct sched_cache *cache, struct client_object *object
 void sched_cache_remove_pod(struct sched_cache *cache, const char *ns, const char *name);
 /* Counts the pod on the node until the informer shows it bound, or sched_cache_remove_pod. */
 void sched_cache_assume(struct sched_cache *cache, struct client_object *object, const char *node);
-/* Known nodes in the order they came. */
-struct sched_node *const *sched_cache_nodes(struct sched_cache *cache, size_t *ret_count);
+void sched_cache_set_namespace(struct sched_cache *cache, struct client_object *object); /* takes a reference */
+void sched_cache_remove_namespace(struct sched_cache *cache, const char *name);
+
+/* What a decision looks at; valid while the cache is locked. */
+struct sched_cluster {
+    struct sched_node *const *nodes; /* known ones in the order they came */
+    size_t n;
+    const struct kp_strmap *namespaces; /* struct client_object by name */
+};
+struct sched_cluster sched_cache_cluster(const struct sched_cache *cache);
+
+/* ---- other pods --------------------------------------------------------------------------------------------------------- */
+/* Whether a pod's spec depends on where other pods are: a pod that comes may make it fit. */
+bool sched_minds_others(const struct k8s_pod *pod);
+/* NULL when the pod says nothing of others. */
+struct sched_wishes *sched_wishes_of(const struct k8s_pod *pod, struct kp_arena *arena);
+/* matchLabelKeys and mismatchLabelKeys: a key that the pod has itself becomes a requirement, KP_SEL_IN or KP_SEL_NOT_IN. */
+void sched_selector_add_keys(struct kp_selector *selector, const struct kp_string_list *keys, const struct k8s_pod *pod, enum kp_selector_op op,
+                             struct kp_arena *arena);
+bool sched_term_matches(const struct sched_term *term, const struct k8s_pod *pod, const struct sched_cluster *cluster);
+
+/* How many pods there are by "label of the node, value": topologies' pairs. */
+struct sched_pairs;
+struct sched_pairs *sched_pairs_new(void);
+void sched_pairs_free(struct sched_pairs *pairs); /* accepts NULL */
+void sched_pairs_add(struct sched_pairs *pairs, const char *key, const char *value, int64_t n);
+bool sched_pairs_has(const struct sched_pairs *pairs, const char *key, const char *value);
+int64_t sched_pairs_get(const struct sched_pairs *pairs, const char *key, const char *value); /* 0: none */
+size_t sched_pairs_len(const struct sched_pairs *pairs);
+const char *sched_node_label(const struct sched_node *node, const char *key); /* or NULL */
+
+/* InterPodAffinity: counted once for a pod, then asked for each node. */
+struct sched_affinity;
+struct sched_affinity *sched_affinity_new(const struct sched_pod *pod, const struct sched_cluster *cluster);
+void sched_affinity_free(struct sched_affinity *affinity);
+const char *sched_affinity_refuses(const struct sched_affinity *affinity, const struct sched_node *node); /* why, or NULL */
+/* Into scores, 0 to 100, of the n nodes that fit. */
+void sched_affinity_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n,
+                          int64_t *scores);
+
+/* PodTopologySpread, likewise. A pod without constraints has upstream's defaults in its score: zones (skew 5) and hosts (3), over the pods of its
+   controller. */
+struct sched_spread;
+struct sched_spread *sched_spread_new(const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena);
+void sched_spread_free(struct sched_spread *spread);
+const char *sched_spread_refuses(const struct sched_spread *spread, const struct sched_node *node);
+void sched_spread_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n,
+                        int64_t *scores, struct kp_arena *arena);
 
 /* ---- filters ---------------------------------------------------------------------------------------------------------- */
 #define SCHED_REASON_MAX 256
@@ -77,12 +139,14 @@ struct sched_reasons { /* why one plugin refused a node, in upstream's words; la
     size_t n;
     char text[SCHED_REASONS_MAX][SCHED_REASON_MAX];
 };
-/* True when the node fits; else *ret is filled by the first plugin that said no. */
-bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *ret);
+/* True when the node fits; else *ret is filled by the first plugin that said no. spread and affinity are the pod's. */
+bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, const struct sched_spread *spread,
+                  const struct sched_affinity *affinity, struct sched_reasons *ret);
 
 /* ---- scores ------------------------------------------------------------------------------------------------------------ */
 /* Scores every candidate 0 to 100 by each plugin, weighs and sums. scores has n entries. */
-void sched_score(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, int64_t *scores, struct kp_arena *arena);
+void sched_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n, int64_t *scores,
+                 struct kp_arena *arena);
 
 /* ---- a decision --------------------------------------------------------------------------------------------------------- */
 struct sched_decision {
@@ -90,7 +154,7 @@ struct sched_decision {
     const char *message; /* why: "0/3 nodes are available: 1 Insufficient cpu, ..."; in the arena */
 };
 /* tie: chooses among equals; a random number from the caller. */
-void sched_decide(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, uint64_t tie, struct kp_arena *arena,
+void sched_decide(const struct sched_pod *pod, const struct sched_cluster *cluster, uint64_t tie, struct kp_arena *arena,
                   struct sched_decision *ret);
 
 /* ---- the queue ------------------------------------------------------------------------------------------------------------ */
@@ -112,6 +176,8 @@ void sched_queue_retry(struct sched_queue *queue, struct client_object *object);
 void sched_queue_done(struct sched_queue *queue, const char *ns, const char *name);
 /* Something changed that may make pods fit. */
 void sched_queue_move_all(struct sched_queue *queue);
+/* The same for those that mind others alone: a pod came somewhere. */
+void sched_queue_move_minding(struct sched_queue *queue);
 void sched_queue_shutdown(struct sched_queue *queue);
 
 #endif

@@ -57,24 +57,6 @@ static int64_t intolerable_preferences(const struct sched_pod *pod, const struct
     return count;
 }
 
-/* Spreads the pods of one controller over nodes: what upstream's default PodTopologySpread constraints do for hosts. */
-static int64_t siblings(const struct sched_pod *pod, const struct sched_node *node)
-{
-    const struct k8s_owner_reference *owner = NULL;
-    int64_t count = 0;
-    for (size_t i = 0; i < pod->pod->metadata->owner_references.len && !owner; i++)
-        if (pod->pod->metadata->owner_references.items[i].controller)
-            owner = &pod->pod->metadata->owner_references.items[i];
-    if (!owner)
-        return 0;
-    for (size_t i = 0; i < node->n_pods; i++) {
-        const struct k8s_object_meta *meta = node->pods[i].info.pod->metadata;
-        for (size_t k = 0; k < meta->owner_references.len; k++)
-            count += kp_streq(meta->owner_references.items[k].uid, owner->uid);
-    }
-    return count;
-}
-
 enum normalize { NORMALIZE_NONE, NORMALIZE_MAX, NORMALIZE_REVERSE }; /* to 0..100 by the greatest; reverse: less is better */
 
 static const struct {
@@ -87,10 +69,12 @@ static const struct {
     {"NodeResourcesBalancedAllocation", balanced_allocation, NORMALIZE_NONE, 1},
     {"NodeAffinity", preferred_affinity, NORMALIZE_MAX, 2},
     {"TaintToleration", intolerable_preferences, NORMALIZE_REVERSE, 3},
-    {"PodTopologySpread", siblings, NORMALIZE_REVERSE, 2},
 };
+#define SPREAD_WEIGHT 2
+#define AFFINITY_WEIGHT 2
 
-void sched_score(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, int64_t *scores, struct kp_arena *arena)
+void sched_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n, int64_t *scores,
+                 struct kp_arena *arena)
 {
     int64_t *raw = KP_NEW_ARRAY(arena, int64_t, n + 1);
     memset(scores, 0, n * sizeof(*scores));
@@ -108,6 +92,12 @@ void sched_score(const struct sched_pod *pod, struct sched_node *const *nodes, s
             scores[i] += raw[i] * scores_table[p].weight;
         }
     }
+    sched_spread_score(pod, cluster, nodes, n, raw, arena);
+    for (size_t i = 0; i < n; i++)
+        scores[i] += raw[i] * SPREAD_WEIGHT;
+    sched_affinity_score(pod, cluster, nodes, n, raw);
+    for (size_t i = 0; i < n; i++)
+        scores[i] += raw[i] * AFFINITY_WEIGHT;
 }
 
 /* ---- the decision -------------------------------------------------------------------------------------------------------- */
@@ -153,26 +143,38 @@ static void count_reason(struct reason_list *reasons, const char *text, struct k
     *KP_LIST_ADD(arena, reasons) = (struct reason){kp_arena_strdup(arena, text), 1};
 }
 
-void sched_decide(const struct sched_pod *pod, struct sched_node *const *nodes, size_t n, uint64_t tie, struct kp_arena *arena,
+/* Those of the cluster's nodes that fit, and why the others do not. */
+static size_t filter_all(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node **fitting, struct reason_list *reasons,
+                         struct kp_arena *arena)
+{
+    struct sched_spread *spread = sched_spread_new(pod, cluster, arena);
+    struct sched_affinity *affinity = sched_affinity_new(pod, cluster);
+    struct sched_reasons why;
+    size_t n = 0;
+    for (size_t i = 0; i < cluster->n; i++) {
+        if (sched_filter(pod, cluster->nodes[i], spread, affinity, &why))
+            fitting[n++] = cluster->nodes[i];
+        for (size_t k = 0; k < why.n; k++)
+            count_reason(reasons, why.text[k], arena);
+    }
+    sched_spread_free(spread);
+    sched_affinity_free(affinity);
+    return n;
+}
+
+void sched_decide(const struct sched_pod *pod, const struct sched_cluster *cluster, uint64_t tie, struct kp_arena *arena,
                   struct sched_decision *ret)
 {
-    struct sched_node **fitting = KP_NEW_ARRAY(arena, struct sched_node *, n + 1);
+    struct sched_node **fitting = KP_NEW_ARRAY(arena, struct sched_node *, cluster->n + 1);
     struct reason_list reasons = {0};
-    struct sched_reasons why;
-    size_t n_fitting = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (sched_filter(pod, nodes[i], &why))
-            fitting[n_fitting++] = nodes[i];
-        for (size_t k = 0; k < why.n; k++)
-            count_reason(&reasons, why.text[k], arena);
-    }
+    size_t n_fitting = filter_all(pod, cluster, fitting, &reasons, arena);
     *ret = (struct sched_decision){0};
     if (n_fitting == 0) {
-        ret->message = explain(reasons.items, reasons.len, n, arena);
+        ret->message = explain(reasons.items, reasons.len, cluster->n, arena);
         return;
     }
     int64_t *scores = KP_NEW_ARRAY(arena, int64_t, n_fitting);
-    sched_score(pod, fitting, n_fitting, scores, arena);
+    sched_score(pod, cluster, fitting, n_fitting, scores, arena);
     int64_t best = scores[0];
     size_t n_best = 0;
     for (size_t i = 1; i < n_fitting; i++)

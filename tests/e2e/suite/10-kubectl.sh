@@ -283,6 +283,36 @@ test_cronjob() {
   wait_until 30 gone # the one made by hand as well: the CronJob owns it
 }
 
+test_pods_apart() {
+  k apply -f - >/dev/null <<YAML
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: apart}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: apart}}
+  template:
+    metadata: {labels: {app: apart}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - {topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: apart}}}
+      containers: [{name: c, image: $PAUSE}]
+YAML
+  wait_until 30 field_is deployment apart .status.readyReplicas 2
+  told() { k get pods -l app=apart -o 'jsonpath={.items[*].status.conditions[?(@.reason=="Unschedulable")].message}' | grep -q "2 node(s) didn't match pod anti-affinity rules"; }
+  wait_until 10 told
+  is 2 "$(k get pods -l app=apart -o 'jsonpath={range .items[?(@.spec.nodeName)]}{.spec.nodeName}{"\n"}{end}' | sort -u | grep -c .)" 'each on a node of its own'
+  # Room is made for the third where one goes.
+  k delete pod "$(k get pods -l app=apart -o 'jsonpath={.items[?(@.spec.nodeName)].metadata.name}' | cut -d' ' -f1)" >/dev/null
+  wait_until 30 field_is deployment apart .status.readyReplicas 2
+  k patch deployment apart -p '{"spec":{"replicas":4,"template":{"spec":{"affinity":null,"topologySpreadConstraints":[{"topologyKey":"kubernetes.io/hostname","maxSkew":1,"whenUnsatisfiable":"DoNotSchedule","nodeTaintsPolicy":"Honor","labelSelector":{"matchLabels":{"app":"apart"}},"matchLabelKeys":["pod-template-hash"]}]}}}}' >/dev/null
+  k rollout status deployment/apart --timeout=60s >/dev/null
+  is '2 2' "$(k get pods -l app=apart --field-selector status.phase=Running -o 'jsonpath={range .items[?(@.spec.topologySpreadConstraints)]}{.spec.nodeName}{"\n"}{end}' | sort | uniq -c | awk '{print $1}' | xargs)" 'two on each node'
+}
+
 # What Prometheus does: the metrics of the scheduler and the controller manager, with a service account's token and the role for it.
 test_component_metrics() {
   local token port pod component

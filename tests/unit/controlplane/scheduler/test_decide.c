@@ -25,10 +25,9 @@ static const char *decide(struct sched_cache *cache, struct kp_arena *arena, con
 {
     struct sched_pod pod;
     struct sched_decision decision;
-    size_t n;
-    struct sched_node *const *nodes = sched_cache_nodes(cache, &n);
+    const struct sched_cluster cluster = sched_cache_cluster(cache);
     sched_pod_init(&pod, test_object(&k8s_pod_type, arena, yaml), arena);
-    sched_decide(&pod, nodes, n, 0, arena, &decision);
+    sched_decide(&pod, &cluster, 0, arena, &decision);
     if (ret_message)
         *ret_message = decision.message;
     return decision.node;

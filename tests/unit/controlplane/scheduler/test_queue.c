@@ -126,9 +126,8 @@ static void an_assumed_pod_counts_until_the_bound_one_replaces_it(void **state)
     KP_AUTO(client_object_unref) struct client_object *pod = pod_of("a", 0, "");
     KP_AUTO(client_object_unref) struct client_object *bound =
         test_client_object(&k8s_pod_type, "{metadata: {name: a, namespace: d, uid: u-a}, spec: {nodeName: n2, containers: [{name: c, resources: {requests: {cpu: 200m}}}]}}");
-    size_t n;
     sched_cache_set_node(cache, node);
-    struct sched_node *n1 = sched_cache_nodes(cache, &n)[0];
+    struct sched_node *n1 = sched_cache_cluster(cache).nodes[0];
     sched_cache_assume(cache, pod, "n1");
     assert_int_equal(n1->n_pods, 1);
     assert_int_equal(n1->requested.milli_cpu, 100);
@@ -137,21 +136,18 @@ static void an_assumed_pod_counts_until_the_bound_one_replaces_it(void **state)
     assert_int_equal(n1->n_pods, 0);
     assert_int_equal(n1->requested.milli_cpu, 0);
     assert_int_equal(n1->requested.n_extended, 0);
-    sched_cache_nodes(cache, &n);
-    assert_int_equal(n, 1);
+    assert_int_equal(sched_cache_cluster(cache).n, 1);
     KP_AUTO(client_object_unref) struct client_object *late = test_client_object(&k8s_node_type, "{metadata: {name: n2}, status: {allocatable: {cpu: '1'}}}");
     sched_cache_set_node(cache, late);
-    assert_int_equal(sched_cache_nodes(cache, &n)[1]->requested.milli_cpu, 200);
+    assert_int_equal(sched_cache_cluster(cache).nodes[1]->requested.milli_cpu, 200);
     sched_cache_remove_node(cache, "n2"); /* its pod is known still */
-    sched_cache_nodes(cache, &n);
-    assert_int_equal(n, 1);
+    assert_int_equal(sched_cache_cluster(cache).n, 1);
     sched_cache_set_node(cache, late);
-    assert_int_equal(sched_cache_nodes(cache, &n)[1]->n_pods, 1);
+    assert_int_equal(sched_cache_cluster(cache).nodes[1]->n_pods, 1);
     sched_cache_remove_pod(cache, "d", "a");
     sched_cache_remove_node(cache, "n2");
     sched_cache_remove_pod(cache, "d", "a"); /* twice is fine */
-    sched_cache_nodes(cache, &n);
-    assert_int_equal(n, 1);
+    assert_int_equal(sched_cache_cluster(cache).n, 1);
     sched_cache_free(cache);
 }
 
