@@ -38,7 +38,7 @@ static void add_constraint(struct constraints *list, const struct k8s_topology_s
 {
     struct constraint *c = KP_LIST_ADD(arena, list);
     *c = (struct constraint){
-        .key = from->topology_key, .max_skew = from->max_skew, .min_domains = from->has_min_domains ? from->min_domains : 1,
+        .key = from->topology_key ? from->topology_key : "", .max_skew = from->max_skew, .min_domains = from->has_min_domains ? from->min_domains : 1,
         .all_nodes = kp_streq(from->node_affinity_policy, "Ignore"), .untainted = kp_streq(from->node_taints_policy, "Honor"),
     };
     if (kp_label_selector_from(from->label_selector, arena, &c->pods, NULL) < 0)

@@ -33,7 +33,7 @@ static void read_selector(const struct k8s_label_selector *from, struct kp_arena
 static void add_term(struct sched_terms *terms, const struct k8s_pod_affinity_term *from, int64_t weight, const struct k8s_pod *pod, struct kp_arena *arena)
 {
     struct sched_term *term = KP_LIST_ADD(arena, terms);
-    *term = (struct sched_term){.topology_key = from->topology_key, .weight = weight, .named = from->namespaces};
+    *term = (struct sched_term){.topology_key = from->topology_key ? from->topology_key : "", .weight = weight, .named = from->namespaces};
     read_selector(from->label_selector, arena, &term->pods);
     read_selector(from->namespace_selector, arena, &term->namespaces);
     sched_selector_add_keys(&term->pods, &from->match_label_keys, pod, KP_SEL_IN, arena);

@@ -1,8 +1,6 @@
 /* Pod specs, alone and inside templates: the defaults the schema cannot say, and validation. */
 #include "controlplane/apiserver/registry/strategy_internal.h"
 
-
-
 /* ---- defaults --------------------------------------------------------------------------------------------------- */
 /* "latest", or no tag and no digest, is looked for anew each time. */
 static const char *default_pull_policy(const char *image)
@@ -73,7 +71,7 @@ void pod_template_defaults(struct kp_arena *arena, struct k8s_pod_template_spec 
 }
 
 /* ---- validation ------------------------------------------------------------------------------------------------- */
-static const char *under(struct field_errors *errors, const char *path, const char *name)
+const char *validate_under(struct field_errors *errors, const char *path, const char *name)
 {
     return kp_empty(path) ? name : kp_arena_printf(errors->arena, "%s.%s", path, name);
 }
@@ -98,9 +96,9 @@ static void validate_ports(const struct k8s_container *container, struct field_e
         if (!port->container_port)
             field_required(errors, "", "%s.containerPort", at);
         else
-            validate_port_number(port->container_port, errors, under(errors, at, "containerPort"));
+            validate_port_number(port->container_port, errors, validate_under(errors, at, "containerPort"));
         if (port->host_port)
-            validate_port_number(port->host_port, errors, under(errors, at, "hostPort"));
+            validate_port_number(port->host_port, errors, validate_under(errors, at, "hostPort"));
     }
 }
 
@@ -155,8 +153,8 @@ static void validate_resources(const struct k8s_resource_requirements *resources
 {
     if (!resources)
         return;
-    validate_quantities(&resources->limits, errors, under(errors, path, "resources.limits"));
-    validate_quantities(&resources->requests, errors, under(errors, path, "resources.requests"));
+    validate_quantities(&resources->limits, errors, validate_under(errors, path, "resources.limits"));
+    validate_quantities(&resources->requests, errors, validate_under(errors, path, "resources.requests"));
     for (size_t i = 0; i < resources->requests.len; i++) {
         const char *name = resources->requests.items[i].key, *request = resources->requests.items[i].value;
         const char *limit = kp_string_map_get(&resources->limits, name);
@@ -175,9 +173,9 @@ static void validate_probe(const struct k8s_probe *probe, struct field_errors *e
         field_required(errors, "must specify a handler type", "%s", path);
     if (handlers > 1)
         field_forbidden(errors, "may not specify more than 1 handler type", "%s", path);
-    validate_non_negative(probe->initial_delay_seconds, errors, under(errors, path, "initialDelaySeconds"));
-    validate_non_negative(probe->timeout_seconds, errors, under(errors, path, "timeoutSeconds"));
-    validate_non_negative(probe->period_seconds, errors, under(errors, path, "periodSeconds"));
+    validate_non_negative(probe->initial_delay_seconds, errors, validate_under(errors, path, "initialDelaySeconds"));
+    validate_non_negative(probe->timeout_seconds, errors, validate_under(errors, path, "timeoutSeconds"));
+    validate_non_negative(probe->period_seconds, errors, validate_under(errors, path, "periodSeconds"));
     if (success_one && probe->success_threshold != 1)
         field_invalid_int(errors, probe->success_threshold, "must be 1", "%s.successThreshold", path);
 }
@@ -197,9 +195,9 @@ static void validate_container(const struct k8s_pod_spec *spec, const struct k8s
     validate_env(container, errors, path);
     validate_mounts(spec, container, errors, path);
     validate_resources(container->resources, errors, path);
-    validate_probe(container->liveness_probe, errors, under(errors, path, "livenessProbe"), true);
-    validate_probe(container->readiness_probe, errors, under(errors, path, "readinessProbe"), false);
-    validate_probe(container->startup_probe, errors, under(errors, path, "startupProbe"), true);
+    validate_probe(container->liveness_probe, errors, validate_under(errors, path, "livenessProbe"), true);
+    validate_probe(container->readiness_probe, errors, validate_under(errors, path, "readinessProbe"), false);
+    validate_probe(container->startup_probe, errors, validate_under(errors, path, "startupProbe"), true);
 }
 
 static bool name_used(const struct k8s_container_items *containers, size_t until, const char *name)
@@ -213,16 +211,16 @@ static bool name_used(const struct k8s_container_items *containers, size_t until
 static void validate_containers(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path)
 {
     if (!spec->containers.len)
-        field_required(errors, "", "%s", under(errors, path, "containers"));
+        field_required(errors, "", "%s", validate_under(errors, path, "containers"));
     for (size_t i = 0; i < spec->containers.len; i++) {
-        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", under(errors, path, "containers"), i);
+        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", validate_under(errors, path, "containers"), i);
         validate_container(spec, &spec->containers.items[i], errors, at);
         if (!kp_empty(spec->containers.items[i].name) && name_used(&spec->containers, i, spec->containers.items[i].name))
             field_duplicate(errors, spec->containers.items[i].name, "%s.name", at);
     }
     for (size_t i = 0; i < spec->init_containers.len; i++) {
         const struct k8s_container *container = &spec->init_containers.items[i];
-        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", under(errors, path, "initContainers"), i);
+        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", validate_under(errors, path, "initContainers"), i);
         validate_container(spec, container, errors, at);
         if (!kp_empty(container->name) && (name_used(&spec->init_containers, i, container->name) ||
                                            name_used(&spec->containers, spec->containers.len, container->name)))
@@ -236,7 +234,7 @@ static void validate_volumes(const struct k8s_pod_spec *spec, struct field_error
 {
     for (size_t i = 0; i < spec->volumes.len; i++) {
         const struct k8s_volume *volume = &spec->volumes.items[i];
-        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", under(errors, path, "volumes"), i);
+        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", validate_under(errors, path, "volumes"), i);
         const char *fault = kp_empty(volume->name) ? NULL : name_is_label(volume->name);
         if (kp_empty(volume->name))
             field_required(errors, "", "%s.name", at);
@@ -248,52 +246,35 @@ static void validate_volumes(const struct k8s_pod_spec *spec, struct field_error
     }
 }
 
-static void validate_tolerations(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path)
-{
-    for (size_t i = 0; i < spec->tolerations.len; i++) {
-        const struct k8s_toleration *t = &spec->tolerations.items[i];
-        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", under(errors, path, "tolerations"), i);
-        const char *fault = kp_empty(t->key) ? NULL : kp_validate_qualified_name(t->key);
-        if (fault)
-            field_invalid(errors, t->key, fault, "%s.key", at);
-        if (kp_empty(t->key) && !kp_streq(t->operator, "Exists"))
-            field_invalid(errors, t->operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"", "%s.operator", at);
-        if (t->has_toleration_seconds && !kp_streq(t->effect, "NoExecute"))
-            field_invalid(errors, t->effect, "effect must be 'NoExecute' when `tolerationSeconds` is set", "%s.effect", at);
-        if (kp_streq(t->operator, "Exists") && !kp_empty(t->value))
-            field_invalid(errors, t->value, "value must be empty when `operator` is 'Exists'", "%s.operator", at);
-    }
-}
-
 void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_meta *meta, struct field_errors *errors, const char *path)
 {
     validate_volumes(spec, errors, path);
     validate_containers(spec, errors, path);
     if (kp_empty(spec->restart_policy))
-        field_required(errors, "", "%s", under(errors, path, "restartPolicy"));
+        field_required(errors, "", "%s", validate_under(errors, path, "restartPolicy"));
     else if (strcmp(spec->restart_policy, "Always") != 0 && strcmp(spec->restart_policy, "OnFailure") != 0 && strcmp(spec->restart_policy, "Never") != 0)
         field_not_supported(errors, spec->restart_policy, (const char *const[]){"Always", "OnFailure", "Never", NULL}, "%s",
-                            under(errors, path, "restartPolicy")); /* the one closed set that upstream does not name in order */
+                            validate_under(errors, path, "restartPolicy")); /* the one closed set that upstream does not name in order */
     if (spec->has_termination_grace_period_seconds && spec->termination_grace_period_seconds < 0)
         field_invalid_int(errors, spec->termination_grace_period_seconds, "must be greater than or equal to 0", "%s",
-                          under(errors, path, "terminationGracePeriodSeconds"));
+                          validate_under(errors, path, "terminationGracePeriodSeconds"));
     if (spec->has_active_deadline_seconds && (spec->active_deadline_seconds < 1 || spec->active_deadline_seconds > INT32_MAX))
         field_invalid_int(errors, spec->active_deadline_seconds, "must be between 1 and 2147483647, inclusive", "%s",
-                          under(errors, path, "activeDeadlineSeconds"));
-    validate_label_map(&spec->node_selector, errors, under(errors, path, "nodeSelector"));
+                          validate_under(errors, path, "activeDeadlineSeconds"));
+    validate_label_map(&spec->node_selector, errors, validate_under(errors, path, "nodeSelector"));
     const char *fault = kp_empty(spec->service_account_name) ? NULL : name_is_subdomain(spec->service_account_name);
     if (fault)
-        field_invalid(errors, spec->service_account_name, fault, "%s", under(errors, path, "serviceAccountName"));
+        field_invalid(errors, spec->service_account_name, fault, "%s", validate_under(errors, path, "serviceAccountName"));
     fault = kp_empty(spec->node_name) ? NULL : name_is_subdomain(spec->node_name);
     if (fault)
-        field_invalid(errors, spec->node_name, fault, "%s", under(errors, path, "nodeName"));
+        field_invalid(errors, spec->node_name, fault, "%s", validate_under(errors, path, "nodeName"));
     fault = kp_empty(spec->hostname) ? NULL : name_is_label(spec->hostname);
     if (fault)
-        field_invalid(errors, spec->hostname, fault, "%s", under(errors, path, "hostname"));
+        field_invalid(errors, spec->hostname, fault, "%s", validate_under(errors, path, "hostname"));
     fault = kp_empty(spec->subdomain) ? NULL : name_is_label(spec->subdomain);
     if (fault)
-        field_invalid(errors, spec->subdomain, fault, "%s", under(errors, path, "subdomain"));
-    validate_tolerations(spec, errors, path);
+        field_invalid(errors, spec->subdomain, fault, "%s", validate_under(errors, path, "subdomain"));
+    validate_pod_placement(spec, errors, path);
     (void)meta;
 }
 
@@ -302,10 +283,10 @@ void validate_pod_template(const struct k8s_pod_template_spec *tpl, struct field
     if (!tpl || !tpl->spec)
         return;
     if (tpl->metadata) {
-        validate_label_map(&tpl->metadata->labels, errors, under(errors, path, "metadata.labels"));
-        validate_annotations(&tpl->metadata->annotations, errors, under(errors, path, "metadata.annotations"));
+        validate_label_map(&tpl->metadata->labels, errors, validate_under(errors, path, "metadata.labels"));
+        validate_annotations(&tpl->metadata->annotations, errors, validate_under(errors, path, "metadata.annotations"));
     }
-    validate_pod_spec(tpl->spec, tpl->metadata, errors, under(errors, path, "spec"));
+    validate_pod_spec(tpl->spec, tpl->metadata, errors, validate_under(errors, path, "spec"));
     if (tpl->spec->ephemeral_containers.len)
         field_forbidden(errors, "ephemeral containers not allowed in pod template", "%s.spec.ephemeralContainers", path);
 }

@@ -115,11 +115,15 @@ void validate_non_negative(int64_t value, struct field_errors *errors, const cha
 /* enums and required fields that the schema knows, for the whole object */
 void validate_schema(const struct kp_type *type, const void *obj, struct field_errors *errors);
 
+/* pod_placement.c: tolerations, affinity between pods, topology spread. */
+void validate_pod_placement(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path);
 /* podspec.c */
 void pod_spec_defaults(struct kp_arena *arena, struct k8s_pod_spec *spec);
 void pod_template_defaults(struct kp_arena *arena, struct k8s_pod_template_spec *tpl);
 void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_meta *meta, struct field_errors *errors, const char *path);
 void validate_pod_template(const struct k8s_pod_template_spec *tpl, struct field_errors *errors, const char *path);
+/* "path.name", or the name alone. */
+const char *validate_under(struct field_errors *errors, const char *path, const char *name);
 void validate_workload_template(const struct k8s_pod_template_spec *tpl, const struct k8s_label_selector *selector, struct field_errors *errors,
                                 const char *const *restart_policies);
 

@@ -173,6 +173,55 @@ static void create_refuses_what_exists_and_bad_names(void **state)
     assert_true(code != 0 && strstr(f->status.message, "metadata.labels: Invalid value: \"a b\""));
 }
 
+/* A pod whose spec has this besides its container is refused in these words. */
+static void refused(struct fixture *f, const char *spec, const char *message)
+{
+    int code = create(f, "", "pods", kp_arena_printf(f->arena, "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}],%s}}", spec));
+    if (!code)
+        fail_msg("expected: %s", message);
+    assert_int_equal(f->status.http_status, 422);
+    if (!strstr(f->status.message, message))
+        assert_string_equal(f->status.message, message);
+}
+
+static void where_a_pod_may_go_is_checked(void **state)
+{
+    struct fixture *f = *state;
+#define SELECTOR "\"labelSelector\":{\"matchLabels\":{\"a\":\"b\"}}"
+#define TERMS(kind, list) "\"affinity\":{\"" kind "\":{\"requiredDuringSchedulingIgnoredDuringExecution\":[{" list "}]}}"
+#define SPREADS(more) "\"topologySpreadConstraints\":[{\"maxSkew\":1,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"ScheduleAnyway\"" more "}]"
+    refused(f, TERMS("podAffinity", SELECTOR ",\"topologyKey\":\"\""),
+            "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Required value");
+    refused(f, TERMS("podAntiAffinity", SELECTOR ",\"topologyKey\":\"a b\""),
+            "spec.affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey: Invalid value: \"a b\"");
+    refused(f, TERMS("podAffinity", "\"topologyKey\":\"zone\",\"matchLabelKeys\":[\"x\"]"),
+            "spec.affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set");
+    refused(f, TERMS("podAffinity", SELECTOR ",\"topologyKey\":\"zone\",\"mismatchLabelKeys\":[\"a\"]"), "exists in both mismatchLabelKeys and labelSelector");
+    refused(f, "\"affinity\":{\"podAffinity\":{\"preferredDuringSchedulingIgnoredDuringExecution\":[{\"weight\":101,\"podAffinityTerm\":{\"topologyKey\":\"zone\"}}]}}",
+            "preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 101: must be in the range 1-100");
+    refused(f, "\"topologySpreadConstraints\":[{\"maxSkew\":0,\"topologyKey\":\"zone\",\"whenUnsatisfiable\":\"DoNotSchedule\"}]",
+            "spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero");
+    refused(f, SPREADS(",\"minDomains\":2"), "spec.topologySpreadConstraints[0].minDomains: Invalid value: 2: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway");
+    refused(f, SPREADS(",\"matchLabelKeys\":[\"x\"]"), "spec.topologySpreadConstraints[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set");
+    assert_int_equal(create(f, "", "pods", "{\"metadata\":{\"name\":\"p\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]," SPREADS("," SELECTOR) "}}"), 0);
+}
+
+static void schedules_of_cron_jobs_are_checked(void **state)
+{
+    struct fixture *f = *state;
+#define CRON_JOB(name, schedule, more) "{\"metadata\":{\"name\":\"" name "\"},\"spec\":{\"schedule\":\"" schedule "\"" more ",\"jobTemplate\":{\"spec\":{\"template\":{\"spec\":" \
+                                       "{\"restartPolicy\":\"Never\",\"containers\":[{\"name\":\"c\",\"image\":\"i\"}]}}}}}}"
+    failed(f, create(f, "batch", "cronjobs", CRON_JOB("c", "61 * * * *", "")), 422, "Invalid",
+           "CronJob.batch \"c\" is invalid: spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum (59): 61");
+    failed(f, create(f, "batch", "cronjobs", CRON_JOB("c", "@daily", ",\"timeZone\":\"Mars/Olympus\"")), 422, "Invalid",
+           "CronJob.batch \"c\" is invalid: spec.timeZone: Invalid value: \"Mars/Olympus\": unknown time zone Mars/Olympus");
+    failed(f, create(f, "batch", "cronjobs", CRON_JOB("c", "@daily", ",\"timeZone\":\"local\"")), 422, "Invalid",
+           "CronJob.batch \"c\" is invalid: spec.timeZone: Invalid value: \"local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+    failed(f, create(f, "batch", "cronjobs", CRON_JOB("c", "@daily", ",\"successfulJobsHistoryLimit\":-1")), 422, "Invalid",
+           "CronJob.batch \"c\" is invalid: spec.successfulJobsHistoryLimit: Invalid value: -1: must be greater than or equal to 0");
+    assert_int_equal(create(f, "batch", "cronjobs", CRON_JOB("c", "*/5 * * * mon-fri", ",\"timeZone\":\"UTC\"")), 0);
+}
+
 static void names_are_generated_anew_when_taken(void **state)
 {
     struct fixture *f = *state;
@@ -518,6 +567,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(create_fills_in_metadata_and_get_finds_it),
         TEST(create_refuses_what_exists_and_bad_names),
+        TEST(where_a_pod_may_go_is_checked),
+        TEST(schedules_of_cron_jobs_are_checked),
         TEST(names_are_generated_anew_when_taken),
         TEST(dry_run_tells_and_writes_nothing),
         TEST(a_failing_store_is_told),
