@@ -290,6 +290,7 @@ kind: Deployment
 metadata: {name: apart}
 spec:
   replicas: 3
+  strategy: {type: Recreate} # those that are there would keep the new ones away
   selector: {matchLabels: {app: apart}}
   template:
     metadata: {labels: {app: apart}}
