@@ -1,5 +1,6 @@
 /* Controllers without a server. */
 #include "tests/support/kcm_world.h"
+#include "tests/support/fake_api.h"
 #include "tests/support/objects.h"
 
 struct kcm_world *world_new(const struct controller *const *controllers, size_t n, const struct engine_config *config)
@@ -106,4 +107,30 @@ size_t world_count(const struct kcm_world *world, const char *prefix)
     for (const char *line = world->text.data; line && *line; line = strchr(line, '\n') + 1)
         n += kp_starts_with(line, prefix);
     return n;
+}
+
+struct kcm_store_world *store_world_new(const struct controller *controller)
+{
+    struct kcm_store_world *store = kp_calloc(1, sizeof(*store));
+    struct kp_error error = {0};
+    store->loop = loop_new();
+    bool started = loop_start(store->loop, "test", &error) == 0;
+    store->api = fake_api_new(store->loop);
+    const struct client_config config = {.servers = {fake_api_url(store->api)}, .n_servers = 1};
+    if (!started || client_new(store->loop, &config, &store->client, &error) < 0) {
+        fprintf(stderr, "%s\n", error.message);
+        abort();
+    }
+    const struct engine_config engine = {.client = store->client};
+    store->world = world_new(&controller, 1, &engine);
+    return store;
+}
+
+void store_world_free(struct kcm_store_world *store)
+{
+    world_free(store->world);
+    client_free(store->client);
+    fake_api_free(store->api);
+    loop_free(store->loop);
+    free(store);
 }

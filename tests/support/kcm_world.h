@@ -5,6 +5,8 @@
 #include "controlplane/controller-manager/controllers.h"
 #include "controlplane/controller-manager/engine_internal.h"
 
+struct fake_api;
+
 #define WORLD_NOW 1000000 /* seconds since 1970 at the start */
 
 struct kcm_world {
@@ -33,5 +35,15 @@ const void *world_get(struct kcm_world *world, const struct kp_resource *resourc
 const void *world_written(struct kcm_world *world, enum plan_op op, const struct kp_resource *resource, size_t nth);
 /* How many lines of the last plan begin so. */
 size_t world_count(const struct kcm_world *world, const char *prefix);
+
+/* A world of one controller whose plans ask a store as well: a small API server, empty at first. */
+struct kcm_store_world {
+    struct loop *loop;
+    struct fake_api *api;
+    struct client *client;
+    struct kcm_world *world;
+};
+struct kcm_store_world *store_world_new(const struct controller *controller);
+void store_world_free(struct kcm_store_world *world);
 
 #endif

@@ -15,61 +15,39 @@
 #define BLOCKING OWNED_BY("ReplicaSet", "s", "set1", ", blockOwnerDeletion: true")
 #define GOING "deletionTimestamp: '2026-01-01T00:00:00Z'"
 
-struct fixture {
-    struct loop *loop;
-    struct fake_api *api;
-    struct client *client;
-    struct kcm_world *world;
-};
-
 static int set_up(void **state)
 {
-    static const struct controller *const controllers[] = {&garbage_collector_controller};
-    struct fixture *f = kp_calloc(1, sizeof(*f));
-    struct kp_error error = {0};
-    f->loop = loop_new();
-    assert_int_equal(loop_start(f->loop, "test", &error), 0);
-    f->api = fake_api_new(f->loop);
-    const struct client_config config = {.servers = {fake_api_url(f->api)}, .n_servers = 1};
-    assert_int_equal(client_new(f->loop, &config, &f->client, &error), 0);
-    const struct engine_config engine = {.client = f->client};
-    f->world = world_new(controllers, 1, &engine);
-    *state = f;
+    *state = store_world_new(&garbage_collector_controller);
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    world_free(f->world);
-    client_free(f->client);
-    fake_api_free(f->api);
-    loop_free(f->loop);
-    free(f);
+    store_world_free(*state);
     return 0;
 }
 
-static void put_pod(struct fixture *f, const char *owners, const char *more)
+static void put_pod(struct kcm_store_world *f, const char *owners, const char *more)
 {
     KP_AUTO_FREE char *yaml =
         kp_asprintf("{metadata: {name: p, namespace: d, uid: pod1, resourceVersion: '7', ownerReferences: [%s]%s}}", owners, more);
     world_put_metadata(f->world, &k8s_pods_resource, yaml);
 }
 
-static void put_set(struct fixture *f, const char *uid, const char *more)
+static void put_set(struct kcm_store_world *f, const char *uid, const char *more)
 {
     KP_AUTO_FREE char *yaml = kp_asprintf("{metadata: {name: s, namespace: d, uid: %s, resourceVersion: '9'%s}}", uid, more);
     world_put_metadata(f->world, &k8s_replicasets_resource, yaml);
 }
 
-static const char *plan_of(struct fixture *f, const char *what)
+static const char *plan_of(struct kcm_store_world *f, const char *what)
 {
     KP_AUTO_FREE char *key = kp_asprintf("d/%s", what);
     return world_plan(f->world, &garbage_collector_controller, key);
 }
 
 /* The one thing planned is that the pod goes. */
-static void assert_pod_goes(struct fixture *f, const char *propagation)
+static void assert_pod_goes(struct kcm_store_world *f, const char *propagation)
 {
     assert_string_equal(plan_of(f, POD), "delete pods d/p\n");
     assert_string_equal(f->world->plan->first->uid, "pod1");
@@ -78,7 +56,7 @@ static void assert_pod_goes(struct fixture *f, const char *propagation)
 
 static void one_whose_owner_lives_stays_and_the_store_is_not_asked(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", "");
     put_pod(f, BY_SET, "");
     assert_string_equal(plan_of(f, POD), "");
@@ -91,7 +69,7 @@ static void one_whose_owner_lives_stays_and_the_store_is_not_asked(void **state)
 
 static void one_whose_owner_is_gone_goes(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_pod(f, BY_SET, "");
     assert_pod_goes(f, "Background");
     fake_api_put(f->api, SETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\",\"uid\":\"set2\"}}", true); /* another of that name */
@@ -102,7 +80,7 @@ static void one_whose_owner_is_gone_goes(void **state)
 
 static void a_late_cache_takes_nobody_s_owner(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_pod(f, BY_SET, "");
     fake_api_put(f->api, SETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\",\"uid\":\"set1\"}}", true);
     assert_string_equal(plan_of(f, POD), "");
@@ -111,7 +89,7 @@ static void a_late_cache_takes_nobody_s_owner(void **state)
 
 static void a_store_that_does_not_answer_takes_nobody_s_owner(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_pod(f, BY_SET, "");
     fake_api_fail(f->api, "GET", 1, 403, "{\"kind\":\"Status\",\"status\":\"Failure\",\"reason\":\"Forbidden\",\"message\":\"no\",\"code\":403}");
     assert_true(kp_starts_with(plan_of(f, POD), "error: owner ReplicaSet s: "));
@@ -120,7 +98,7 @@ static void a_store_that_does_not_answer_takes_nobody_s_owner(void **state)
 
 static void what_cannot_be_proved_gone_counts_as_there(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_pod(f, "{apiVersion: example.org/v1, kind: Widget, name: w, uid: w1}", "");
     assert_string_equal(plan_of(f, POD), "");
     /* A namespaced owner of something that is in no namespace. */
@@ -131,7 +109,7 @@ static void what_cannot_be_proved_gone_counts_as_there(void **state)
 
 static void of_two_owners_the_dead_one_is_forgotten(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", "");
     put_pod(f, BY_SET ", " OWNED_BY("Deployment", "x", "gone1", ""), "");
     assert_string_equal(plan_of(f, POD),
@@ -141,7 +119,7 @@ static void of_two_owners_the_dead_one_is_forgotten(void **state)
 
 static void an_owner_in_the_foreground_goes_last(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", ", " GOING ", finalizers: [foregroundDeletion, example.org/own]");
     put_pod(f, BLOCKING, "");
     assert_string_equal(plan_of(f, SET), "");
@@ -152,7 +130,7 @@ static void an_owner_in_the_foreground_goes_last(void **state)
 
 static void one_that_does_not_block_is_not_waited_for(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", ", " GOING ", finalizers: [foregroundDeletion]");
     put_pod(f, BY_SET, "");
     assert_string_equal(plan_of(f, SET), "patch replicasets d/s {\"metadata\":{\"resourceVersion\":\"9\",\"finalizers\":[]}}\n");
@@ -160,7 +138,7 @@ static void one_that_does_not_block_is_not_waited_for(void **state)
 
 static void the_foreground_is_handed_down(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     world_put_metadata(f->world, &k8s_deployments_resource,
                        "{metadata: {name: x, namespace: d, uid: dep1, " GOING ", finalizers: [foregroundDeletion]}}");
     put_set(f, "set1", ", ownerReferences: [" OWNED_BY("Deployment", "x", "dep1", ", blockOwnerDeletion: true") "]");
@@ -172,7 +150,7 @@ static void the_foreground_is_handed_down(void **state)
 
 static void an_orphaning_owner_lets_go_of_all(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", ", " GOING ", finalizers: [orphan]");
     put_pod(f, BLOCKING, "");
     assert_string_equal(plan_of(f, SET), "patch pods d/p {\"metadata\":{\"ownerReferences\":[{\"$patch\":\"delete\",\"uid\":\"set1\"}],\"uid\":\"pod1\"}}\n"
@@ -181,7 +159,7 @@ static void an_orphaning_owner_lets_go_of_all(void **state)
 
 static void two_that_own_each_other_do_not_wait_for_ever(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     put_set(f, "set1", ", " GOING ", finalizers: [foregroundDeletion], ownerReferences: [{apiVersion: v1, kind: Pod, name: p, uid: pod1, blockOwnerDeletion: true}]");
     put_pod(f, BLOCKING, "");
     assert_string_equal(plan_of(f, POD),

@@ -12,48 +12,26 @@
 #define SECRETS "/api/v1/namespaces/d/secrets"
 #define ENDING "{metadata: {name: d, uid: ns1, deletionTimestamp: '2026-01-01T00:00:00Z'}, spec: {finalizers: [%s]}, status: {phase: Terminating}}"
 
-struct fixture {
-    struct loop *loop;
-    struct fake_api *api;
-    struct client *client;
-    struct kcm_world *world;
-};
-
 static int set_up(void **state)
 {
-    static const struct controller *const controllers[] = {&namespace_controller};
-    struct fixture *f = kp_calloc(1, sizeof(*f));
-    struct kp_error error = {0};
-    f->loop = loop_new();
-    assert_int_equal(loop_start(f->loop, "test", &error), 0);
-    f->api = fake_api_new(f->loop);
-    const struct client_config config = {.servers = {fake_api_url(f->api)}, .n_servers = 1};
-    assert_int_equal(client_new(f->loop, &config, &f->client, &error), 0);
-    const struct engine_config engine = {.client = f->client};
-    f->world = world_new(controllers, 1, &engine);
-    *state = f;
+    *state = store_world_new(&namespace_controller);
     return 0;
 }
 
 static int tear_down(void **state)
 {
-    struct fixture *f = *state;
-    world_free(f->world);
-    client_free(f->client);
-    fake_api_free(f->api);
-    loop_free(f->loop);
-    free(f);
+    store_world_free(*state);
     return 0;
 }
 
-static const char *plan_of(struct fixture *f, const char *finalizers)
+static const char *plan_of(struct kcm_store_world *f, const char *finalizers)
 {
     KP_AUTO_FREE char *yaml = kp_asprintf(ENDING, finalizers);
     world_put(f->world, &k8s_namespaces_resource, yaml);
     return world_plan(f->world, &namespace_controller, "d");
 }
 
-static const char *condition_of(struct fixture *f, const char *type)
+static const char *condition_of(struct kcm_store_world *f, const char *type)
 {
     const struct k8s_namespace *ns = world_written(f->world, PLAN_UPDATE, &k8s_namespaces_resource, 0);
     for (size_t i = 0; ns && i < ns->status->conditions.len; i++)
@@ -64,7 +42,7 @@ static const char *condition_of(struct fixture *f, const char *type)
 
 static void nothing_is_planned_for_one_that_is_not_being_deleted(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     world_put(f->world, &k8s_namespaces_resource, "{metadata: {name: d, uid: ns1}, spec: {finalizers: [kubernetes]}, status: {phase: Active}}");
     assert_string_equal(world_plan(f->world, &namespace_controller, "d"), "");
     assert_string_equal(world_plan(f->world, &namespace_controller, "nobody"), "");
@@ -74,7 +52,7 @@ static void nothing_is_planned_for_one_that_is_not_being_deleted(void **state)
 
 static void pods_go_before_what_they_may_need(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     fake_api_put(f->api, PODS, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"d\"}}", true);
     fake_api_put(f->api, SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\"}}", true);
     assert_string_equal(plan_of(f, "kubernetes"), "delete-collection pods d/\nupdate namespaces/status d\nrequeue after 200 ms\n");
@@ -84,7 +62,7 @@ static void pods_go_before_what_they_may_need(void **state)
 
 static void all_else_goes_next_each_kind_once(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     fake_api_put(f->api, SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\"}}", true);
     fake_api_put(f->api, MAPS, "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"}}", true);
     fake_api_put(f->api, MAPS, "{\"metadata\":{\"name\":\"b\",\"namespace\":\"d\",\"finalizers\":[\"example.org/slow\"]}}", true);
@@ -102,7 +80,7 @@ static void all_else_goes_next_each_kind_once(void **state)
 
 static void what_is_told_already_is_not_told_again(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     fake_api_put(f->api, MAPS, "{\"metadata\":{\"name\":\"a\",\"namespace\":\"d\"}}", true);
     plan_of(f, "kubernetes");
     world_apply(f->world);
@@ -111,7 +89,7 @@ static void what_is_told_already_is_not_told_again(void **state)
 
 static void the_finalizer_goes_when_nothing_is_left(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     assert_string_equal(plan_of(f, "example.org/own, kubernetes"), "update namespaces/finalize d\n");
     const struct k8s_namespace *ns = world_written(f->world, PLAN_UPDATE, &k8s_namespaces_resource, 0);
     assert_int_equal(ns->spec->finalizers.len, 1); /* others' stay */
@@ -120,7 +98,7 @@ static void the_finalizer_goes_when_nothing_is_left(void **state)
 
 static void nothing_goes_when_the_store_does_not_say_what_is_left(void **state)
 {
-    struct fixture *f = *state;
+    struct kcm_store_world *f = *state;
     fake_api_fail(f->api, "LIST", 1, 403, "{\"kind\":\"Status\",\"status\":\"Failure\",\"reason\":\"Forbidden\",\"message\":\"no\",\"code\":403}");
     const char *text = plan_of(f, "kubernetes");
     assert_true(kp_starts_with(text, "error: list of pods in d: "));
