@@ -151,7 +151,8 @@ static int unmerge_locked(struct kubeconfig_file *file, const char *name, struct
 int kubeconfig_unmerge(const char *path, const char *name, struct kp_error *error)
 {
     struct kubeconfig_file file;
-    if (!kubeconfig_file_exists(path))
+    kubeconfig_file_mend(path);
+    if (!kp_path_exists(path))
         return 0;
     int r = kubeconfig_file_lock(&file, path, error);
     if (r < 0)

@@ -67,10 +67,11 @@ static int name_files(struct kubeconfig_file *file, const char *path, struct kp_
     return 0;
 }
 
-bool kubeconfig_file_exists(const char *path)
+void kubeconfig_file_mend(const char *path)
 {
-    KP_AUTO_FREE char *lock = kp_asprintf("%s.lock", path);
-    return kp_path_exists(path) || kp_path_exists(lock);
+    struct kubeconfig_file file;
+    if (name_files(&file, path, NULL) == 0)
+        remove_abandoned(&file);
 }
 
 int kubeconfig_file_lock(struct kubeconfig_file *file, const char *path, struct kp_error *error)

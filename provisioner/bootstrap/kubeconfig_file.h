@@ -7,8 +7,6 @@
 #ifndef KP_KUBECONFIG_FILE_H
 #define KP_KUBECONFIG_FILE_H
 
-#include <stdbool.h>
-
 #include "lib/base/base.h"
 
 struct kubeconfig_file {
@@ -18,8 +16,9 @@ struct kubeconfig_file {
     int fd;            /* of the lock */
 };
 
-/* Whether there is anything at the path to look after: the file, or a lock that guards it. */
-bool kubeconfig_file_exists(const char *path);
+/* Takes away what a kprov that was killed left at the path: its lock, and the text it was writing. Nothing of anyone else's, nothing that
+   is held; never waits. */
+void kubeconfig_file_mend(const char *path);
 
 /* Locks the kubeconfig at the path, which need not exist; its folder has to. Waits up to 5 s for whoever holds it.
    KP_ECONFLICT when it stays locked. */

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "provisioner/bootstrap/bootstrap.h"
+#include "provisioner/bootstrap/kubeconfig_file.h"
 #include "provisioner/cli/delete_internal.h"
 
 void cli_deletion_receipt(struct deletion *d, const char *object, const char *name, int64_t start_ms)
@@ -34,6 +35,8 @@ static int kubeconfigs(struct deletion *d, struct kp_strings *ret, struct kp_err
     int r = state_read_file(d->name, "kubeconfig-path", &recorded, error);
     if (r < 0 && r != KP_ENOTFOUND)
         return r;
+    if (recorded.data)
+        kubeconfig_file_mend(recorded.data);
     if (recorded.data && mentions(recorded.data, context))
         kp_strings_add(ret, recorded.data);
     const char *others[] = {cli_default_kubeconfig(d->arena, &first, NULL) == 0 ? first : "",

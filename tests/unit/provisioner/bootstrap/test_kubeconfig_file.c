@@ -88,6 +88,27 @@ static void a_dead_lock_without_a_file_goes_when_the_cluster_is_deleted(void **s
     assert_false(kp_path_exists(unready));
 }
 
+/* What deleting a cluster does though its context never came into the file. */
+static void what_is_mended_is_the_dead_one_s_alone(void **state)
+{
+    assert_int_equal(kp_write_file(path, "{}", 2, 0600, NULL), 0);
+    end(start_holder());
+    kubeconfig_file_mend(path);
+    assert_only_config();
+    kubeconfig_file_mend(path);
+    assert_only_config();
+    pid_t holder = start_holder();
+    kubeconfig_file_mend(path);
+    assert_true(kp_path_exists(lock) && kp_path_exists(unready));
+    end(holder);
+    kubeconfig_file_mend(path);
+    int fd = open(lock, O_CREAT | O_EXCL | O_WRONLY, 0);
+    assert_true(fd >= 0);
+    close(fd);
+    kubeconfig_file_mend(path);
+    assert_true(kp_path_exists(lock)); /* kubectl's */
+}
+
 static void a_living_one_is_waited_for(void **state)
 {
     pid_t holder = start_holder(), writer = fork();
@@ -140,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_a_killed_kprov_held_is_taken_over, setup, teardown),
         cmocka_unit_test_setup_teardown(a_dead_lock_without_a_file_goes_when_the_cluster_is_deleted, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_mended_is_the_dead_one_s_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_living_one_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(a_lock_of_kubectls_is_left_alone_and_named, setup, teardown),
         cmocka_unit_test_setup_teardown(mode_and_symbolic_link_stay, setup, teardown),
