@@ -50,12 +50,12 @@ static int parse_range(const char *range, const struct field *field, uint64_t *b
         if (hyphen && strchr(hyphen, '-'))
             return kp_fail(error, KP_EINVALID, "too many hyphens: %s", range);
         if (parse_number(word, field, &low, error) < 0 || (hyphen && parse_number(hyphen, field, &high, error) < 0))
-            return error->code;
+            return KP_EINVALID;
         if (!hyphen && !slash)
             high = low;
     }
     if (slash && parse_number(slash, NULL, &step, error) < 0)
-        return error->code;
+        return KP_EINVALID;
     if (low < field->min)
         return kp_fail(error, KP_EINVALID, "beginning of range (%d) below minimum (%d): %s", low, field->min, range);
     if (high > field->max)
@@ -75,7 +75,7 @@ static int parse_field(char *text, const struct field *field, uint64_t *bits, bo
     char *rest = NULL;
     for (char *range = strtok_r(text, ",", &rest); range; range = strtok_r(NULL, ",", &rest))
         if (parse_range(range, field, bits, any, error) < 0)
-            return error->code;
+            return KP_EINVALID;
     return 0;
 }
 
@@ -122,6 +122,6 @@ int cron_parse(const char *text, struct cron_schedule *ret, struct kp_error *err
     } into[FIELDS] = {{&ret->minutes, &ignored}, {&ret->hours, &ignored}, {&ret->days, &ret->any_day}, {&ret->months, &ignored}, {&ret->weekdays, &ret->any_weekday}};
     for (size_t i = 0; i < FIELDS; i++)
         if (parse_field(words[i], &fields[i], into[i].bits, into[i].any, error) < 0)
-            return error->code;
+            return KP_EINVALID;
     return 0;
 }

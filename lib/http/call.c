@@ -133,10 +133,9 @@ void call_end(struct http_call *call, const struct kp_error *error)
         return;
     struct client_conn *conn = call->state == CALL_ACTIVE ? call->conn : NULL;
     struct client_conn *opening = call->state == CALL_WAITING && call->upgrade ? call->conn : NULL;
+    int32_t open_stream = conn && conn->is_h2 && call->h2_open ? call->h2_id : 0;
     if (conn)
         cconn_hold(conn);
-    if (conn && conn->is_h2)
-        ch2_cancel(conn, call); /* no effect once the stream has closed */
     if (call->state == CALL_WAITING && !call->upgrade)
         client_unwait(call);
     cconn_detach(call);
@@ -161,6 +160,8 @@ void call_end(struct http_call *call, const struct kp_error *error)
         cancel_remove(call->cancel, call);
     call->callbacks.on_end(call, error && error->code ? error : NULL, call->arg);
     if (conn) {
+        /* Last: a connection that breaks over it ends its calls, which this one is not any more. */
+        ch2_reset(conn, open_stream);
         cconn_idle(conn);
         cconn_release(conn);
     }
@@ -312,11 +313,11 @@ static void run_work(void *arg)
         call->unconsumed -= consumed;
         if (conn->is_h2) {
             ch2_consumed(conn, call, consumed);
-            if (call->conn)
+            if (call->conn == conn)
                 ch2_flush(conn, call);
         } else {
             ch1_consumed(conn, call);
-            if (call->conn)
+            if (call->conn == conn)
                 ch1_flush(conn, call);
         }
         cconn_release(conn);

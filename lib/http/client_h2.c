@@ -222,13 +222,11 @@ void ch2_consumed(struct client_conn *conn, struct http_call *call, size_t len)
         nghttp2_session_consume_stream(conn->session, call->h2_id, len);
 }
 
-void ch2_cancel(struct client_conn *conn, struct http_call *call)
+void ch2_reset(struct client_conn *conn, int32_t stream)
 {
-    if (!call->h2_open || !conn->session)
+    if (!stream || conn->closed || !conn->session)
         return;
-    call->h2_open = false;
-    nghttp2_session_set_stream_user_data(conn->session, call->h2_id, NULL);
-    nghttp2_submit_rst_stream(conn->session, NGHTTP2_FLAG_NONE, call->h2_id, NGHTTP2_CANCEL);
+    nghttp2_submit_rst_stream(conn->session, NGHTTP2_FLAG_NONE, stream, NGHTTP2_CANCEL);
     ch2_send(conn);
 }
 

@@ -151,7 +151,8 @@ void ch2_start(struct client_conn *conn, struct http_call *call);
 void ch2_flush(struct client_conn *conn, struct http_call *call);
 void ch2_data(struct client_conn *conn, const uint8_t *data, size_t len);
 void ch2_consumed(struct client_conn *conn, struct http_call *call, size_t len);
-void ch2_cancel(struct client_conn *conn, struct http_call *call);
+/* Breaks a stream off that no call has any more; 0: none. May fail the connection, and so end its calls. */
+void ch2_reset(struct client_conn *conn, int32_t stream);
 void ch2_send(struct client_conn *conn);
 void ch2_ping(struct client_conn *conn, int64_t now_ms);
 bool ch2_has_room(const struct client_conn *conn);

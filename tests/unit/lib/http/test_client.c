@@ -272,6 +272,38 @@ static void a_hundred_watches_stream_at_once(void **state)
     }
 }
 
+static void *shut_down(void *arg)
+{
+    http_server_shutdown(arg, 2000);
+    return NULL;
+}
+
+/* The last stream after a GOAWAY: breaking it off ends the connection, in the middle of the call's own end. */
+static void a_call_that_is_cancelled_on_a_connection_that_ends_ends_once(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_new(CLEAR_H2, NULL);
+    struct watcher w = { 0 }, other = { 0 };
+    struct http_client_request request = { .method = "POST", .path = "/stream", .body_follows = true };
+    pthread_t thread;
+    struct http_call *call = http_client_stream(rig->client, &request, &watch_callbacks, &w);
+    WAIT_FOR(w.status == 200);
+    assert_int_equal(pthread_create(&thread, NULL, shut_down, rig->f->server), 0);
+    kp_sleep_ms(100); /* the GOAWAY is here */
+    http_call_cancel(call);
+    WAIT_FOR(w.ended);
+    pthread_join(thread, NULL);
+    assert_int_equal(w.ended, 1);
+    assert_int_equal(w.code, KP_ECANCELLED);
+    http_call_unref(call);
+    call = http_client_stream(rig->client, &request, &watch_callbacks, &other); /* and the client goes on: nobody listens */
+    WAIT_FOR(other.ended);
+    assert_int_equal(other.code, KP_EUNAVAILABLE);
+    http_call_unref(call);
+    assert_int_equal(w.ended, 1);
+    rig_free(rig);
+}
+
 static void more_streams_than_the_server_allows_open_a_second_connection(void **state)
 {
     (void)state;
@@ -615,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_body_over_the_limit_is_answered_before_it_is_sent),
         cmocka_unit_test(many_threads_share_a_client),
         cmocka_unit_test(a_hundred_watches_stream_at_once),
+        cmocka_unit_test(a_call_that_is_cancelled_on_a_connection_that_ends_ends_once),
         cmocka_unit_test(more_streams_than_the_server_allows_open_a_second_connection),
         cmocka_unit_test(slices_of_shared_blobs_arrive_in_order),
         cmocka_unit_test(cancelling_a_watch_tells_the_server),
