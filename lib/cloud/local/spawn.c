@@ -75,6 +75,14 @@ static void set_stdio(const struct local_spawn *spawn, int report)
         fail_child(report, "redirect to", spawn->console);
 }
 
+static void close_all_but(int a, int b)
+{
+    int low = a < b ? a : b, high = a < b ? b : a;
+    syscall(SYS_close_range, 3, low - 1, 0); /* nothing is done where the first is greater than the last */
+    syscall(SYS_close_range, KP_MAX(3, low + 1), high - 1, 0);
+    syscall(SYS_close_range, KP_MAX(3, high + 1), ~0U, 0);
+}
+
 static _Noreturn void child(const struct local_spawn *spawn, int release, int report)
 {
     static char *const environment[] = {"container=kprov", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=linux", NULL};
@@ -84,6 +92,9 @@ static _Noreturn void child(const struct local_spawn *spawn, int release, int re
         signal(signum, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    /* First of all what other threads had open: the pipes by which other machines are released, whose children would wait for this one as
+       this one for them when kprov is killed, and locks. */
+    close_all_but(release, report);
     /* End of file: the one who made this machine died before it was whole. */
     if (read(release, &go, 1) != 1)
         _exit(1);
@@ -93,8 +104,6 @@ static _Noreturn void child(const struct local_spawn *spawn, int release, int re
     if (unshare(CLONE_NEWCGROUP) < 0)
         fail_child(report, "make", "a cgroup namespace");
     make_root(spawn, report);
-    if (syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
-        fail_child(report, "close", "inherited descriptors");
     char *const argv[] = {(char *)spawn->init, NULL};
     execve(spawn->init, argv, environment);
     fail_child(report, "run", spawn->init);
