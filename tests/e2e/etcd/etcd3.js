@@ -374,8 +374,9 @@ test('watch: key, prefix, range', async (p) => {
   assert.equal(k.length, 2, 'nothing after cancel');
 });
 test('watch: with the previous value', async (p) => {
-  await client.put(`${p}a`).value('1');
-  const watcher = await client.watch().key(`${p}a`).withPreviousKV().create();
+  // Another member may serve the watch than the put, and be behind: "now" would be its own.
+  const { header } = await client.put(`${p}a`).value('1');
+  const watcher = await client.watch().key(`${p}a`).startRevision(String(Number(header.revision) + 1)).withPreviousKV().create();
   const seen = record(watcher);
   await client.put(`${p}a`).value('2');
   await client.delete().key(`${p}a`);
