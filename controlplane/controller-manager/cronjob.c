@@ -20,12 +20,8 @@ struct cron_sync {
 /* "Complete", "Failed", or NULL while it runs. */
 static const char *ended_as(const struct k8s_job *job)
 {
-    for (size_t i = 0; i < job->status->conditions.len; i++) {
-        const struct k8s_job_condition *c = &job->status->conditions.items[i];
-        if ((kp_streq(c->type, "Complete") || kp_streq(c->type, "Failed")) && kp_streq(c->status, "True"))
-            return c->type;
-    }
-    return NULL;
+    const struct k8s_job_condition *end = engine_job_end(job);
+    return end ? end->type : NULL;
 }
 
 static void tell(struct cron_sync *sync, const char *type, const char *reason, const char *text)
@@ -132,7 +128,7 @@ static const char *name_at(struct cron_sync *sync, int64_t at_s)
 static void create_job(struct cron_sync *sync, const struct cron_zone *zone, int64_t at_s)
 {
     struct kp_arena *arena = sync->in->arena;
-    struct k8s_job_template_spec *template = KP_OBJECT_CLONE(arena, k8s_job_template_spec, sync->cron->spec->job_template);
+    const struct k8s_job_template_spec *template = sync->copy->spec->job_template;
     struct k8s_job *job = KP_OBJECT_NEW(arena, k8s_job);
     job->metadata->name = name_at(sync, at_s);
     job->metadata->namespace = sync->in->ns;

@@ -126,6 +126,8 @@ void engine_set_controller(struct kp_arena *arena, struct k8s_object_meta *meta,
 bool engine_pod_is_ready(const struct k8s_pod *pod);
 bool engine_pod_is_active(const struct k8s_pod *pod);   /* not Succeeded, Failed or being deleted */
 bool engine_pod_is_terminal(const struct k8s_pod *pod); /* Succeeded or Failed */
+/* The condition Complete or Failed that a Job has ended with; NULL while it has not. */
+const struct k8s_job_condition *engine_job_end(const struct k8s_job *job);
 /* Seconds since 1970 when the Ready condition became true; 0 when it is not. */
 int64_t engine_pod_ready_since_s(const struct k8s_pod *pod);
 

@@ -383,8 +383,7 @@ static int plan_job(const struct plan_input *in, struct plan *plan, struct kp_er
     sync.n_pods = claim_pods(in, plan, &k8s_job_type, job->metadata, &selector, &sync.pods);
     sync.active = KP_NEW_ARRAY(in->arena, const struct k8s_pod *, sync.n_pods + 1);
     sync.index_done = sync.indexed ? KP_NEW_ARRAY(in->arena, bool, (size_t)sync.completions + 1) : NULL;
-    bool finished = has_condition(job, "Complete") || has_condition(job, "Failed");
-    if (finished || job->metadata->deletion_timestamp.set) { /* its pods must not hang on our finalizer */
+    if (engine_job_end(job) || job->metadata->deletion_timestamp.set) { /* its pods must not hang on our finalizer */
         for (size_t i = 0; i < sync.n_pods; i++)
             if (is_tracked(sync.pods[i]))
                 drop_finalizer(&sync, sync.pods[i]);
@@ -420,17 +419,12 @@ const struct controller job_controller = {.name = "job-controller", .workers = 2
 static int plan_ttl(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct k8s_job *job = client_view_get(in->view, engine_cache(in->engine, &k8s_jobs_resource), in->ns, in->name);
-    int64_t finished_s = 0;
     if (!job || !job->spec->has_ttl_seconds_after_finished || job->metadata->deletion_timestamp.set)
         return 0;
-    for (size_t i = 0; i < job->status->conditions.len; i++) {
-        const struct k8s_job_condition *c = &job->status->conditions.items[i];
-        if ((kp_streq(c->type, "Complete") || kp_streq(c->type, "Failed")) && kp_streq(c->status, "True"))
-            finished_s = c->last_transition_time.seconds;
-    }
-    if (!finished_s)
+    const struct k8s_job_condition *end = engine_job_end(job);
+    if (!end || !end->last_transition_time.set)
         return 0;
-    int64_t left_s = finished_s + job->spec->ttl_seconds_after_finished - in->now_s;
+    int64_t left_s = end->last_transition_time.seconds + job->spec->ttl_seconds_after_finished - in->now_s;
     if (left_s > 0)
         plan_requeue_after_ms(plan, left_s * 1000);
     else

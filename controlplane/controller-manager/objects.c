@@ -53,6 +53,16 @@ bool engine_pod_is_terminal(const struct k8s_pod *pod)
     return kp_streq(pod->status->phase, "Succeeded") || kp_streq(pod->status->phase, "Failed");
 }
 
+const struct k8s_job_condition *engine_job_end(const struct k8s_job *job)
+{
+    for (size_t i = 0; i < job->status->conditions.len; i++) {
+        const struct k8s_job_condition *c = &job->status->conditions.items[i];
+        if ((kp_streq(c->type, "Complete") || kp_streq(c->type, "Failed")) && kp_streq(c->status, "True"))
+            return c;
+    }
+    return NULL;
+}
+
 bool engine_pod_is_active(const struct k8s_pod *pod)
 {
     return !engine_pod_is_terminal(pod) && !pod->metadata->deletion_timestamp.set;

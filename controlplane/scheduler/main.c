@@ -25,16 +25,6 @@ static bool is_ours(const struct scheduler *s, const struct k8s_pod *pod)
     return kp_streq(pod->spec->scheduler_name, s->name);
 }
 
-static bool same_labels(const struct kp_string_map *a, const struct kp_string_map *b)
-{
-    if (a->len != b->len)
-        return false;
-    for (size_t i = 0; i < b->len; i++)
-        if (!kp_streq(kp_string_map_get(a, b->items[i].key), b->items[i].value))
-            return false;
-    return true;
-}
-
 static bool is_done(const struct k8s_pod *pod)
 {
     return kp_streq(pod->status->phase, "Succeeded") || kp_streq(pod->status->phase, "Failed");
@@ -44,7 +34,7 @@ static bool is_done(const struct k8s_pod *pod)
 static bool is_other_to_neighbours(const struct k8s_pod *before, const struct k8s_pod *pod)
 {
     return before->metadata->deletion_timestamp.set != pod->metadata->deletion_timestamp.set ||
-           !same_labels(&before->metadata->labels, &pod->metadata->labels);
+           !kp_string_map_equal(&before->metadata->labels, &pod->metadata->labels);
 }
 
 static void on_pod(struct client_object *old, struct client_object *new, void *arg)
@@ -78,7 +68,7 @@ static bool node_may_fit_more(const struct k8s_node *a, const struct k8s_node *b
            !kp_streq(kp_string_map_get(&a->status->allocatable, "cpu"), kp_string_map_get(&b->status->allocatable, "cpu")) ||
            !kp_streq(kp_string_map_get(&a->status->allocatable, "memory"), kp_string_map_get(&b->status->allocatable, "memory")) ||
            !kp_streq(kp_string_map_get(&a->status->allocatable, "pods"), kp_string_map_get(&b->status->allocatable, "pods")) ||
-           !same_labels(&a->metadata->labels, &b->metadata->labels);
+           !kp_string_map_equal(&a->metadata->labels, &b->metadata->labels);
 }
 
 static void on_node(struct client_object *old, struct client_object *new, void *arg)
@@ -103,7 +93,7 @@ static void on_namespace(struct client_object *old, struct client_object *new, v
     else
         sched_cache_remove_namespace(s->cache, old->name);
     sched_cache_unlock(s->cache);
-    if (new && !(old && same_labels(&((const struct k8s_namespace *)old->data)->metadata->labels, &((const struct k8s_namespace *)new->data)->metadata->labels)))
+    if (new && !(old && kp_string_map_equal(&kp_object_meta(old->type, old->data)->labels, &kp_object_meta(new->type, new->data)->labels)))
         sched_queue_move_minding(s->queue);
 }
 

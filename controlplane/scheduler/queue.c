@@ -26,7 +26,7 @@ struct sched_queue {
     pthread_cond_t changed;
     struct kp_strmap *pods; /* "ns/name" -> struct waiting */
     struct waiting *lists[IN_FLIGHT];
-    uint64_t cycle, moved_cycle; /* pops so far; the pop count at the last move_all */
+    uint64_t cycle, moved_cycle, minding_cycle; /* pops so far; the pop count at the last move of all, and of those that mind others */
     bool shutdown;
 };
 
@@ -213,7 +213,8 @@ void sched_queue_unschedulable(struct sched_queue *queue, struct client_object *
 {
     pthread_mutex_lock(&queue->lock);
     struct waiting *w = in_flight(queue, object);
-    if (w && queue->moved_cycle >= cycle) {
+    uint64_t moved = w && sched_minds_others(w->object->data) ? KP_MAX(queue->moved_cycle, queue->minding_cycle) : queue->moved_cycle;
+    if (w && moved >= cycle) {
         to_backoff(queue, w); /* what it was refused for may have changed while it was looked at */
     } else if (w) {
         w->due_ms = kp_mono_ms() + UNSCHEDULABLE_MAX_MS;
@@ -234,7 +235,7 @@ void sched_queue_retry(struct sched_queue *queue, struct client_object *object)
 static void move(struct sched_queue *queue, bool (*wanted)(const struct k8s_pod *))
 {
     pthread_mutex_lock(&queue->lock);
-    queue->moved_cycle = queue->cycle;
+    *(wanted ? &queue->minding_cycle : &queue->moved_cycle) = queue->cycle;
     struct waiting *list = queue->lists[UNSCHEDULABLE];
     queue->lists[UNSCHEDULABLE] = NULL;
     while (list) {

@@ -69,6 +69,9 @@ struct http_cancel;
 int client_websocket(struct client *client, const char *path, const char *const *protocols, struct http_cancel *cancel, struct ws **ret_ws,
                      struct kp_error *error) KP_NODISCARD;
 
+/* No request that this thread makes from now on lasts beyond the moment given (kp_mono_ms()); 0 lifts that. */
+void client_thread_deadline(int64_t deadline_ms);
+
 int client_get(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                struct kp_arena *arena, void **ret_obj, struct kp_error *error);
 /* As the API server's cache has it, which may be a little late, but asks nothing of etcd. */

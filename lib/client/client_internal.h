@@ -10,8 +10,6 @@ struct loop *client_loop(const struct client *client);
 /* "/api/v1/namespaces/NS/pods/NAME/SUB"; ns, name and sub may be NULL. */
 void client_resource_path(struct kp_buf *out, const struct kp_resource *resource, const char *ns, const char *name,
                           const char *subresource);
-/* No request that this thread makes from now on lasts beyond the moment given (kp_mono_ms()); 0 lifts that. */
-void client_thread_deadline(int64_t deadline_ms);
 /* GET as a stream with the client's credentials; timeout_ms as in http_client_request. */
 struct http_call *client_stream(struct client *client, const char *path, const char *accept, int64_t timeout_ms,
                                 const struct http_call_callbacks *callbacks, void *arg);

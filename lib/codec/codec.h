@@ -116,6 +116,7 @@ void *kp_list_add_(struct kp_arena *arena, struct kp_list *list, size_t item_siz
 void kp_string_list_add(struct kp_arena *arena, struct kp_string_list *list, const char *s); /* borrows s */
 bool kp_string_list_has(const struct kp_string_list *list, const char *s);
 const char *kp_string_map_get(const struct kp_string_map *map, const char *key); /* NULL when absent */
+bool kp_string_map_equal(const struct kp_string_map *a, const struct kp_string_map *b);
 /* Keeps the order; borrows key and value; copies the array, so maps shared with an immutable object stay whole. */
 void kp_string_map_set(struct kp_arena *arena, struct kp_string_map *map, const char *key, const char *value);
 bool kp_string_map_remove(struct kp_arena *arena, struct kp_string_map *map, const char *key); /* true when it was there */

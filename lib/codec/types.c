@@ -231,6 +231,16 @@ const char *kp_string_map_get(const struct kp_string_map *map, const char *key)
     return map && found ? map->items[at].value : NULL;
 }
 
+bool kp_string_map_equal(const struct kp_string_map *a, const struct kp_string_map *b)
+{
+    if (a->len != b->len)
+        return false;
+    for (size_t i = 0; i < a->len; i++)
+        if (!kp_streq(kp_string_map_get(b, a->items[i].key), a->items[i].value))
+            return false;
+    return true;
+}
+
 void kp_string_map_set(struct kp_arena *arena, struct kp_string_map *map, const char *key, const char *value)
 {
     bool found;

@@ -144,10 +144,17 @@ static int self_signed(struct component *c, struct tls_context_config *config, s
     return 0;
 }
 
+/* kubeconfig NULL: as the pod's service account, where the program may. */
 static int connect_by(struct component *c, const char *kubeconfig, struct client **ret, struct kp_error *error)
 {
     struct client_config config = {0};
-    int code = client_config_from_kubeconfig(kubeconfig, NULL, c->arena, &config, error);
+    int code;
+    if (kubeconfig)
+        code = client_config_from_kubeconfig(kubeconfig, NULL, c->arena, &config, error);
+    else if (c->options->allow_in_cluster)
+        code = client_config_in_cluster(c->arena, &config, error);
+    else
+        code = kp_fail(error, KP_EUSAGE, "--kubeconfig is needed");
     if (code < 0)
         return code;
     config.user_agent = kp_arena_printf(c->arena, "%s/%s", c->options->name, kp_version);
@@ -224,21 +231,9 @@ static void lead(void *arg)
 
 static int connect_client(struct component *c, struct kp_error *error)
 {
-    const struct component_options *o = c->options;
-    struct client_config config = {0};
-    int code;
-    if (o->kubeconfig)
-        code = client_config_from_kubeconfig(o->kubeconfig, NULL, c->arena, &config, error);
-    else if (o->allow_in_cluster)
-        code = client_config_in_cluster(c->arena, &config, error);
-    else
-        code = kp_fail(error, KP_EUSAGE, "--kubeconfig is needed");
-    if (code < 0)
-        return code;
-    config.user_agent = kp_arena_printf(c->arena, "%s/%s", o->name, kp_version);
     if (loop_start(c->client_loop, "client", error) < 0)
         return error->code;
-    return client_new(c->client_loop, &config, &c->client, error);
+    return connect_by(c, c->options->kubeconfig, &c->client, error);
 }
 
 static int run(struct component *c, struct kp_error *error)

@@ -27,7 +27,9 @@ static int review_token(struct delegate *delegate, const char *token, struct kp_
         review->spec = KP_OBJECT_NEW(arena, k8s_token_review_spec);
     review->spec->token = token;
     void *answer = NULL;
+    client_thread_deadline(kp_mono_ms() + DELEGATE_REVIEW_MS);
     int rc = client_create(delegate->config.tokens, &k8s_tokenreviews_resource, NULL, review, NULL, arena, &answer, error);
+    client_thread_deadline(0);
     if (rc < 0)
         return kp_wrap(error, "TokenReview");
     const struct k8s_token_review_status *status = ((struct k8s_token_review *)answer)->status;

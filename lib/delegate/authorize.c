@@ -26,7 +26,9 @@ static int review_access(struct delegate *delegate, const struct delegate_user *
         review->spec->resource_attributes = resource;
     }
     void *answer = NULL;
+    client_thread_deadline(kp_mono_ms() + DELEGATE_REVIEW_MS);
     int rc = client_create(delegate->config.access, &k8s_subjectaccessreviews_resource, NULL, review, NULL, arena, &answer, error);
+    client_thread_deadline(0);
     if (rc < 0)
         return kp_wrap(error, "SubjectAccessReview");
     const struct k8s_subject_access_review_status *status = ((struct k8s_subject_access_review *)answer)->status;

@@ -27,7 +27,7 @@ struct delegate_user {
     size_t n_groups;
 };
 /* Who sent the request: *ret is the request's arena's. KP_EUNAUTHORIZED when nobody we know; other codes when the API server
-   could not be asked. May wait for the API server, so not on a loop's thread. */
+   could not be asked. May wait for the API server, 5 s at most, so not on a loop's thread. */
 int delegate_authenticate(struct delegate *delegate, struct http_request *req, struct delegate_user **ret, struct kp_error *error) KP_NODISCARD;
 
 /* Of a SubjectAccessReview: a path of the server's own, or a resource. */

@@ -7,6 +7,9 @@
 
 #include <pthread.h>
 
+/* A review takes no longer: who waits for one has a thread of the server's, which health is told by as well. */
+#define DELEGATE_REVIEW_MS 5000
+
 struct delegate {
     struct delegate_config config;
     pthread_mutex_t lock;

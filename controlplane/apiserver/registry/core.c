@@ -117,16 +117,6 @@ void configmap_validate(struct registry_request *rq, const void *obj, struct fie
         field_too_long(errors, DATA_BYTES_MAX, "data");
 }
 
-static bool same_strings(const struct kp_string_map *a, const struct kp_string_map *b)
-{
-    if (a->len != b->len)
-        return false;
-    for (size_t i = 0; i < a->len; i++)
-        if (!kp_streq(kp_string_map_get(b, a->items[i].key), a->items[i].value))
-            return false;
-    return true;
-}
-
 static bool same_bytes(const struct kp_bytes_map *a, const struct kp_bytes_map *b)
 {
     if (a->len != b->len)
@@ -146,7 +136,7 @@ void configmap_validate_update(struct registry_request *rq, const void *obj, con
         return;
     if (!map->has_immutable || !map->immutable)
         field_forbidden(errors, "field is immutable when `immutable` is set", "immutable");
-    if (!same_strings(&map->data, &before->data))
+    if (!kp_string_map_equal(&map->data, &before->data))
         field_forbidden(errors, "field is immutable when `immutable` is set", "data");
     if (!same_bytes(&map->binary_data, &before->binary_data))
         field_forbidden(errors, "field is immutable when `immutable` is set", "binaryData");

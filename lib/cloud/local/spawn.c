@@ -75,12 +75,21 @@ static void set_stdio(const struct local_spawn *spawn, int report)
         fail_child(report, "redirect to", spawn->console);
 }
 
-static void close_all_but(int a, int b)
+/* Both ends included; descriptors below 3 stay. */
+static void close_from_to(unsigned first, unsigned last, int report)
 {
-    int low = a < b ? a : b, high = a < b ? b : a;
-    syscall(SYS_close_range, 3, low - 1, 0); /* nothing is done where the first is greater than the last */
-    syscall(SYS_close_range, KP_MAX(3, low + 1), high - 1, 0);
-    syscall(SYS_close_range, KP_MAX(3, high + 1), ~0U, 0);
+    first = KP_MAX(first, 3u);
+    if (first <= last && syscall(SYS_close_range, first, last, 0) < 0)
+        fail_child(report, "close", "inherited descriptors");
+}
+
+static void close_all_but(int release, int report)
+{
+    unsigned low = (unsigned)KP_MIN(release, report), high = (unsigned)KP_MAX(release, report);
+    if (low > 0)
+        close_from_to(0, low - 1, report);
+    close_from_to(low + 1, high - 1, report);
+    close_from_to(high + 1, ~0U, report);
 }
 
 static _Noreturn void child(const struct local_spawn *spawn, int release, int report)
