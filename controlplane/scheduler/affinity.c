@@ -5,9 +5,11 @@
 #define HARD_WEIGHT 1 /* upstream's hardPodAffinityWeight: of a pod that must be near the one that comes */
 
 struct sched_affinity {
-    const struct sched_wishes *wishes; /* NULL: the pod has none */
+    const struct sched_pod *pod; /* its wishes NULL: it has none */
+    const struct sched_cluster *cluster;
     struct sched_pairs *near, *away, *away_of_others;
-    bool first_of_its_kind; /* it wants to be near pods like itself, of which there is none yet */
+    int64_t n_near; /* what near counts in all */
+    bool means_itself; /* it wants to be near pods like itself: the first of them may go anywhere */
 };
 
 static bool matches_all(const struct sched_terms *terms, const struct k8s_pod *pod, const struct sched_cluster *cluster)
@@ -18,45 +20,49 @@ static bool matches_all(const struct sched_terms *terms, const struct k8s_pod *p
     return terms->len > 0;
 }
 
-static void count(struct sched_pairs *pairs, const struct sched_term *term, const struct sched_node *node, int64_t n)
+/* How much was counted: n, or nothing on a node without the label. */
+static int64_t count(struct sched_pairs *pairs, const struct sched_term *term, const struct sched_node *node, int64_t n)
 {
     const char *value = sched_node_label(node, term->topology_key);
-    if (value)
-        sched_pairs_add(pairs, term->topology_key, value, n);
+    if (!value)
+        return 0;
+    sched_pairs_add(pairs, term->topology_key, value, n);
+    return n;
 }
 
 static void count_matching(struct sched_pairs *pairs, const struct sched_terms *terms, const struct k8s_pod *pod, const struct sched_node *node,
-                           const struct sched_cluster *cluster)
+                           const struct sched_cluster *cluster, int sign)
 {
     for (size_t i = 0; i < terms->len; i++)
         if (sched_term_matches(&terms->items[i], pod, cluster))
-            count(pairs, &terms->items[i], node, 1);
+            count(pairs, &terms->items[i], node, sign);
 }
 
-static void look_at(struct sched_affinity *a, const struct sched_pod *pod, const struct sched_node *node, const struct sched_pod *there,
-                    const struct sched_cluster *cluster)
+void sched_affinity_count(struct sched_affinity *a, const struct sched_node *node, const struct sched_pod *there, int sign)
 {
+    const struct sched_wishes *wishes = a->pod->wishes;
     if (there->wishes)
-        count_matching(a->away_of_others, &there->wishes->away, pod->pod, node, cluster);
-    if (!pod->wishes)
+        count_matching(a->away_of_others, &there->wishes->away, a->pod->pod, node, a->cluster, sign);
+    if (!wishes)
         return;
-    if (matches_all(&pod->wishes->near, there->pod, cluster))
-        for (size_t i = 0; i < pod->wishes->near.len; i++)
-            count(a->near, &pod->wishes->near.items[i], node, 1);
-    count_matching(a->away, &pod->wishes->away, there->pod, node, cluster);
+    if (matches_all(&wishes->near, there->pod, a->cluster))
+        for (size_t i = 0; i < wishes->near.len; i++)
+            a->n_near += count(a->near, &wishes->near.items[i], node, sign);
+    count_matching(a->away, &wishes->away, there->pod, node, a->cluster, sign);
 }
 
 struct sched_affinity *sched_affinity_new(const struct sched_pod *pod, const struct sched_cluster *cluster)
 {
     struct sched_affinity *a = kp_calloc(1, sizeof(*a));
-    a->wishes = pod->wishes;
+    a->pod = pod;
+    a->cluster = cluster;
     a->near = sched_pairs_new();
     a->away = sched_pairs_new();
     a->away_of_others = sched_pairs_new();
     for (size_t i = 0; i < cluster->n; i++)
         for (size_t k = 0; k < cluster->nodes[i]->n_pods; k++)
-            look_at(a, pod, cluster->nodes[i], &cluster->nodes[i]->pods[k].info, cluster);
-    a->first_of_its_kind = pod->wishes && sched_pairs_len(a->near) == 0 && matches_all(&pod->wishes->near, pod->pod, cluster);
+            sched_affinity_count(a, cluster->nodes[i], &cluster->nodes[i]->pods[k].info, 1);
+    a->means_itself = pod->wishes && matches_all(&pod->wishes->near, pod->pod, cluster);
     return a;
 }
 
@@ -70,9 +76,11 @@ void sched_affinity_free(struct sched_affinity *a)
 
 static bool is_near(const struct sched_affinity *a, const struct sched_node *node)
 {
-    for (size_t i = 0; i < a->wishes->near.len; i++) {
-        const char *key = a->wishes->near.items[i].topology_key, *value = sched_node_label(node, key);
-        if (!value || (!a->first_of_its_kind && sched_pairs_get(a->near, key, value) == 0))
+    const struct sched_terms *near = &a->pod->wishes->near;
+    bool anywhere = a->means_itself && a->n_near == 0;
+    for (size_t i = 0; i < near->len; i++) {
+        const char *key = near->items[i].topology_key, *value = sched_node_label(node, key);
+        if (!value || (!anywhere && sched_pairs_get(a->near, key, value) == 0))
             return false;
     }
     return true;
@@ -80,8 +88,9 @@ static bool is_near(const struct sched_affinity *a, const struct sched_node *nod
 
 static bool is_away(const struct sched_affinity *a, const struct sched_node *node)
 {
-    for (size_t i = 0; i < a->wishes->away.len; i++) {
-        const char *key = a->wishes->away.items[i].topology_key, *value = sched_node_label(node, key);
+    const struct sched_terms *away = &a->pod->wishes->away;
+    for (size_t i = 0; i < away->len; i++) {
+        const char *key = away->items[i].topology_key, *value = sched_node_label(node, key);
         if (value && sched_pairs_get(a->away, key, value) > 0)
             return false;
     }
@@ -99,11 +108,12 @@ static bool disturbs_nobody(const struct sched_affinity *a, const struct sched_n
     return true;
 }
 
-const char *sched_affinity_refuses(const struct sched_affinity *a, const struct sched_node *node)
+const char *sched_affinity_refuses(const struct sched_affinity *a, const struct sched_node *node, bool *ret_final)
 {
-    if (a->wishes && !is_near(a, node))
+    *ret_final = a->pod->wishes && !is_near(a, node);
+    if (*ret_final)
         return "node(s) didn't match pod affinity rules";
-    if (a->wishes && !is_away(a, node))
+    if (a->pod->wishes && !is_away(a, node))
         return "node(s) didn't match pod anti-affinity rules";
     return disturbs_nobody(a, node) ? NULL : "node(s) didn't satisfy existing pods anti-affinity rules";
 }

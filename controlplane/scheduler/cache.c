@@ -12,6 +12,8 @@ struct sched_cache {
     struct kp_strmap *by_name; /* name -> struct sched_node */
     struct kp_strmap *pod_node; /* "ns/name" -> struct sched_node */
     struct kp_strmap *namespaces; /* name -> struct client_object */
+    struct sched_nomination *nominations; /* few: only pods for which others had to go */
+    size_t n_nominations;
 };
 
 struct sched_cache *sched_cache_new(void)
@@ -42,6 +44,12 @@ static void free_assigned(struct sched_assigned *a)
     free(a->uid);
 }
 
+static void free_nomination(struct sched_nomination *nomination)
+{
+    free_assigned(&nomination->pod);
+    free(nomination->node);
+}
+
 static void free_node(struct sched_node *node)
 {
     for (size_t i = 0; i < node->n_pods; i++)
@@ -68,6 +76,9 @@ void sched_cache_free(struct sched_cache *cache)
     kp_strmap_free(cache->by_name, NULL);
     kp_strmap_free(cache->pod_node, NULL);
     kp_strmap_free(cache->namespaces, unref_object);
+    for (size_t i = 0; i < cache->n_nominations; i++)
+        free_nomination(&cache->nominations[i]);
+    free(cache->nominations);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -180,26 +191,58 @@ static void remove_key(struct sched_cache *cache, const char *key)
     drop_if_empty(cache, node);
 }
 
+static void forget_nomination(struct sched_cache *cache, const char *key)
+{
+    for (size_t i = 0; i < cache->n_nominations; i++)
+        if (strcmp(cache->nominations[i].pod.key, key) == 0) {
+            free_nomination(&cache->nominations[i]);
+            cache->nominations[i] = cache->nominations[--cache->n_nominations];
+            return;
+        }
+}
+
+void sched_cache_forget_nomination(struct sched_cache *cache, const char *ns, const char *name)
+{
+    KP_AUTO_FREE char *key = kp_asprintf("%s/%s", ns, name);
+    forget_nomination(cache, key);
+}
+
 void sched_cache_remove_pod(struct sched_cache *cache, const char *ns, const char *name)
 {
     KP_AUTO_FREE char *key = kp_asprintf("%s/%s", ns, name);
     remove_key(cache, key);
+    forget_nomination(cache, key);
+}
+
+/* Takes key over. */
+static struct sched_assigned assigned_of(struct client_object *object, char *key)
+{
+    struct sched_assigned a = {.object = client_object_ref(object), .key = key, .uid = kp_strdup(object->uid), .arena = kp_arena_new(0)};
+    sched_pod_init(&a.info, object->data, a.arena);
+    return a;
+}
+
+void sched_cache_nominate(struct sched_cache *cache, struct client_object *object, const char *node)
+{
+    char *key = kp_asprintf("%s/%s", object->ns, object->name);
+    forget_nomination(cache, key);
+    cache->nominations = kp_realloc(cache->nominations, (cache->n_nominations + 1) * sizeof(*cache->nominations));
+    cache->nominations[cache->n_nominations++] = (struct sched_nomination){assigned_of(object, key), kp_strdup(node)};
 }
 
 static void put(struct sched_cache *cache, struct client_object *object, const char *node_name, bool assumed)
 {
     char *key = kp_asprintf("%s/%s", object->ns, object->name);
     remove_key(cache, key);
+    forget_nomination(cache, key);
     struct sched_node *node = need_node(cache, node_name);
     if (node->n_pods == node->cap_pods) {
         node->cap_pods = node->cap_pods ? node->cap_pods * 2 : 8;
         node->pods = kp_realloc(node->pods, node->cap_pods * sizeof(*node->pods));
     }
     struct sched_assigned *a = &node->pods[node->n_pods++];
-    *a = (struct sched_assigned){
-        .object = client_object_ref(object), .key = key, .uid = kp_strdup(object->uid), .arena = kp_arena_new(0), .assumed = assumed,
-    };
-    sched_pod_init(&a->info, object->data, a->arena);
+    *a = assigned_of(object, key);
+    a->assumed = assumed;
     kp_strmap_put(cache->pod_node, key, node);
     sum_up(node);
 }
@@ -226,5 +269,8 @@ void sched_cache_remove_namespace(struct sched_cache *cache, const char *name)
 
 struct sched_cluster sched_cache_cluster(const struct sched_cache *cache)
 {
-    return (struct sched_cluster){.nodes = cache->known, .n = cache->n_known, .namespaces = cache->namespaces};
+    return (struct sched_cluster){
+        .nodes = cache->known, .n = cache->n_known, .namespaces = cache->namespaces,
+        .nominations = cache->nominations, .n_nominations = cache->n_nominations,
+    };
 }

@@ -65,49 +65,90 @@ static int64_t extended_of(const struct sched_resources *r, const char *name)
     return 0;
 }
 
-/* Every resource that is lacking is a reason of its own. */
+/* Every resource that is lacking is a reason of its own. What the node has not got at all nobody's going gives. */
 static void node_resources_fit(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *reasons)
 {
     const struct sched_resources *want = &pod->requests, *have = &node->allocatable, *used = &node->requested;
     if ((int64_t)node->n_pods + 1 > node->pods_allowed)
         refuse(reasons, "Too many pods");
+    reasons->final = want->milli_cpu > have->milli_cpu || want->memory > have->memory || want->ephemeral_storage > have->ephemeral_storage;
     if (want->milli_cpu > 0 && want->milli_cpu > have->milli_cpu - used->milli_cpu)
         refuse(reasons, "Insufficient cpu");
     if (want->memory > 0 && want->memory > have->memory - used->memory)
         refuse(reasons, "Insufficient memory");
     if (want->ephemeral_storage > 0 && want->ephemeral_storage > have->ephemeral_storage - used->ephemeral_storage)
         refuse(reasons, "Insufficient ephemeral-storage");
-    for (size_t i = 0; i < want->n_extended; i++)
-        if (want->extended[i].value > 0 &&
-            want->extended[i].value > extended_of(have, want->extended[i].name) - extended_of(used, want->extended[i].name))
+    for (size_t i = 0; i < want->n_extended; i++) {
+        int64_t there = extended_of(have, want->extended[i].name), wanted = want->extended[i].value;
+        reasons->final |= wanted > there;
+        if (wanted > 0 && wanted > there - extended_of(used, want->extended[i].name))
             refuse(reasons, "Insufficient %s", want->extended[i].name);
+    }
 }
 
 static const struct {
     const char *name;
     void (*look)(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *reasons);
+    bool final;
 } filters[] = {
-    {"NodeUnschedulable", node_unschedulable}, {"NodeName", node_name},   {"TaintToleration", taint_toleration},
-    {"NodeAffinity", node_affinity},           {"NodePorts", node_ports}, {"NodeResourcesFit", node_resources_fit},
+    {"NodeUnschedulable", node_unschedulable, true}, {"NodeName", node_name, true},    {"TaintToleration", taint_toleration, true},
+    {"NodeAffinity", node_affinity, true},           {"NodePorts", node_ports, false}, {"NodeResourcesFit", node_resources_fit, false},
 };
 
-bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, const struct sched_spread *spread,
-                  const struct sched_affinity *affinity, struct sched_reasons *ret)
+void sched_question_init(struct sched_question *ret, const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena)
+{
+    *ret = (struct sched_question){pod, cluster, sched_spread_new(pod, cluster, arena), sched_affinity_new(pod, cluster)};
+}
+
+void sched_question_done(struct sched_question *question)
+{
+    sched_spread_free(question->spread);
+    sched_affinity_free(question->affinity);
+}
+
+bool sched_filter(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret)
 {
     const char *why;
     ret->n = 0;
     for (size_t i = 0; i < KP_ARRAY_LEN(filters); i++) {
-        filters[i].look(pod, node, ret);
+        ret->final = filters[i].final;
+        filters[i].look(question->pod, node, ret);
         if (ret->n) {
             ret->plugin = filters[i].name;
             return false;
         }
     }
-    if ((why = sched_spread_refuses(spread, node)))
+    if ((why = sched_spread_refuses(question->spread, node, &ret->final)))
         ret->plugin = "PodTopologySpread";
-    else if ((why = sched_affinity_refuses(affinity, node)))
+    else if ((why = sched_affinity_refuses(question->affinity, node, &ret->final)))
         ret->plugin = "InterPodAffinity";
     if (why)
         refuse(ret, "%s", why);
     return !why;
+}
+
+/* Whether others must leave the room to that one: it is not the pod itself, and not less important. */
+static bool must_leave_room(const struct sched_pod *pod, const struct sched_nomination *to)
+{
+    return to->pod.info.priority >= pod->priority && !kp_streq(to->pod.uid, pod->pod->metadata->uid);
+}
+
+static bool fits_beside_nominated(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret)
+{
+    const struct sched_cluster *cluster = question->cluster;
+    struct sched_trial trial;
+    sched_trial_begin(&trial, question, node, cluster->n_nominations);
+    for (size_t i = 0; i < cluster->n_nominations; i++)
+        if (strcmp(cluster->nominations[i].node, node->name) == 0 && must_leave_room(question->pod, &cluster->nominations[i]))
+            sched_trial_bring(&trial, &cluster->nominations[i].pod);
+    bool fits = trial.node.n_pods == node->n_pods || sched_filter(question, &trial.node, ret);
+    sched_trial_end(&trial);
+    return fits;
+}
+
+bool sched_fits(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret)
+{
+    if (question->cluster->n_nominations && !fits_beside_nominated(question, node, ret))
+        return false;
+    return sched_filter(question, node, ret);
 }

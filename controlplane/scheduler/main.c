@@ -11,13 +11,14 @@ struct scheduler {
     const char *name; /* of pods' spec.schedulerName */
     struct client *client;
     struct client_recorder *recorder;
-    struct client_informer *pods, *nodes, *namespaces;
+    struct client_informer *pods, *nodes, *namespaces, *budgets;
     struct sched_cache *cache;
     struct sched_queue *queue;
     struct pool *binders;
     pthread_t thread;
-    struct kp_metric *attempts;
+    struct kp_metric *attempts, *preemptions, *victims;
 };
+static const double victims_buckets[] = {1, 2, 4, 8, 16, 32, 64}; /* upstream's */
 
 /* ---- what informers tell ------------------------------------------------------------------------------------------------ */
 static bool is_ours(const struct scheduler *s, const struct k8s_pod *pod)
@@ -37,16 +38,38 @@ static bool is_other_to_neighbours(const struct k8s_pod *before, const struct k8
            !kp_string_map_equal(&before->metadata->labels, &pod->metadata->labels);
 }
 
+/* What a pod's status says of a node that is being cleared for it; a scheduler that starts learns it from there. */
+static void follow_nomination(struct scheduler *s, const struct k8s_pod *before, struct client_object *object)
+{
+    const struct k8s_pod *pod = object->data;
+    sched_cache_lock(s->cache);
+    if (!kp_empty(pod->status->nominated_node_name))
+        sched_cache_nominate(s->cache, object, pod->status->nominated_node_name);
+    else if (before && !kp_empty(before->status->nominated_node_name))
+        sched_cache_forget_nomination(s->cache, object->ns, object->name);
+    sched_cache_unlock(s->cache);
+}
+
+static void drop_unbound(struct scheduler *s, const struct client_object *object)
+{
+    sched_queue_remove(s->queue, object->ns, object->name);
+    sched_cache_lock(s->cache);
+    sched_cache_forget_nomination(s->cache, object->ns, object->name);
+    sched_cache_unlock(s->cache);
+}
+
 static void on_pod(struct client_object *old, struct client_object *new, void *arg)
 {
     struct scheduler *s = arg;
     const struct k8s_pod *before = old ? old->data : NULL, *pod = new ? new->data : NULL;
     bool was_bound = before && !kp_empty(before->spec->node_name) && !is_done(before);
     if (pod && kp_empty(pod->spec->node_name)) {
-        if (is_ours(s, pod) && !is_done(pod) && !pod->metadata->deletion_timestamp.set && pod->spec->scheduling_gates.len == 0)
+        if (is_ours(s, pod) && !is_done(pod) && !pod->metadata->deletion_timestamp.set && pod->spec->scheduling_gates.len == 0) {
+            follow_nomination(s, before, new);
             sched_queue_add(s->queue, new);
-        else
-            sched_queue_remove(s->queue, new->ns, new->name);
+        } else {
+            drop_unbound(s, new);
+        }
         return;
     }
     sched_cache_lock(s->cache);
@@ -151,10 +174,13 @@ static void run_bind(void *arg)
 }
 
 /* ---- one pod ------------------------------------------------------------------------------------------------------------------ */
-static void report_unschedulable(struct scheduler *s, struct client_object *object, const char *message)
+/* nominated: the node that is being cleared for it, "" for none, NULL to leave what is said of it. */
+static void report_unschedulable(struct scheduler *s, struct client_object *object, const char *message, const char *nominated)
 {
     const struct k8s_pod *pod = object->data;
-    for (size_t i = 0; i < pod->status->conditions.len; i++) {
+    const char *said = pod->status->nominated_node_name ? pod->status->nominated_node_name : "";
+    bool same = !nominated || strcmp(nominated, said) == 0;
+    for (size_t i = 0; same && i < pod->status->conditions.len; i++) {
         const struct k8s_pod_condition *c = &pod->status->conditions.items[i];
         if (kp_streq(c->type, "PodScheduled") && kp_streq(c->status, "False") && kp_streq(c->message, message))
             return; /* said already: the event is repeated, the status is not written again */
@@ -165,7 +191,15 @@ static void report_unschedulable(struct scheduler *s, struct client_object *obje
     kp_buf_printf(&body, "{\"status\":{\"conditions\":[{\"type\":\"PodScheduled\",\"status\":\"False\",\"reason\":\"Unschedulable\","
                          "\"lastTransitionTime\":\"%s\",\"message\":", when);
     kp_json_string(&body, message);
-    kp_buf_puts(&body, "}]}}");
+    kp_buf_puts(&body, "}]");
+    if (!same) {
+        kp_buf_puts(&body, ",\"nominatedNodeName\":");
+        if (*nominated)
+            kp_json_string(&body, nominated);
+        else
+            kp_buf_puts(&body, "null");
+    }
+    kp_buf_puts(&body, "}}");
     const struct client_write_options options = {.subresource = "status"};
     struct kp_error error = {0};
     if (client_patch(s->client, &k8s_pods_resource, object->ns, object->name, CLIENT_PATCH_STRATEGIC, body.data, body.len, &options, NULL, NULL,
@@ -173,11 +207,54 @@ static void report_unschedulable(struct scheduler *s, struct client_object *obje
         kp_warn("pod condition not written", "pod", object->name, "error", error.message, NULL);
 }
 
+/* Carries out what sched_preempt found. False: the room is not made, and the pod is nominated no more. */
+static bool make_room(struct scheduler *s, struct sched_room *room)
+{
+    struct kp_error error = {0};
+    bool made = sched_room_make(room, s->client, s->recorder, &error) == 0;
+    kp_metric_observe(s->victims, (double)room->n_victims);
+    if (!made) {
+        kp_warn("preemption failed", "pod", room->pod->name, "node", room->node, "error", error.message, NULL);
+        sched_cache_lock(s->cache);
+        sched_cache_forget_nomination(s->cache, room->pod->ns, room->pod->name);
+        sched_cache_unlock(s->cache);
+    }
+    if (!made || room->n_victims == 0 || room->n_displaced)
+        sched_queue_move_all(s->queue); /* no pod's going may wake who waits for this */
+    return made;
+}
+
+static void not_scheduled(struct scheduler *s, struct client_object *object, uint64_t cycle, const char *message, const char *nominated)
+{
+    const struct client_event_target target = client_event_target_of(&k8s_pod_type, object->data);
+    kp_metric_add(s->attempts, 1, "unschedulable");
+    sched_queue_unschedulable(s->queue, object, cycle);
+    client_event(s->recorder, &target, "Warning", "FailedScheduling", "%s", message);
+    report_unschedulable(s, object, message, nominated);
+}
+
+/* With the cache locked: what is to be done for a pod that fits nowhere. room: NULL inside when nobody goes. */
+static void look_for_room(struct scheduler *s, struct client_object *object, const struct sched_pod *pod, const struct sched_cluster *cluster,
+                          const struct sched_decision *decision, struct client_view *view, struct sched_preemption *ret, struct sched_room *ret_room)
+{
+    const void *const *budgets;
+    size_t n = client_view_list(view, s->budgets, NULL, &budgets);
+    kp_metric_add(s->preemptions, 1);
+    sched_preempt(pod, cluster, decision, (const struct k8s_pod_disruption_budget *const *)budgets, n, kp_random_u64(), client_view_arena(view), ret);
+    if (ret->node)
+        sched_room_init(ret_room, s->cache, object, ret);
+    else if (!ret->waits)
+        sched_cache_forget_nomination(s->cache, object->ns, object->name);
+}
+
 static void schedule_one(struct scheduler *s, struct client_object *object, uint64_t cycle)
 {
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO(client_view_free) struct client_view *view = client_view_new();
+    struct kp_arena *arena = client_view_arena(view);
     struct sched_pod pod;
     struct sched_decision decision;
+    struct sched_preemption preemption = {0};
+    struct sched_room room = {0};
     sched_pod_init(&pod, object->data, arena);
     sched_cache_lock(s->cache);
     const struct sched_cluster cluster = sched_cache_cluster(s->cache);
@@ -185,20 +262,24 @@ static void schedule_one(struct scheduler *s, struct client_object *object, uint
     if (decision.node) {
         decision.node = kp_arena_strdup(arena, decision.node);
         sched_cache_assume(s->cache, object, decision.node);
+    } else {
+        look_for_room(s, object, &pod, &cluster, &decision, view, &preemption, &room);
     }
     sched_cache_unlock(s->cache);
-    if (!decision.node) {
-        const struct client_event_target target = client_event_target_of(&k8s_pod_type, object->data);
-        kp_metric_add(s->attempts, 1, "unschedulable");
-        sched_queue_unschedulable(s->queue, object, cycle);
-        client_event(s->recorder, &target, "Warning", "FailedScheduling", "%s", decision.message);
-        report_unschedulable(s, object, decision.message);
+    if (decision.node) {
+        struct bind *bind = kp_calloc(1, sizeof(*bind));
+        *bind = (struct bind){s, client_object_ref(object), kp_strdup(decision.node)};
+        if (pool_submit(s->binders, run_bind, bind) < 0)
+            run_bind(bind); /* the queue of binds is full: this thread slows down to their pace */
         return;
     }
-    struct bind *bind = kp_calloc(1, sizeof(*bind));
-    *bind = (struct bind){s, client_object_ref(object), kp_strdup(decision.node)};
-    if (pool_submit(s->binders, run_bind, bind) < 0)
-        run_bind(bind); /* the queue of binds is full: this thread slows down to their pace */
+    const char *nominated = preemption.waits ? NULL : "", *message = decision.message;
+    if (preemption.message)
+        message = kp_arena_printf(arena, "%s %s", decision.message, preemption.message);
+    if (room.pod && make_room(s, &room))
+        nominated = room.node;
+    not_scheduled(s, object, cycle, message, nominated);
+    sched_room_done(&room);
 }
 
 static void *run(void *arg)
@@ -219,6 +300,8 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     struct scheduler *s = arg;
     s->client = client;
     s->attempts = kp_counter("scheduler_schedule_attempts_total", "Attempts to schedule pods, by the result.", labels);
+    s->preemptions = kp_counter("scheduler_preemption_attempts_total", "Attempts to make room for pods by the removal of less important ones.", NULL);
+    s->victims = kp_histogram("scheduler_preemption_victims", "Pods that had to go for one, an attempt.", NULL, victims_buckets, KP_ARRAY_LEN(victims_buckets));
     s->recorder = client_recorder_new(client, s->name, NULL);
     s->cache = sched_cache_new();
     s->queue = sched_queue_new();
@@ -226,10 +309,11 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     s->nodes = client_informer_new(client, &k8s_nodes_resource, NULL, NULL, NULL);
     s->pods = client_informer_new(client, &k8s_pods_resource, NULL, NULL, NULL);
     s->namespaces = client_informer_new(client, &k8s_namespaces_resource, NULL, NULL, NULL);
+    s->budgets = client_informer_new(client, &k8s_poddisruptionbudgets_resource, NULL, NULL, NULL);
     client_informer_add_handler(s->nodes, on_node, s);
     client_informer_add_handler(s->namespaces, on_namespace, s);
     client_informer_add_handler(s->pods, on_pod, s);
-    struct client_informer *informers[] = {s->nodes, s->pods, s->namespaces};
+    struct client_informer *informers[] = {s->nodes, s->pods, s->namespaces, s->budgets};
     for (size_t i = 0; i < KP_ARRAY_LEN(informers); i++)
         client_informer_start(informers[i]);
     if (client_informers_wait(informers, KP_ARRAY_LEN(informers), 60000, error) < 0)
@@ -248,6 +332,7 @@ static void stop(void *arg)
     client_informer_free(s->pods);
     client_informer_free(s->nodes);
     client_informer_free(s->namespaces);
+    client_informer_free(s->budgets);
     sched_queue_free(s->queue);
     sched_cache_free(s->cache);
     client_recorder_free(s->recorder);

@@ -121,6 +121,7 @@ static void add_ports(struct sched_pod *out, const struct k8s_container *contain
 void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_arena *arena)
 {
     *out = (struct sched_pod){.pod = pod, .requests = pod_requests(pod->spec, false), .nonzero = pod_requests(pod->spec, true)};
+    out->priority = pod->spec->has_priority ? pod->spec->priority : 0;
     out->wishes = sched_wishes_of(pod, arena);
     size_t n = 0;
     const struct k8s_container_items *lists[] = {&pod->spec->containers, &pod->spec->init_containers};

@@ -42,6 +42,7 @@ struct sched_wishes {
 /* What scheduling needs of a pod, computed once. Borrows from the pod. */
 struct sched_pod {
     const struct k8s_pod *pod;
+    int32_t priority;
     struct sched_resources requests; /* max(init containers, sum of containers) + overhead */
     struct sched_resources nonzero;  /* with upstream's defaults of 100 m CPU and 200 MB for scores */
     struct sched_port *ports;
@@ -71,6 +72,12 @@ struct sched_node {
     size_t n_pods, cap_pods;
 };
 
+/* A pod that waits for room on a node, where others are about to go for it: no pod of lower priority may have that room. */
+struct sched_nomination {
+    struct sched_assigned pod;
+    char *node;
+};
+
 struct sched_cache; /* thread-safe through its lock: take it around everything below */
 struct sched_cache *sched_cache_new(void);
 void sched_cache_free(struct sched_cache *cache);
@@ -82,6 +89,9 @@ void sched_cache_set_pod(struct sched_cache *cache, struct client_object *object
 void sched_cache_remove_pod(struct sched_cache *cache, const char *ns, const char *name);
 /* Counts the pod on the node until the informer shows it bound, or sched_cache_remove_pod. */
 void sched_cache_assume(struct sched_cache *cache, struct client_object *object, const char *node);
+/* Until the pod is assumed, shown bound or removed, or the nomination is forgotten. */
+void sched_cache_nominate(struct sched_cache *cache, struct client_object *object, const char *node);
+void sched_cache_forget_nomination(struct sched_cache *cache, const char *ns, const char *name);
 void sched_cache_set_namespace(struct sched_cache *cache, struct client_object *object); /* takes a reference */
 void sched_cache_remove_namespace(struct sched_cache *cache, const char *name);
 
@@ -90,6 +100,8 @@ struct sched_cluster {
     struct sched_node *const *nodes; /* known ones in the order they came */
     size_t n;
     const struct kp_strmap *namespaces; /* struct client_object by name */
+    const struct sched_nomination *nominations;
+    size_t n_nominations;
 };
 struct sched_cluster sched_cache_cluster(const struct sched_cache *cache);
 
@@ -117,7 +129,10 @@ const char *sched_node_label(const struct sched_node *node, const char *key); /*
 struct sched_affinity;
 struct sched_affinity *sched_affinity_new(const struct sched_pod *pod, const struct sched_cluster *cluster);
 void sched_affinity_free(struct sched_affinity *affinity);
-const char *sched_affinity_refuses(const struct sched_affinity *affinity, const struct sched_node *node); /* why, or NULL */
+/* sign 1: the pod `there` came to the node; -1: it went. */
+void sched_affinity_count(struct sched_affinity *affinity, const struct sched_node *node, const struct sched_pod *there, int sign);
+/* Why, or NULL. *ret_final: no pod's going would make it fit. */
+const char *sched_affinity_refuses(const struct sched_affinity *affinity, const struct sched_node *node, bool *ret_final);
 /* Into scores, 0 to 100, of the n nodes that fit. */
 void sched_affinity_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n,
                           int64_t *scores);
@@ -127,21 +142,47 @@ void sched_affinity_score(const struct sched_pod *pod, const struct sched_cluste
 struct sched_spread;
 struct sched_spread *sched_spread_new(const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena);
 void sched_spread_free(struct sched_spread *spread);
-const char *sched_spread_refuses(const struct sched_spread *spread, const struct sched_node *node);
+void sched_spread_count(struct sched_spread *spread, const struct sched_node *node, const struct sched_pod *there, int sign);
+const char *sched_spread_refuses(const struct sched_spread *spread, const struct sched_node *node, bool *ret_final);
 void sched_spread_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n,
                         int64_t *scores, struct kp_arena *arena);
 
 /* ---- filters ---------------------------------------------------------------------------------------------------------- */
+/* What filters look at besides the node. */
+struct sched_question {
+    const struct sched_pod *pod;
+    const struct sched_cluster *cluster;
+    struct sched_spread *spread;
+    struct sched_affinity *affinity;
+};
+void sched_question_init(struct sched_question *ret, const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena);
+void sched_question_done(struct sched_question *question);
+
 #define SCHED_REASON_MAX 256
 #define SCHED_REASONS_MAX 8
 struct sched_reasons { /* why one plugin refused a node, in upstream's words; lacking resources are told one by one */
     const char *plugin;
+    bool final; /* no pod's going would make it fit: upstream's UnschedulableAndUnresolvable */
     size_t n;
     char text[SCHED_REASONS_MAX][SCHED_REASON_MAX];
 };
-/* True when the node fits; else *ret is filled by the first plugin that said no. spread and affinity are the pod's. */
-bool sched_filter(const struct sched_pod *pod, const struct sched_node *node, const struct sched_spread *spread,
-                  const struct sched_affinity *affinity, struct sched_reasons *ret);
+/* True when the node fits; else *ret is filled by the first plugin that said no. */
+bool sched_filter(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret);
+/* The same, with those nominated to the node that are at least as important as the pod counted as being there, and without. */
+bool sched_fits(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret);
+
+/* What if: a copy of a node from which pods are taken or to which they are brought, while the question's counts of others follow. The node that it is
+   made of, the pods and the question must outlive it. */
+struct sched_trial {
+    struct sched_node node;
+    const struct sched_node *real;
+    const struct sched_question *question;
+};
+/* more: as many pods may be brought at most. */
+void sched_trial_begin(struct sched_trial *ret, const struct sched_question *question, const struct sched_node *node, size_t more);
+void sched_trial_take(struct sched_trial *trial, const struct sched_assigned *pod);
+void sched_trial_bring(struct sched_trial *trial, const struct sched_assigned *pod);
+void sched_trial_end(struct sched_trial *trial); /* the question's counts are as they were */
 
 /* ---- scores ------------------------------------------------------------------------------------------------------------ */
 /* Scores every candidate 0 to 100 by each plugin, weighs and sums. scores has n entries. */
@@ -149,13 +190,57 @@ void sched_score(const struct sched_pod *pod, const struct sched_cluster *cluste
                  struct kp_arena *arena);
 
 /* ---- a decision --------------------------------------------------------------------------------------------------------- */
+/* Reasons, counted over nodes; zero to begin with. Borrows nothing. */
+struct sched_tally {
+    struct sched_tally_line {
+        const char *text;
+        size_t count;
+    } *items;
+    size_t len;
+};
+void sched_tally_add(struct sched_tally *tally, const char *text, struct kp_arena *arena);
+/* "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had ...": sorted as strings, as upstream's FitError. */
+const char *sched_tally_text(const struct sched_tally *tally, size_t n_nodes, struct kp_arena *arena);
+
 struct sched_decision {
     const char *node;    /* NULL: none fits */
     const char *message; /* why: "0/3 nodes are available: 1 Insufficient cpu, ..."; in the arena */
+    const bool *final;   /* none fits: of each of the cluster's nodes, whether no pod's going would help; in the arena */
 };
-/* tie: chooses among equals; a random number from the caller. */
+/* tie: chooses among equals; a random number from the caller. A pod that is nominated to a node goes there if it fits. */
 void sched_decide(const struct sched_pod *pod, const struct sched_cluster *cluster, uint64_t tie, struct kp_arena *arena,
                   struct sched_decision *ret);
+
+/* The number among the cluster's nodes of the one that the pod is nominated to; cluster->n: none. */
+size_t sched_nominated_node(const struct sched_pod *pod, const struct sched_cluster *cluster);
+
+/* ---- preemption ---------------------------------------------------------------------------------------------------------- */
+/* Upstream's DefaultPreemption: the node where the least important pods have to go for this one. */
+struct sched_preemption {
+    const struct sched_node *node; /* NULL: none */
+    const struct sched_assigned **victims; /* the most important first; in the arena */
+    size_t n_victims;
+    const char *message; /* why none, or NULL */
+    bool waits; /* victims of an earlier preemption are going: its nomination stays */
+};
+/* decision: of the same pod and cluster, which found no node. budgets: all there are. tie: where to begin when not all nodes are looked at. */
+void sched_preempt(const struct sched_pod *pod, const struct sched_cluster *cluster, const struct sched_decision *decision,
+                   const struct k8s_pod_disruption_budget *const *budgets, size_t n_budgets, uint64_t tie, struct kp_arena *arena,
+                   struct sched_preemption *ret);
+
+/* What is done of it through the API: references to who goes, and to whom a less important nomination is taken away. */
+struct sched_room {
+    struct client_object *pod;
+    char *node;
+    struct client_object **victims, **displaced;
+    size_t n_victims, n_displaced;
+};
+/* Takes references and nominates the pod in the cache; the displaced lose their nomination there. The cache is locked. */
+void sched_room_init(struct sched_room *ret, struct sched_cache *cache, struct client_object *pod, const struct sched_preemption *preemption);
+/* Tells the victims why they go, deletes them, and takes the nomination from the displaced. 0, or the first failure's code; what is gone already is no
+   failure. */
+int sched_room_make(const struct sched_room *room, struct client *client, struct client_recorder *recorder, struct kp_error *error);
+void sched_room_done(struct sched_room *room);
 
 /* ---- the queue ------------------------------------------------------------------------------------------------------------ */
 /* Pods wait in one of three places: active (by priority, then age), back-off (1 s doubling to 10 s), unschedulable (until a

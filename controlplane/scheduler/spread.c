@@ -27,6 +27,7 @@ struct constraints {
 
 struct sched_spread {
     const struct k8s_pod *pod;
+    const struct sched_cluster *cluster;
     struct constraints hard;
     struct sched_pairs *pairs;
     int64_t *least; /* a constraint: pods in the topology that has the fewest */
@@ -80,13 +81,16 @@ static bool is_meant(const struct constraint *c, const struct k8s_pod *pod)
     return false;
 }
 
+static bool is_counted(const struct constraint *c, const struct k8s_pod *pod, const struct k8s_pod *there)
+{
+    return !there->metadata->deletion_timestamp.set && kp_streq(there->metadata->namespace, pod->metadata->namespace) && is_meant(c, there);
+}
+
 static int64_t count_on(const struct constraint *c, const struct k8s_pod *pod, const struct sched_node *node)
 {
     int64_t count = 0;
-    for (size_t i = 0; i < node->n_pods; i++) {
-        const struct k8s_pod *there = node->pods[i].info.pod;
-        count += !there->metadata->deletion_timestamp.set && kp_streq(there->metadata->namespace, pod->metadata->namespace) && is_meant(c, there);
-    }
+    for (size_t i = 0; i < node->n_pods; i++)
+        count += is_counted(c, pod, node->pods[i].info.pod);
     return count;
 }
 
@@ -129,8 +133,9 @@ static void count_all(const struct constraints *list, const struct k8s_pod *pod,
 }
 
 /* ---- the filter --------------------------------------------------------------------------------------------------------- */
-static int64_t least_of(const struct sched_spread *s, size_t i, const struct sched_cluster *cluster, struct sched_pairs *seen)
+static int64_t least_of(const struct sched_spread *s, size_t i, struct sched_pairs *seen)
 {
+    const struct sched_cluster *cluster = s->cluster;
     char key[KEY_MAX];
     int64_t least = INT64_MAX, domains = 0;
     key_of(&s->hard, i, key);
@@ -145,21 +150,44 @@ static int64_t least_of(const struct sched_spread *s, size_t i, const struct sch
     return domains == 0 || domains < s->hard.items[i].min_domains ? 0 : least;
 }
 
+static void find_least(struct sched_spread *s)
+{
+    struct sched_pairs *seen = sched_pairs_new();
+    for (size_t i = 0; i < s->hard.len; i++)
+        s->least[i] = least_of(s, i, seen);
+    sched_pairs_free(seen);
+}
+
 struct sched_spread *sched_spread_new(const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena)
 {
     struct sched_spread *s = kp_calloc(1, sizeof(*s));
     s->pod = pod->pod;
+    s->cluster = cluster;
     s->hard = read_constraints(pod->pod, "DoNotSchedule", arena);
     s->pairs = sched_pairs_new();
     s->least = KP_NEW_ARRAY(arena, int64_t, s->hard.len + 1);
     if (s->hard.len == 0)
         return s;
     count_all(&s->hard, pod->pod, true, cluster, s->pairs);
-    struct sched_pairs *seen = sched_pairs_new();
-    for (size_t i = 0; i < s->hard.len; i++)
-        s->least[i] = least_of(s, i, cluster, seen);
-    sched_pairs_free(seen);
+    find_least(s);
     return s;
+}
+
+void sched_spread_count(struct sched_spread *s, const struct sched_node *node, const struct sched_pod *there, int sign)
+{
+    char key[KEY_MAX];
+    bool changed = false;
+    if (s->hard.len == 0 || !has_all_keys(&s->hard, node))
+        return;
+    for (size_t i = 0; i < s->hard.len; i++) {
+        const struct constraint *c = &s->hard.items[i];
+        if (!counts(c, s->pod, node) || !is_counted(c, s->pod, there->pod))
+            continue;
+        sched_pairs_add(s->pairs, key_of(&s->hard, i, key), sched_node_label(node, c->key), sign);
+        changed = true;
+    }
+    if (changed)
+        find_least(s);
 }
 
 void sched_spread_free(struct sched_spread *s)
@@ -168,12 +196,14 @@ void sched_spread_free(struct sched_spread *s)
     free(s);
 }
 
-const char *sched_spread_refuses(const struct sched_spread *s, const struct sched_node *node)
+const char *sched_spread_refuses(const struct sched_spread *s, const struct sched_node *node, bool *ret_final)
 {
     char key[KEY_MAX];
+    *ret_final = false;
     for (size_t i = 0; i < s->hard.len; i++) {
         const struct constraint *c = &s->hard.items[i];
         const char *value = sched_node_label(node, c->key);
+        *ret_final = !value;
         if (!value)
             return "node(s) didn't match pod topology spread constraints (missing required label)";
         if (sched_pairs_get(s->pairs, key_of(&s->hard, i, key), value) + is_meant(c, s->pod) - s->least[i] > c->max_skew)

@@ -148,7 +148,7 @@ int admission_priority(struct admission *admission, struct admission_attributes 
         return 0;
     struct k8s_pod *pod = a->object;
     const struct k8s_priority_class *class = NULL;
-    const char *name = pod->spec->priority_class_name, *preemption = NULL;
+    const char *name = pod->spec->priority_class_name, *preemption = "PreemptLowerPriority";
     int32_t value = 0;
     bool found = false;
     for (size_t i = 0; i < KP_ARRAY_LEN(system_classes) && !found; i++)
@@ -164,16 +164,20 @@ int admission_priority(struct admission *admission, struct admission_attributes 
         if (class) {
             pod->spec->priority_class_name = class->metadata->name;
             value = class->value;
-            preemption = class->preemption_policy;
+            if (!kp_empty(class->preemption_policy))
+                preemption = class->preemption_policy;
         }
     }
     if (pod->spec->has_priority && pod->spec->priority != value)
         return status_forbidden(status, "", "pods", a->name,
                                 "the integer value of priority (%d) must not be provided in pod spec; priority admission controller computed %d from the given PriorityClass name",
                                 pod->spec->priority, value);
+    if (!kp_empty(pod->spec->preemption_policy) && strcmp(pod->spec->preemption_policy, preemption) != 0)
+        return status_forbidden(status, "", "pods", a->name,
+                                "the string value of PreemptionPolicy (%s) must not be provided in pod spec; priority admission controller computed %s from the given PriorityClass name",
+                                pod->spec->preemption_policy, preemption);
     KP_SET(pod->spec, priority, value);
-    if (kp_empty(pod->spec->preemption_policy))
-        pod->spec->preemption_policy = preemption ? preemption : "PreemptLowerPriority";
+    pod->spec->preemption_policy = preemption;
     return 0;
 }
 

@@ -314,6 +314,40 @@ YAML
   is '2 2' "$(k get pods -l app=apart --field-selector status.phase=Running -o 'jsonpath={range .items[?(@.spec.topologySpreadConstraints)]}{.spec.nodeName}{"\n"}{end}' | sort | uniq -c | awk '{print $1}' | xargs)" 'two on each node'
 }
 
+# Three pods want the same port of one node: the important one gets it, one that must not push waits.
+test_preemption() {
+  local class
+  k create priorityclass "$NS-high" --value=1000 >/dev/null
+  k create priorityclass "$NS-patient" --value=1000 --preemption-policy=Never >/dev/null
+  wants_port() { # NAME CLASS
+    k apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: $1}
+spec:
+  priorityClassName: $2
+  hostNetwork: true
+  nodeSelector: {kubernetes.io/hostname: $CLUSTER-worker-1}
+  terminationGracePeriodSeconds: 1
+  containers: [{name: c, image: $PAUSE, ports: [{containerPort: 31999}]}]
+YAML
+  }
+  wants_port low ''
+  wait_until 30 field_is pod low .status.phase Running
+  wants_port patient "$NS-patient"
+  told() { k get pod patient -o 'jsonpath={.status.conditions[?(@.reason=="Unschedulable")].message}' | grep -q "1 node(s) didn't have free ports for the requested pod ports.* preemption: not eligible due to preemptionPolicy=Never.$"; }
+  wait_until 10 told
+  is Running "$(field pod low .status.phase)" 'who must not push does not'
+  wants_port high "$NS-high"
+  wait_until 30 field_is pod high .status.phase Running
+  is "$CLUSTER-worker-1" "$(field pod high .status.nominatedNodeName)" 'the node that was cleared for it'
+  gone() { ! k get pod low >/dev/null 2>&1; }
+  wait_until 10 gone
+  has "Preempted by pod $(field pod high .metadata.uid) on node $CLUSTER-worker-1" "$(k get events --field-selector reason=Preempted -o 'jsonpath={.items[*].message}')"
+  is Pending "$(field pod patient .status.phase)" 'equals do not push each other'
+  for class in high patient; do k delete priorityclass "$NS-$class" >/dev/null; done
+}
+
 # What Prometheus does: the metrics of the scheduler and the controller manager, with a service account's token and the role for it.
 test_component_metrics() {
   local token port pod component

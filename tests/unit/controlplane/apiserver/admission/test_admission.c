@@ -109,6 +109,11 @@ static void priority_comes_from_the_class(void **state)
     assert_int_equal(pod->spec->priority, 7);
     assert_string_equal(pod->spec->preemption_policy, "Never");
     pod = new_pod(f);
+    pod->spec->preemption_policy = "Never";
+    assert_true(write_as(f, &joe, ADMISSION_CREATE, "", "pods", "", "n", "p", pod, NULL) < 0);
+    assert_non_null(strstr(f->status.message, "the string value of PreemptionPolicy (Never) must not be provided in pod spec; "
+                                              "priority admission controller computed PreemptLowerPriority from the given PriorityClass name"));
+    pod = new_pod(f);
     pod->spec->priority_class_name = "system-node-critical";
     assert_int_equal(write_as(f, &joe, ADMISSION_CREATE, "", "pods", "", "n", "p", pod, NULL), 0);
     assert_int_equal(pod->spec->priority, 2000001000);
