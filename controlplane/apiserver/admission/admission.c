@@ -7,6 +7,7 @@ static const struct {
     admission_step_fn mutate, validate;
 } steps[] = {
     {"NamespaceLifecycle", NULL, admission_namespace_lifecycle},
+    {"LimitRanger", admission_limit_defaults, admission_limits},
     {"ServiceAccount", admission_service_account, NULL},
     {"NodeRestriction", admission_node_restriction, NULL},
     {"TaintNodesByCondition", admission_taint_nodes, NULL},
@@ -46,6 +47,7 @@ int admission_new(const struct admission_config *config, struct admission **ret_
     admission->priority_classes = wcache_find(config->caches, "scheduling.k8s.io", "priorityclasses");
     admission->nodes = wcache_find(config->caches, "", "nodes");
     admission->roles = wcache_find(config->caches, "rbac.authorization.k8s.io", "roles");
+    admission->limit_ranges = wcache_find(config->caches, "", "limitranges");
     admission->pods = wcache_find(config->caches, "", "pods");
     *ret_admission = admission;
     return 0;

@@ -9,13 +9,15 @@
 struct admission {
     struct admission_config config;
     unsigned disabled; /* bit per step */
-    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles;
+    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles, *limit_ranges;
 };
 
 typedef int (*admission_step_fn)(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 
 int admission_namespace_lifecycle(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_service_account(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_limit_defaults(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_limits(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_priority(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_default_tolerations(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_node_restriction(struct admission *admission, struct admission_attributes *a, struct api_status *status);

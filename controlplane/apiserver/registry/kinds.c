@@ -35,7 +35,7 @@ static struct registry_kind rows[] = {
     {"", "replicationcontrollers", "v1", .prefix = "/registry/controllers/", .flags = KIND_GENERATION | KIND_ORPHANS,
      .defaults = replication_controller_defaults, .validate = replication_controller_validate, .fields = FIELDS("status.replicas")},
     {"", "podtemplates", "v1", .flags = KIND_GENERATION | KIND_RETURNS_DELETED, .defaults = pod_template_object_defaults},
-    {"", "limitranges", "v1"},
+    {"", "limitranges", "v1", .defaults = limit_range_defaults, .validate = limit_range_validate},
     {"", "resourcequotas", "v1", .flags = KIND_RETURNS_DELETED, .validate = resource_quota_validate},
     {"", "persistentvolumes", "v1", .flags = KIND_RETURNS_DELETED, .prepare_create = persistent_volume_prepare_create,
      .validate = persistent_volume_validate},

@@ -63,6 +63,9 @@ STRATEGY_DEFAULTS(stateful_set);
 STRATEGY_VALIDATE(stateful_set);
 STRATEGY_VALIDATE_UPDATE(stateful_set);
 STRATEGY_VALIDATE(pod_disruption_budget);
+/* limit_range.c */
+STRATEGY_DEFAULTS(limit_range);
+STRATEGY_VALIDATE(limit_range);
 /* batch.c */
 STRATEGY_DEFAULTS(job);
 STRATEGY_PREPARE_CREATE(job);

@@ -314,6 +314,23 @@ YAML
   is '2 2' "$(k get pods -l app=apart --field-selector status.phase=Running -o 'jsonpath={range .items[?(@.spec.topologySpreadConstraints)]}{.spec.nodeName}{"\n"}{end}' | sort | uniq -c | awk '{print $1}' | xargs)" 'two on each node'
 }
 
+test_limit_range() {
+  k apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: LimitRange
+metadata: {name: bounds}
+spec:
+  limits:
+  - {type: Container, default: {memory: 32Mi}, defaultRequest: {cpu: 10m}, max: {memory: 64Mi}}
+YAML
+  has 'Container   memory    -    64Mi  32Mi             32Mi' "$(k describe limitrange bounds)"
+  k run given --image="$PAUSE" >/dev/null
+  is '{"limits":{"memory":"32Mi"},"requests":{"cpu":"10m","memory":"32Mi"}}' "$(field pod given .spec.containers[0].resources)" 'what is not said is given'
+  has 'memory request for container given; memory limit for container given' "$(field pod given .metadata.annotations)"
+  has 'pods "big" is forbidden: maximum memory usage per Container is 64Mi, but limit is 1Gi' "$(k run big --image="$PAUSE" --overrides '{"spec":{"containers":[{"name":"big","image":"'"$PAUSE"'","resources":{"limits":{"memory":"1Gi"}}}]}}' 2>&1)"
+  wait_until 30 field_is pod given .status.phase Running
+}
+
 # Three pods want the same port of one node: the important one gets it, one that must not push waits.
 test_preemption() {
   local class

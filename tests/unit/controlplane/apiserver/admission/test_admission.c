@@ -119,6 +119,70 @@ static void priority_comes_from_the_class(void **state)
     assert_int_equal(pod->spec->priority, 2000001000);
 }
 
+static struct k8s_pod *pod_with(struct fixture *f, const char *resources)
+{
+    KP_AUTO_FREE char *json = kp_asprintf("{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\"},\"spec\":{\"containers\":[{\"name\":\"c\",\"resources\":{%s}}],"
+                                          "\"initContainers\":[{\"name\":\"i\"}]}}", resources);
+    return object(f, &k8s_pod_type, json);
+}
+
+static const char *refusal(struct fixture *f, const char *resource, void *object)
+{
+    return write_as(f, &joe, ADMISSION_CREATE, "", resource, "", "n", "p", object, NULL) < 0 ? f->status.message : "";
+}
+
+static void limit_ranges_give_what_pods_do_not_say(void **state)
+{
+    struct fixture *f = *state;
+    caches_put(f->caches, "", "limitranges", "n/r", "{\"metadata\":{\"name\":\"r\",\"namespace\":\"n\"},\"spec\":{\"limits\":[{\"type\":\"Container\","
+               "\"default\":{\"cpu\":\"2\",\"memory\":\"1Gi\"},\"defaultRequest\":{\"cpu\":\"1\",\"memory\":\"512Mi\"}}]}}");
+    struct k8s_pod *pod = pod_with(f, "\"requests\":{\"cpu\":\"500m\"}");
+    assert_string_equal(refusal(f, "pods", pod), "");
+    const struct k8s_resource_requirements *c = pod->spec->containers.items[0].resources, *i = pod->spec->init_containers.items[0].resources;
+    assert_string_equal(kp_string_map_get(&c->requests, "cpu"), "500m");
+    assert_string_equal(kp_string_map_get(&c->requests, "memory"), "512Mi");
+    assert_string_equal(kp_string_map_get(&c->limits, "cpu"), "2");
+    assert_string_equal(kp_string_map_get(&i->requests, "cpu"), "1");
+    assert_string_equal(kp_string_map_get(&pod->metadata->annotations, "kubernetes.io/limit-ranger"),
+                        "LimitRanger plugin set: memory request for container c; cpu, memory limit for container c; "
+                        "cpu, memory request for init container i; cpu, memory limit for init container i");
+    struct k8s_pod *elsewhere = pod_with(f, "");
+    const struct kp_resource *r = kp_resource_find("", "v1", "pods");
+    struct admission_attributes a = {.operation = ADMISSION_UPDATE, .resource = r, .subresource = "", .type = r->type, .ns = "n", .name = "p", .user = &joe,
+                                     .object = elsewhere, .old_object = pod, .arena = f->arena, .warnings = &f->warnings};
+    f->status = API_STATUS(f->arena);
+    assert_int_equal(admission_mutate(f->admission, &a, &f->status), 0);
+    assert_int_equal(elsewhere->spec->containers.items[0].resources->limits.len, 0); /* what is there already is left as it is */
+}
+
+static void limit_ranges_refuse_what_is_out_of_bounds(void **state)
+{
+    struct fixture *f = *state;
+    caches_put(f->caches, "", "limitranges", "n/r", "{\"metadata\":{\"name\":\"r\",\"namespace\":\"n\"},\"spec\":{\"limits\":["
+               "{\"type\":\"Container\",\"min\":{\"cpu\":\"100m\"},\"max\":{\"cpu\":\"2\"},\"default\":{\"cpu\":\"1\"},\"defaultRequest\":{\"cpu\":\"1\"},"
+               "\"maxLimitRequestRatio\":{\"cpu\":\"4\"}},{\"type\":\"Pod\",\"max\":{\"memory\":\"1Gi\"}},"
+               "{\"type\":\"PersistentVolumeClaim\",\"min\":{\"storage\":\"1Gi\"},\"max\":{\"storage\":\"10Gi\"}}]}}");
+#define MEMORY "\"memory\":\"512Mi\""
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"limits\":{" MEMORY "}")), "");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "")), "pods \"p\" is forbidden: maximum memory usage per Pod is 1Gi.  No limit is specified");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"limits\":{\"memory\":\"2Gi\"}")), "pods \"p\" is forbidden: maximum memory usage per Pod is 1Gi, but limit is 2Gi");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"requests\":{\"cpu\":\"50m\"},\"limits\":{\"cpu\":\"200m\"," MEMORY "}")),
+                        "pods \"p\" is forbidden: minimum cpu usage per Container is 100m, but request is 50m");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"requests\":{\"cpu\":\"1\"},\"limits\":{\"cpu\":\"3\"," MEMORY "}")),
+                        "pods \"p\" is forbidden: maximum cpu usage per Container is 2, but limit is 3");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"requests\":{\"cpu\":\"200m\"},\"limits\":{\"cpu\":\"1\"," MEMORY "}")),
+                        "pods \"p\" is forbidden: cpu max limit to request ratio per Container is 4, but provided ratio is 5.000000");
+    assert_string_equal(refusal(f, "pods", pod_with(f, "\"requests\":{\"cpu\":\"50m\"},\"limits\":{\"cpu\":\"3\"," MEMORY "}")),
+                        "pods \"p\" is forbidden: [minimum cpu usage per Container is 100m, but request is 50m, maximum cpu usage per Container is 2, but limit is 3, "
+                        "cpu max limit to request ratio per Container is 4, but provided ratio is 60.000000]");
+#define CLAIM(size) object(f, &k8s_persistent_volume_claim_type, "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\"},\"spec\":{\"resources\":{\"requests\":{" size "}}}}")
+    assert_string_equal(refusal(f, "persistentvolumeclaims", CLAIM("\"storage\":\"2Gi\"")), "");
+    assert_string_equal(refusal(f, "persistentvolumeclaims", CLAIM("\"storage\":\"20Gi\"")),
+                        "persistentvolumeclaims \"p\" is forbidden: maximum storage usage per PersistentVolumeClaim is 10Gi, but request is 20Gi");
+    assert_string_equal(refusal(f, "persistentvolumeclaims", CLAIM("\"storage\":\"1Mi\"")),
+                        "persistentvolumeclaims \"p\" is forbidden: minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi");
+}
+
 static void nothing_is_created_in_a_dying_or_missing_namespace(void **state)
 {
     struct fixture *f = *state;
@@ -191,6 +255,8 @@ int main(void)
         TEST(pod_gets_account_token_priority_and_tolerations),
         TEST(pod_may_refuse_the_token),
         TEST(priority_comes_from_the_class),
+        TEST(limit_ranges_give_what_pods_do_not_say),
+        TEST(limit_ranges_refuse_what_is_out_of_bounds),
         TEST(nothing_is_created_in_a_dying_or_missing_namespace),
         TEST(kubelet_writes_only_its_own),
         TEST(nobody_grants_more_than_he_holds),

@@ -222,6 +222,28 @@ static void schedules_of_cron_jobs_are_checked(void **state)
     assert_int_equal(create(f, "batch", "cronjobs", CRON_JOB("c", "*/5 * * * mon-fri", ",\"timeZone\":\"UTC\"")), 0);
 }
 
+static void bounds_of_limit_ranges_are_checked_and_defaults_follow_from_them(void **state)
+{
+    struct fixture *f = *state;
+#define RANGE(item) "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"limits\":[" item "]}}"
+    failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Container\",\"min\":{\"cpu\":\"2\"},\"max\":{\"cpu\":\"1\"},\"default\":{\"cpu\":\"1\"},\"defaultRequest\":{\"cpu\":\"1\"}}")),
+           422, "Invalid", "LimitRange \"r\" is invalid: [spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1, "
+           "spec.limits[0].defaultRequest[cpu]: Invalid value: \"2\": min value 2 is greater than default request value 1, "
+           "spec.limits[0].default[cpu]: Invalid value: \"2\": min value 2 is greater than default value 1]");
+    failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Pod\",\"default\":{\"cpu\":\"2\"}}")), 422, "Invalid",
+           "LimitRange \"r\" is invalid: spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'");
+    failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Pod\",\"max\":{\"cpu\":\"2\"}},{\"type\":\"Pod\",\"maxLimitRequestRatio\":{\"cpu\":\"500m\"}}")), 422, "Invalid",
+           "LimitRange \"r\" is invalid: [spec.limits[1].type: Duplicate value: \"Pod\", "
+           "spec.limits[1].maxLimitRequestRatio[cpu]: Invalid value: \"500m\": ratio 500m is less than 1]");
+    failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"PersistentVolumeClaim\"}")), 422, "Invalid",
+           "LimitRange \"r\" is invalid: spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided");
+    assert_int_equal(create(f, "", "limitranges", RANGE("{\"type\":\"Container\",\"min\":{\"memory\":\"1Mi\"},\"max\":{\"cpu\":\"2\"}}")), 0);
+    const struct k8s_limit_range_item *item = &((struct k8s_limit_range *)result(f))->spec->limits.items[0];
+    assert_string_equal(kp_string_map_get(&item->default_, "cpu"), "2");
+    assert_string_equal(kp_string_map_get(&item->default_request, "cpu"), "2");
+    assert_string_equal(kp_string_map_get(&item->default_request, "memory"), "1Mi");
+}
+
 static void names_are_generated_anew_when_taken(void **state)
 {
     struct fixture *f = *state;
@@ -569,6 +591,7 @@ int main(void)
         TEST(create_refuses_what_exists_and_bad_names),
         TEST(where_a_pod_may_go_is_checked),
         TEST(schedules_of_cron_jobs_are_checked),
+        TEST(bounds_of_limit_ranges_are_checked_and_defaults_follow_from_them),
         TEST(names_are_generated_anew_when_taken),
         TEST(dry_run_tells_and_writes_nothing),
         TEST(a_failing_store_is_told),
