@@ -31,7 +31,12 @@ serve() { # GATEWAY NAMESERVER T1: leases of two minutes, the least that dnsmasq
     --dhcp-authoritative --dhcp-leasefile="$DIR/leases" --pid-file= --log-dhcp --log-facility="$DIR/dnsmasq.log" &
   DNSMASQ=$!
 }
-inside() { ip netns exec $CLIENT "$@"; }
+# Its own /run/kprov and /etc: this machine's are none of its business. FOLLOWER is the program itself: each of these becomes the next.
+follow() {
+  ip netns exec $CLIENT unshare -m sh -c 'mkdir -p /run/kprov && mount --bind "$1/run" /run/kprov && mount --bind "$1/etc" /etc && exec "$2" dhcp eth0 0' \
+    sh "$DIR" "$INIT" >>"$DIR/log" 2>&1 &
+  FOLLOWER=$!
+}
 address() { ip -n $CLIENT -4 -o addr show eth0 | awk '{ print $4 }'; }
 gateway() { ip -n $CLIENT route show default | awk '{ print $3 }'; }
 is_gateway() { [ "$(gateway)" = "$1" ]; }
@@ -41,9 +46,7 @@ has_address() { [ -n "$(address)" ]; }
 
 serve 10.123.9.1 10.123.9.2 3
 mkdir "$DIR/run" "$DIR/etc"
-# Its own /run/kprov and /etc: this machine's are none of its business.
-inside unshare -m sh -c 'mkdir -p /run/kprov && mount --bind "$1/run" /run/kprov && mount --bind "$1/etc" /etc && exec "$2" dhcp eth0 0' sh "$DIR" "$INIT" >"$DIR/log" 2>&1 &
-FOLLOWER=$!
+follow
 eventually 20 has_address
 result $? "an address is taken: $(address)" "$(cat "$DIR/log" "$DIR/dnsmasq.log")"
 [ "$(gateway)" = 10.123.9.1 ] && ip -n $CLIENT link show eth0 | grep -q 'mtu 1450'
@@ -55,8 +58,7 @@ result $? 'and the time server that it names' "$(cat "$DIR/run/dhcp.eth0")"
 was=$(address)
 end "$FOLLOWER"
 sed -i "s/^at=.*/at=$(($(cut -d. -f1 /proc/uptime) - 61))/" "$DIR/run/dhcp.eth0"
-inside unshare -m sh -c 'mount --bind "$1/run" /run/kprov && mount --bind "$1/etc" /etc && exec "$2" dhcp eth0 0' sh "$DIR" "$INIT" >>"$DIR/log" 2>&1 &
-FOLLOWER=$!
+follow
 first=$(requests)
 eventually 10 asked_more_than "$first"
 result $? 'at half its time it is renewed' "$(cat "$DIR/log" "$DIR/dnsmasq.log")"
@@ -87,8 +89,7 @@ DNSMASQ=$!
 moved() { case $(address) in 10.123.9.8[0-9]/24 | 10.123.9.90/24) ;; *) false ;; esac; }
 end "$FOLLOWER" # it would ask when half of what is left until T2 has passed: a lease that is older asks at once
 sed -i "s/^at=.*/at=$(($(cut -d. -f1 /proc/uptime) - 61))/" "$DIR/run/dhcp.eth0"
-inside unshare -m sh -c 'mount --bind "$1/run" /run/kprov && mount --bind "$1/etc" /etc && exec "$2" dhcp eth0 0' sh "$DIR" "$INIT" >>"$DIR/log" 2>&1 &
-FOLLOWER=$!
+follow
 eventually 20 moved
 result $? "a lease that is refused is asked for anew: $(address)" "$(cat "$DIR/log"; tail -n 30 "$DIR/dnsmasq.log")"
 [ "$(ip -n $CLIENT -4 -o addr show eth0 | wc -l)" = 1 ]
