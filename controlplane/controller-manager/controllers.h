@@ -13,6 +13,7 @@ extern const struct controller disruption_controller;
 extern const struct controller clusterrole_aggregation_controller;
 extern const struct controller job_controller;
 extern const struct controller cron_job_controller;
+extern const struct controller resourcequota_controller;
 extern const struct controller ttl_after_finished_controller;
 extern const struct controller endpointslice_controller;
 extern const struct controller endpoints_controller;

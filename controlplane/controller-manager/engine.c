@@ -346,15 +346,25 @@ static bool is_about_create(const struct plan_write *write)
     return write->op == PLAN_CREATE || (write->op == PLAN_EVENT && write->append_created);
 }
 
+/* Whether the write is to be made at all; why: of the create that failed before it, or "". */
+static bool is_wanted(const struct plan_write *write, const char *why, struct kp_arena *arena)
+{
+    if (*why && is_about_create(write))
+        return false;
+    if (!write->told.fn)
+        return true;
+    return *why ? write->told.fn(write->told.obj, write->told.was, why, write->told.now_s, arena) : write->told.differs;
+}
+
 static int carry_out_all(struct controller_run *run, const char *key, const struct plan *plan, struct kp_error *error)
 {
-    char created[CLIENT_KEY_PART_MAX] = "";
+    char created[CLIENT_KEY_PART_MAX] = "", why[KP_ERROR_MESSAGE_MAX] = "";
     int first_code = 0;
     for (const struct plan_write *write = plan->first; write; write = write->next) {
         struct kp_error later = {0}, *this_error = first_code ? &later : error;
-        if (first_code && is_about_create(write))
-            continue;
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        if (!is_wanted(write, why, arena))
+            continue;
         int code = carry_out(run, key, write, arena, created, this_error);
         if (code == 0)
             continue;
@@ -362,6 +372,8 @@ static int carry_out_all(struct controller_run *run, const char *key, const stru
         if (next && next->op == PLAN_EVENT_ON_FAILURE && code != KP_ECONFLICT)
             client_event(run->engine->recorder, &next->target, next->event_type, next->reason, "%s%s", next->text, this_error->message);
         bool go_on = write->op == PLAN_CREATE && write->resource == &k8s_pods_resource;
+        if (first_code == 0)
+            snprintf(why, sizeof(why), "%s", *error->message ? error->message : "unknown");
         if (first_code == 0)
             first_code = kp_wrap(error, "%s %s/%s", write->resource->name, write->ns, write->name);
         if (!go_on)

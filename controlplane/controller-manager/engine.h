@@ -81,6 +81,11 @@ void plan_create(struct plan *plan, const struct kp_resource *resource, const ch
 /* Optimistic: the object's resourceVersion must still be current, else the key is planned again from newer caches. */
 void plan_update(struct plan *plan, const struct kp_resource *resource, const void *obj);
 void plan_update_status(struct plan *plan, const struct kp_resource *resource, const void *obj);
+/* A status that also says whether pods could be created. When one of the plan's creates failed, failed() puts that into obj, and false from it means
+   that nothing is to be written; was is what the cache has. Without a failure it is written when it differs from was. */
+typedef bool (*plan_failed_fn)(void *obj, const void *was, const char *message, int64_t now_s, struct kp_arena *arena);
+void plan_update_status_told(struct plan *plan, const struct kp_resource *resource, void *obj, const void *was, bool differs, plan_failed_fn failed,
+                             int64_t now_s);
 /* body: JSON text of the patch type. subresource may be NULL. */
 void plan_patch(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name,
                 const char *subresource, enum client_patch type, const char *body);

@@ -18,6 +18,13 @@ struct plan_write {
     struct client_event_target target;
     const char *event_type, *reason;
     bool append_created;
+    struct { /* of a status that tells of failures; fn NULL: of any other */
+        plan_failed_fn fn;
+        void *obj; /* obj again, to be changed */
+        const void *was;
+        bool differs; /* to be written without a failure too */
+        int64_t now_s;
+    } told;
 };
 
 struct plan {

@@ -11,7 +11,7 @@ static const struct controller *const controllers[] = {
     &endpointslice_controller,    &endpoints_controller,       &node_ipam_controller,
     &node_lifecycle_controller,   &taint_eviction_controller,  &pod_gc_controller,
     &garbage_collector_controller, &csr_approving_controller,  &csr_signing_controller,
-    &cron_job_controller,
+    &cron_job_controller,         &resourcequota_controller,
 };
 
 struct manager {

@@ -40,12 +40,13 @@ void plan_create(struct plan *plan, const struct kp_resource *resource, const ch
     write->obj = obj;
 }
 
-static void add_update(struct plan *plan, const struct kp_resource *resource, const char *subresource, const void *obj)
+static struct plan_write *add_update(struct plan *plan, const struct kp_resource *resource, const char *subresource, const void *obj)
 {
     const struct k8s_object_meta *meta = kp_object_meta(resource->type, obj);
     struct plan_write *write = add(plan, PLAN_UPDATE, resource, meta->namespace, meta->name);
     write->obj = obj;
     write->subresource = subresource;
+    return write;
 }
 
 void plan_update(struct plan *plan, const struct kp_resource *resource, const void *obj)
@@ -56,6 +57,17 @@ void plan_update(struct plan *plan, const struct kp_resource *resource, const vo
 void plan_update_status(struct plan *plan, const struct kp_resource *resource, const void *obj)
 {
     add_update(plan, resource, "status", obj);
+}
+
+void plan_update_status_told(struct plan *plan, const struct kp_resource *resource, void *obj, const void *was, bool differs, plan_failed_fn failed,
+                             int64_t now_s)
+{
+    struct plan_write *write = add_update(plan, resource, "status", obj);
+    write->told.fn = failed;
+    write->told.obj = obj;
+    write->told.was = was;
+    write->told.differs = differs;
+    write->told.now_s = now_s;
 }
 
 void plan_update_sub(struct plan *plan, const struct kp_resource *resource, const char *subresource, const void *obj)
@@ -134,6 +146,8 @@ void plan_describe(const struct plan *plan, struct kp_buf *out)
 {
     static const char *const names[] = {"create", "update", "patch", "delete", "event", "event-on-failure", "delete-collection"};
     for (const struct plan_write *write = plan->first; write; write = write->next) {
+        if (write->told.fn && !write->told.differs)
+            continue; /* only of a failure */
         kp_buf_printf(out, "%s", names[write->op]);
         if (write->resource)
             kp_buf_printf(out, " %s%s%s", write->resource->name, write->subresource ? "/" : "",

@@ -93,6 +93,33 @@ static void reconcile_pods(const struct plan_input *in, struct plan *plan, const
 }
 
 /* ---- ReplicaSet -------------------------------------------------------------------------------------------------------- */
+#define FAILURE "ReplicaFailure" /* the condition's type */
+
+/* Takes the condition away, and gives what it was; its type NULL: there was none. */
+static struct k8s_replica_set_condition drop_failure(struct k8s_replica_set_status *status)
+{
+    struct k8s_replica_set_condition had = {0};
+    for (size_t i = 0; i < status->conditions.len; i++)
+        if (kp_streq(status->conditions.items[i].type, FAILURE)) {
+            had = status->conditions.items[i];
+            status->conditions.items[i] = status->conditions.items[--status->conditions.len];
+            break;
+        }
+    return had;
+}
+
+static bool set_failed(void *obj, const void *was, const char *message, int64_t now_s, struct kp_arena *arena)
+{
+    struct k8s_replica_set *set = obj, *before = KP_OBJECT_CLONE(arena, k8s_replica_set, was);
+    const struct k8s_replica_set_condition had = drop_failure(before->status);
+    struct k8s_replica_set_condition *c = KP_LIST_ADD(arena, &set->status->conditions);
+    *c = (struct k8s_replica_set_condition){
+        .type = FAILURE, .status = "True", .reason = "FailedCreate", .message = kp_arena_strdup(arena, message),
+        .last_transition_time = kp_streq(had.status, "True") ? had.last_transition_time : KP_TIME_OF(now_s),
+    };
+    return !kp_object_equal(&k8s_replica_set_status_type, set->status, ((const struct k8s_replica_set *)was)->status);
+}
+
 static void replicaset_status(const struct plan_input *in, struct plan *plan, const struct k8s_replica_set *set, struct counts counts)
 {
     struct k8s_replica_set *new = KP_OBJECT_CLONE(in->arena, k8s_replica_set, set);
@@ -102,8 +129,9 @@ static void replicaset_status(const struct plan_input *in, struct plan *plan, co
     new->status->available_replicas = counts.available;
     new->status->observed_generation = set->metadata->generation;
     KP_SET(new->status, terminating_replicas, counts.terminating);
-    if (!kp_object_equal(&k8s_replica_set_status_type, new->status, set->status))
-        plan_update_status(plan, &k8s_replicasets_resource, new);
+    drop_failure(new->status);
+    plan_update_status_told(plan, &k8s_replicasets_resource, new, set, !kp_object_equal(&k8s_replica_set_status_type, new->status, set->status),
+                            set_failed, in->now_s);
 }
 
 static int plan_replicaset(const struct plan_input *in, struct plan *plan, struct kp_error *error)

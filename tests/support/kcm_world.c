@@ -79,7 +79,7 @@ void world_apply(struct kcm_world *world)
     for (const struct plan_write *write = world->plan->first; write; write = write->next) {
         if (write->op == PLAN_CREATE)
             inject_created(world, write);
-        else if (write->op == PLAN_UPDATE)
+        else if (write->op == PLAN_UPDATE && !(write->told.fn && !write->told.differs))
             client_informer_inject(engine_cache(world->engine, write->resource), write->obj);
         else if (write->op == PLAN_DELETE)
             world_remove(world, write->resource, write->ns, write->name);
@@ -96,7 +96,7 @@ const void *world_get(struct kcm_world *world, const struct kp_resource *resourc
 const void *world_written(struct kcm_world *world, enum plan_op op, const struct kp_resource *resource, size_t nth)
 {
     for (const struct plan_write *write = world->plan->first; write; write = write->next)
-        if (write->op == op && write->resource == resource && nth-- == 0)
+        if (write->op == op && write->resource == resource && !(write->told.fn && !write->told.differs) && nth-- == 0)
             return write->obj;
     return NULL;
 }

@@ -28,6 +28,8 @@ struct admission_config {
 struct admission;
 /* An unknown plugin name fails with KP_EUSAGE. */
 int admission_new(const struct admission_config *config, struct admission **ret_admission, struct kp_error *error) KP_NODISCARD;
+/* Whether a step is on: of those whose work is done elsewhere ("ResourceQuota", by the registry). */
+bool admission_enabled(const struct admission *admission, const char *name);
 void admission_free(struct admission *admission); /* accepts NULL */
 /* Both: 0, or a negative code with *status set (upstream's texts, mostly 403). Any thread, on the worker pool. Mutate runs after defaulting
    and before validation, validate after validation. */

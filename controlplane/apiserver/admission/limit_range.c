@@ -1,5 +1,6 @@
 /* LimitRanger: what a namespace's LimitRanges give to pods that say nothing of resources, and what they refuse. Texts are upstream's. */
 #include "controlplane/apiserver/admission/admission_internal.h"
+#include "lib/quota/quota.h"
 
 #define ANNOTATION "kubernetes.io/limit-ranger"
 
@@ -152,38 +153,9 @@ static const char *container_amount(const void *of, bool limit, const char *name
     return kp_string_map_get(limit ? &container->resources->limits : &container->resources->requests, name);
 }
 
-/* The sum over containers and sidecars, or what an init container needs beside the sidecars that run by then, whichever is more; and the overhead. */
 static const char *pod_amount(const void *of, bool limit, const char *name, struct kp_arena *arena)
 {
-    const struct k8s_pod_spec *spec = of;
-    struct kp_quantity total = {0}, sidecars = {0}, most = {0};
-    bool found = false;
-    for (size_t i = 0; i < spec->containers.len; i++) {
-        const char *value = container_amount(&spec->containers.items[i], limit, name, arena);
-        const struct kp_quantity quantity = kp_quantity_of(value);
-        kp_quantity_add(&total, &quantity);
-        found |= value != NULL;
-    }
-    for (size_t i = 0; i < spec->init_containers.len; i++) {
-        const char *value = container_amount(&spec->init_containers.items[i], limit, name, arena);
-        struct kp_quantity quantity = kp_quantity_of(value);
-        bool stays = kp_streq(spec->init_containers.items[i].restart_policy, "Always");
-        if (stays)
-            kp_quantity_add(&total, &quantity);
-        kp_quantity_add(&quantity, &sidecars);
-        if (stays)
-            sidecars = quantity;
-        if (kp_quantity_cmp(&quantity, &most) > 0)
-            most = quantity;
-        found |= value != NULL;
-    }
-    if (!found)
-        return NULL;
-    if (kp_quantity_cmp(&most, &total) > 0)
-        total = most;
-    const struct kp_quantity overhead = kp_quantity_of(kp_string_map_get(&spec->overhead, name));
-    kp_quantity_add(&total, &overhead);
-    return kp_quantity_string(&total, arena);
+    return quota_pod_amount(of, limit, name, arena);
 }
 
 static void check_pod(struct check *check, const struct k8s_limit_range_item *item, const struct k8s_pod_spec *spec, struct kp_arena *arena)

@@ -145,6 +145,8 @@ static int create_prepared(struct registry *registry, struct registry_request *r
         registry_admission_attributes(rq, ADMISSION_CREATE, obj, NULL, &attributes);
         if (registry->admission && admission_validate(registry->admission, &attributes, rq->status) < 0)
             return rq->status->code;
+        if (attempt == 0 && registry_charge_quotas(registry, rq, obj, NULL) < 0)
+            return rq->status->code;
         const char *key = registry_cache_key(rq, meta->name);
         int code = 0;
         if (rq->dry_run) {
@@ -284,7 +286,7 @@ static int prepare_change(struct update *up)
     registry_admission_attributes(rq, ADMISSION_UPDATE, up->obj, up->old, &attributes);
     if (up->registry->admission && admission_validate(up->registry->admission, &attributes, rq->status) < 0)
         return rq->status->code;
-    return 0;
+    return registry_charge_quotas(up->registry, rq, up->obj, up->old);
 }
 
 /* An object that was only waiting for its finalizers goes with the last of them. */

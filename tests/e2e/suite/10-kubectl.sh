@@ -331,6 +331,28 @@ YAML
   wait_until 30 field_is pod given .status.phase Running
 }
 
+test_quota() {
+  k create quota few --hard=pods=1,requests.cpu=100m,count/configmaps=2 >/dev/null
+  wait_until 10 field_is resourcequota few .status.used '{"count/configmaps":"1","pods":"0","requests.cpu":"0"}' # kube-root-ca.crt
+  runs() { k run "$1" --image="$PAUSE" --overrides '{"spec":{"terminationGracePeriodSeconds":0,"containers":[{"name":"c","image":"'"$PAUSE"'","resources":{"requests":{'"$2"'}}}]}}' 2>&1; }
+  has 'pods "a" is forbidden: failed quota: few: must specify requests.cpu for: c' "$(runs a '')"
+  has 'exceeded quota: few, requested: requests.cpu=200m, used: requests.cpu=0, limited: requests.cpu=100m' "$(runs a '"cpu":"200m"')"
+  is 'pod/a created' "$(runs a '"cpu":"60m"')"
+  is '{"count/configmaps":"1","pods":"1","requests.cpu":"60m"}' "$(field resourcequota few .status.used)" 'the pod is charged at once'
+  has 'exceeded quota: few, requested: pods=1, used: pods=1, limited: pods=1' "$(runs b '"cpu":"10m"')"
+  k create configmap one >/dev/null
+  has 'configmaps "two" is forbidden: exceeded quota: few, requested: count/configmaps=1, used: count/configmaps=2, limited: count/configmaps=2' "$(k create configmap two 2>&1)"
+  k create deployment more --image="$PAUSE" >/dev/null # a controller is told as everybody is
+  wait_until 10 field_is deployment more '.status.conditions[?(@.type=="ReplicaFailure")].reason' FailedCreate
+  k delete deployment more >/dev/null
+  wait_until 30 field_is pod a .status.phase Running
+  k delete pod a >/dev/null
+  k delete configmap one >/dev/null
+  wait_until 10 field_is resourcequota few .status.used '{"count/configmaps":"1","pods":"0","requests.cpu":"0"}'
+  is 'pod/b created' "$(runs b '"cpu":"100m"')"
+  has 'pods              1     1' "$(k describe quota few)"
+}
+
 # Three pods want the same port of one node: the important one gets it, one that must not push waits.
 test_preemption() {
   local class
