@@ -105,15 +105,7 @@ static int find_budget(struct registry *registry, struct registry_request *rq, c
 
 static int consume_budget(struct registry *registry, struct registry_request *rq, const char *budget, const char *pod_name)
 {
-    struct registry_request sub = *rq;
-    struct registry_update_options options = {.patch = true};
-    KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
-    bool created;
-    sub.resource = &k8s_poddisruptionbudgets_resource;
-    sub.kind = registry_kind_of(sub.resource);
-    sub.subresource = "status";
-    sub.name = budget;
-    return registry_update(registry, &sub, &options, make_disrupted, (void *)(uintptr_t)pod_name, &object, &created);
+    return registry_update_status_of(registry, rq, &k8s_poddisruptionbudgets_resource, budget, make_disrupted, (void *)(uintptr_t)pod_name);
 }
 
 int registry_evict(struct registry *registry, struct registry_request *rq, void *body)

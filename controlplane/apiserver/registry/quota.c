@@ -60,15 +60,7 @@ static int make_charged(void *arg, struct registry_request *rq, const void *curr
 
 static int charge_quota(struct registry *registry, struct registry_request *rq, struct charge *charge, const char *name)
 {
-    struct registry_request sub = *rq;
-    const struct registry_update_options options = {.patch = true};
-    KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
-    bool created;
-    sub.resource = &k8s_resourcequotas_resource;
-    sub.kind = registry_kind_of(sub.resource);
-    sub.subresource = "status";
-    sub.name = name;
-    int code = registry_update(registry, &sub, &options, make_charged, charge, &object, &created);
+    int code = registry_update_status_of(registry, rq, &k8s_resourcequotas_resource, name, make_charged, charge);
     if (code == KP_ENOTFOUND) { /* somebody deleted it meanwhile */
         *rq->status = API_STATUS(rq->status->arena);
         return 0;

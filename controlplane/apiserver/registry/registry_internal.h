@@ -88,6 +88,9 @@ int registry_commit(struct registry *registry, struct registry_request *rq, void
                     const char *cache_key, struct wcache_object **ret_object);
 int registry_commit_delete(struct registry *registry, struct registry_request *rq, const void *old, int64_t expect,
                            const char *cache_key, int64_t *ret_revision);
+/* Changes the status of another object of the request's namespace as part of it; failures are told as the request's. */
+int registry_update_status_of(struct registry *registry, const struct registry_request *rq, const struct kp_resource *resource, const char *name,
+                              registry_make_fn make, void *arg);
 /* quota.c: after admission, before the store. old: NULL for what is new. 0, or a refusal in rq->status. */
 int registry_charge_quotas(struct registry *registry, struct registry_request *rq, const void *obj, const void *old);
 void registry_admission_attributes(struct registry_request *rq, enum admission_operation operation, void *obj, const void *old,

@@ -382,3 +382,17 @@ int registry_update(struct registry *registry, struct registry_request *rq, cons
     }
     return status_conflict(rq->status, rq_group(rq), rq_resource(rq), rq->name, NULL);
 }
+
+int registry_update_status_of(struct registry *registry, const struct registry_request *rq, const struct kp_resource *resource, const char *name,
+                              registry_make_fn make, void *arg)
+{
+    struct registry_request sub = *rq;
+    const struct registry_update_options options = {.patch = true};
+    KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
+    bool created;
+    sub.resource = resource;
+    sub.kind = registry_kind_of(resource);
+    sub.subresource = "status";
+    sub.name = name;
+    return registry_update(registry, &sub, &options, make, arg, &object, &created);
+}
