@@ -244,6 +244,50 @@ static void bounds_of_limit_ranges_are_checked_and_defaults_follow_from_them(voi
     assert_string_equal(kp_string_map_get(&item->default_request, "memory"), "1Mi");
 }
 
+/* What the quota is charged with, as the store has it. */
+static const char *charged(struct fixture *f, const char *name)
+{
+    assert_int_equal(get(f, "", "resourcequotas", "q"), 0);
+    return kp_string_map_get(&((struct k8s_resource_quota *)result(f))->status->used, name);
+}
+
+static void a_quota_is_charged_and_refuses(void **state)
+{
+    struct fixture *f = *state;
+    struct admission *admission;
+    struct kp_error error = {0};
+    const struct admission_config config = {.caches = f->caches, .disabled_plugins = "NamespaceLifecycle,RBACEscalation"};
+    assert_int_equal(admission_new(&config, &admission, &error), 0);
+    assert_int_equal(create(f, "", "resourcequotas", "{\"metadata\":{\"name\":\"q\"},\"spec\":{\"hard\":{\"configmaps\":\"2\",\"count/secrets\":\"1\",\"services.nodeports\":\"1\"}}}"), 0);
+    registry_set_admission(f->registry, admission, NULL);
+    assert_int_equal(wcache_wait_fresh(f->caches, &error), 0);
+    failed(f, create(f, "", "configmaps", MAP("a", "")), 403, "Forbidden", "configmaps \"a\" is forbidden: status unknown for quota: q, resources: configmaps");
+    assert_int_equal(update(f, "", "resourcequotas", "status", "q", "{\"metadata\":{\"name\":\"q\"},\"status\":{\"hard\":{\"configmaps\":\"2\",\"count/secrets\":\"1\",\"services.nodeports\":\"1\"},"
+                     "\"used\":{\"configmaps\":\"0\",\"count/secrets\":\"0\",\"services.nodeports\":\"0\"}}}"), 0);
+    assert_int_equal(wcache_wait_fresh(f->caches, &error), 0);
+    assert_int_equal(create(f, "", "configmaps", MAP("a", "")), 0);
+    assert_int_equal(create(f, "", "configmaps", MAP("b", "")), 0);
+    assert_string_equal(charged(f, "configmaps"), "2");
+    failed(f, create(f, "", "configmaps", MAP("c", "")), 403, "Forbidden",
+           "configmaps \"c\" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=2, limited: configmaps=2");
+    assert_string_equal(charged(f, "configmaps"), "2");
+    about(f, "", "secrets", "", "");
+    f->rq.dry_run = true;
+    assert_int_equal(registry_create(f->registry, &f->rq, parse(f, MAP("s", "")), &f->object), 0);
+    assert_string_equal(charged(f, "count/secrets"), "0"); /* a dry run is asked, and not charged */
+    /* A service comes to use more when it is changed. */
+    assert_int_equal(create(f, "", "services", "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"ports\":[{\"name\":\"a\",\"port\":1},{\"name\":\"b\",\"port\":2}]}}"), 0);
+    assert_string_equal(charged(f, "services.nodeports"), "0");
+    failed(f, update(f, "", "services", "", "s", "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":1},{\"name\":\"b\",\"port\":2}]}}"), 403, "Forbidden",
+           "services \"s\" is forbidden: exceeded quota: q, requested: services.nodeports=2, used: services.nodeports=0, limited: services.nodeports=1");
+    assert_int_equal(update(f, "", "services", "", "s", "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"NodePort\",\"ports\":[{\"name\":\"a\",\"port\":1}]}}"), 0);
+    assert_string_equal(charged(f, "services.nodeports"), "1");
+    assert_int_equal(update(f, "", "services", "", "s", "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"type\":\"ClusterIP\",\"ports\":[{\"name\":\"a\",\"port\":1}]}}"), 0);
+    assert_string_equal(charged(f, "services.nodeports"), "0");
+    registry_set_admission(f->registry, NULL, NULL);
+    admission_free(admission);
+}
+
 static void names_are_generated_anew_when_taken(void **state)
 {
     struct fixture *f = *state;
@@ -592,6 +636,7 @@ int main(void)
         TEST(where_a_pod_may_go_is_checked),
         TEST(schedules_of_cron_jobs_are_checked),
         TEST(bounds_of_limit_ranges_are_checked_and_defaults_follow_from_them),
+        TEST(a_quota_is_charged_and_refuses),
         TEST(names_are_generated_anew_when_taken),
         TEST(dry_run_tells_and_writes_nothing),
         TEST(a_failing_store_is_told),
