@@ -209,6 +209,15 @@ static bool room_is_being_made(const struct sched_pod *pod, const struct sched_c
     return false;
 }
 
+static bool nobody_is_less_important(const struct sched_pod *pod, const struct sched_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->n; i++)
+        for (size_t k = 0; k < cluster->nodes[i]->n_pods; k++)
+            if (cluster->nodes[i]->pods[k].info.priority < pod->priority)
+                return false;
+    return true;
+}
+
 void sched_preempt(const struct sched_pod *pod, const struct sched_cluster *cluster, const struct sched_decision *decision,
                    const struct k8s_pod_disruption_budget *const *budgets, size_t n_budgets, uint64_t tie, struct kp_arena *arena,
                    struct sched_preemption *ret)
@@ -231,6 +240,11 @@ void sched_preempt(const struct sched_pod *pod, const struct sched_cluster *clus
     for (size_t i = 0; i < n_budgets; i++)
         if (kp_label_selector_from(budgets[i]->spec->selector, arena, &s.selectors[i], NULL) < 0)
             s.selectors[i] = (struct kp_selector){.nothing = true};
+    if (nobody_is_less_important(pod, cluster)) { /* nothing is tried: what filters look at need not be counted */
+        s.question = (struct sched_question){.pod = pod, .cluster = cluster};
+        search_nodes(&s, decision, tie, ret);
+        return;
+    }
     sched_question_init(&s.question, pod, cluster, arena);
     search_nodes(&s, decision, tie, ret);
     sched_question_done(&s.question);

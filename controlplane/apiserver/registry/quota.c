@@ -76,6 +76,16 @@ static bool is_counted(const struct registry_request *rq, const void *old)
     return !old || rq->resource == &k8s_services_resource || rq->resource == &k8s_persistentvolumeclaims_resource;
 }
 
+static bool has_quotas(struct registry *registry, struct registry_request *rq)
+{
+    const struct wcache_filter filter = {.ns = rq->ns};
+    struct wcache_list list;
+    wcache_list(registry_cache(registry, registry_kind_of(&k8s_resourcequotas_resource)), &filter, NULL, 1, rq->arena, &list);
+    bool any = list.len > 0;
+    wcache_list_done(&list);
+    return any;
+}
+
 /* The namespace's quotas that are about the object, checked as the cache has them: nothing is charged to one when another refuses. */
 static int find_quotas(struct registry *registry, struct registry_request *rq, const void *obj, const struct kp_string_map *usage, const struct charge *charge,
                        struct kp_string_list *ret_names)
@@ -106,7 +116,7 @@ int registry_charge_quotas(struct registry *registry, struct registry_request *r
     struct charge charge = {.of = rq};
     struct kp_string_map usage, before;
     struct kp_string_list names = {0};
-    if (!is_counted(rq, old) || !registry->admission || !admission_enabled(registry->admission, "ResourceQuota"))
+    if (!is_counted(rq, old) || !registry->admission || !admission_enabled(registry->admission, "ResourceQuota") || !has_quotas(registry, rq))
         return 0;
     quota_usage(rq->resource, obj, rq->now_s, rq->arena, &usage);
     quota_add(&charge.delta, &usage, 1, rq->arena);
