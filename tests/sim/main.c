@@ -208,10 +208,14 @@ static void run_checkers(void)
     }
 }
 
+static void name_history(pid_t pid, uint64_t seed)
+{
+    snprintf(history_path, sizeof history_path, "%s/kprov-sim.%d.%llu.history", kp_path_exists("/dev/shm") ? "/dev/shm" : "/tmp", (int)pid, (unsigned long long)seed);
+}
+
 static void run_seed(uint64_t seed)
 {
-    snprintf(history_path, sizeof history_path, "%s/kprov-sim.%d.%llu.history", kp_path_exists("/dev/shm") ? "/dev/shm" : "/tmp",
-             (int)getpid(), (unsigned long long)seed);
+    name_history(getpid(), seed);
     plan_make();
     world.history = history_open(history_path, history_now, NULL);
     if (!world.history)
@@ -318,6 +322,10 @@ static void end_job(struct job *job, const struct report *r, int status, enum pl
     add_counters(&tally->counters, &r->counters);
     if (status == 0 && r->finished)
         return;
+    if (plant && !getenv("SIM_KEEP")) { /* a run with a bug planted is meant to fail: its history tells nobody anything */
+        name_history(job->pid, job->seed);
+        unlink(history_path);
+    }
     if (plant && !plant_is_caught_by(plant, r->checkers)) {
         tally->others++;
         return;
