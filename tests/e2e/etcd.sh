@@ -58,7 +58,9 @@ stop() { # signal
     PID=
 }
 export ETCDCTL_API=3
-ctl() { timeout 20 etcdctl --endpoints "127.0.0.1:$PORT" --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key" "$@"; }
+# In the background it is used as it is, so that what is killed is the program: of a function it would be the shell around it.
+CTL=(timeout -k 2 20 etcdctl --endpoints "127.0.0.1:$PORT" --cacert "$DIR/ca.crt" --cert "$DIR/client.crt" --key "$DIR/client.key")
+ctl() { "${CTL[@]}" "$@"; }
 
 is() { # name expected actual
     if [ "$2" = "$3" ]; then
@@ -127,7 +129,7 @@ has "txn too many" "etcdserver: too many operations in txn request" "$(printf '\
 
 # ---- watch ----------------------------------------------------------------------------------------------------------
 R=$(revision)
-ctl watch w --prefix --prev-kv >"$DIR/watch" 2>&1 &
+"${CTL[@]}" watch w --prefix --prev-kv >"$DIR/watch" 2>&1 &
 WATCH=$!
 sleep 0.5
 ctl put w1 a >/dev/null
@@ -178,7 +180,7 @@ is "snapshot is whole" "32" "$(($(stat -c %s "$DIR/snapshot") % 4096))"
 has "move leader to nobody" "etcdserver: bad leader transferee" "$(ctl move-leader 1234 2>&1)"
 has "lock" "mutex/" "$(ctl lock mutex -- sh -c 'echo "$ETCD_LOCK_KEY"')"
 is "lock is given back" "" "$(ctl get mutex/ --prefix)"
-ctl elect office candidate >"$DIR/elect" 2>&1 &
+"${CTL[@]}" elect office candidate >"$DIR/elect" 2>&1 &
 ELECT=$!
 for _ in $(seq 40); do [ -s "$DIR/elect" ] && break; sleep 0.05; done
 has "elect" "candidate" "$(cat "$DIR/elect")"
@@ -187,7 +189,7 @@ kill "$ELECT"
 wait "$ELECT" 2>/dev/null
 
 # ---- a watcher sees every event of a burst, once and in order ---------------------------------------------------------
-ctl watch burst/ --prefix >"$DIR/burst" 2>&1 &
+"${CTL[@]}" watch burst/ --prefix >"$DIR/burst" 2>&1 &
 WATCH=$!
 sleep 0.3
 for t in 1 2 3 4 5; do
