@@ -385,8 +385,8 @@ static const struct kp_flag flags[] = {
 /* Several emulated machines that share a few processors do not answer each other within a second whenever they have something to do. */
 static void be_patient(struct options *o)
 {
-    o->heartbeat_ms = 400;
-    o->election_ms = 2000;
+    o->heartbeat_ms = 300;
+    o->election_ms = 1500; /* and up to twice that until the next leader: an API that lost its machine is to answer within five seconds */
 }
 
 static int parse(struct options *o, int argc, char **argv, bool *ret_help, struct kp_error *error)
