@@ -23,11 +23,12 @@ void limit_range_defaults(struct registry_request *rq, void *obj)
     }
 }
 
-/* What must not be more than what, in an item: the greater one is told. */
+/* What must not be more than what, in an item. */
 struct order {
     const char *field; /* that is blamed */
     const struct kp_string_map *less, *more;
     const char *less_word, *more_word;
+    bool tells_more; /* the value that is told is the second, as upstream has it row by row */
 };
 
 static void check_order(const struct order *order, size_t at, struct field_errors *errors)
@@ -38,7 +39,7 @@ static void check_order(const struct order *order, size_t at, struct field_error
         if (!more || kp_quantity_str_cmp(less, more) <= 0)
             continue;
         snprintf(text, sizeof(text), "%s value %s is greater than %s value %s", order->less_word, less, order->more_word, more);
-        field_invalid(errors, less, text, "spec.limits[%zu].%s[%s]", at, order->field, name);
+        field_invalid(errors, order->tells_more ? more : less, text, "spec.limits[%zu].%s[%s]", at, order->field, name);
     }
 }
 
@@ -61,15 +62,29 @@ static void check_ratio(const struct k8s_limit_range_item *item, size_t at, stru
     }
 }
 
+/* Devices and huge pages are not lent twice: a container's limit of them is its request. */
+static void check_not_shared(const struct k8s_limit_range_item *item, size_t at, struct field_errors *errors)
+{
+    char text[TEXT_MAX];
+    for (size_t i = 0; i < item->default_.len; i++) {
+        const char *name = item->default_.items[i].key, *value = item->default_.items[i].value, *request = kp_string_map_get(&item->default_request, name);
+        bool shared = (!strchr(name, '/') || strstr(name, "kubernetes.io/")) && !kp_starts_with(name, "hugepages-");
+        if (shared || !request || kp_quantity_str_cmp(value, request) == 0)
+            continue;
+        snprintf(text, sizeof(text), "default value %s must equal to defaultRequest value %s in %s", value, request, name);
+        field_invalid(errors, request, text, "spec.limits[%zu].defaultRequest[%s]", at, name);
+    }
+}
+
 static void check_item(const struct k8s_limit_range_item *item, size_t at, struct field_errors *errors)
 {
     const struct order orders[] = {
-        {"min", &item->min, &item->max, "min", "max"},
-        {"defaultRequest", &item->min, &item->default_request, "min", "default request"},
-        {"defaultRequest", &item->default_request, &item->max, "default request", "max"},
-        {"defaultRequest", &item->default_request, &item->default_, "default request", "default limit"},
-        {"default", &item->min, &item->default_, "min", "default"},
-        {"default", &item->default_, &item->max, "default", "max"},
+        {"min", &item->min, &item->max, "min", "max", false},
+        {"defaultRequest", &item->min, &item->default_request, "min", "default request", true},
+        {"defaultRequest", &item->default_request, &item->max, "default request", "max", false},
+        {"defaultRequest", &item->default_request, &item->default_, "default request", "default limit", false},
+        {"default", &item->min, &item->default_, "min", "default", false},
+        {"default", &item->default_, &item->max, "default", "max", true},
     };
     bool is_pod = kp_streq(item->type, "Pod");
     if (is_pod && item->default_.len)
@@ -81,6 +96,7 @@ static void check_item(const struct k8s_limit_range_item *item, size_t at, struc
     for (size_t i = 0; i < KP_ARRAY_LEN(orders) && !(is_pod && i > 0); i++)
         check_order(&orders[i], at, errors);
     check_ratio(item, at, errors);
+    check_not_shared(item, at, errors);
 }
 
 void limit_range_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)

@@ -228,13 +228,16 @@ static void bounds_of_limit_ranges_are_checked_and_defaults_follow_from_them(voi
 #define RANGE(item) "{\"metadata\":{\"name\":\"r\"},\"spec\":{\"limits\":[" item "]}}"
     failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Container\",\"min\":{\"cpu\":\"2\"},\"max\":{\"cpu\":\"1\"},\"default\":{\"cpu\":\"1\"},\"defaultRequest\":{\"cpu\":\"1\"}}")),
            422, "Invalid", "LimitRange \"r\" is invalid: [spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1, "
-           "spec.limits[0].defaultRequest[cpu]: Invalid value: \"2\": min value 2 is greater than default request value 1, "
+           "spec.limits[0].defaultRequest[cpu]: Invalid value: \"1\": min value 2 is greater than default request value 1, "
            "spec.limits[0].default[cpu]: Invalid value: \"2\": min value 2 is greater than default value 1]");
     failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Pod\",\"default\":{\"cpu\":\"2\"}}")), 422, "Invalid",
            "LimitRange \"r\" is invalid: spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'");
     failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Pod\",\"max\":{\"cpu\":\"2\"}},{\"type\":\"Pod\",\"maxLimitRequestRatio\":{\"cpu\":\"500m\"}}")), 422, "Invalid",
            "LimitRange \"r\" is invalid: [spec.limits[1].type: Duplicate value: \"Pod\", "
            "spec.limits[1].maxLimitRequestRatio[cpu]: Invalid value: \"500m\": ratio 500m is less than 1]");
+    failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"Container\",\"default\":{\"example.com/gpu\":\"2\"},\"defaultRequest\":{\"example.com/gpu\":\"1\"}}")), 422, "Invalid",
+           "LimitRange \"r\" is invalid: spec.limits[0].defaultRequest[example.com/gpu]: Invalid value: \"1\": "
+           "default value 2 must equal to defaultRequest value 1 in example.com/gpu");
     failed(f, create(f, "", "limitranges", RANGE("{\"type\":\"PersistentVolumeClaim\"}")), 422, "Invalid",
            "LimitRange \"r\" is invalid: spec.limits[0].limits: Required value: either minimum or maximum storage value is required, but neither was provided");
     assert_int_equal(create(f, "", "limitranges", RANGE("{\"type\":\"Container\",\"min\":{\"memory\":\"1Mi\"},\"max\":{\"cpu\":\"2\"}}")), 0);
