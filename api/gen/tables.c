@@ -308,7 +308,7 @@ void gen_write_tables(const struct gen_schema *schema, FILE *out)
 void gen_write_index(const struct gen_model *model, FILE *out)
 {
     size_t n = 0;
-    fprintf(out, "#include \"api/k8s.h\"\n\nstatic const struct kp_type *const types[] = {\n");
+    fprintf(out, "#include \"api/k8s.h\"\n#include \"codec/codec_internal.h\"\n\nstatic const struct kp_type *const types[] = {\n");
     for (size_t s = 0; s < model->n_schemas; s++)
         for (size_t i = 0; i < model->schemas[s]->n_types; i++, n++)
             fprintf(out, "    &k8s_%s_type,\n", model->schemas[s]->types[i]->c_name);
@@ -319,7 +319,7 @@ void gen_write_index(const struct gen_model *model, FILE *out)
         for (size_t i = 0; i < model->schemas[s]->n_resources; i++, n++)
             fprintf(out, "    &k8s_%s%s_resource,\n", gen_resource_prefix(model->schemas[s]), model->schemas[s]->resources[i].name);
     fprintf(out,
-            "};\n\nconst struct kp_resource *const *kp_resources(size_t *ret_count)\n{\n    *ret_count = %zu;\n"
+            "};\n\nconst struct kp_resource *const *kp_schema_resources(size_t *ret_count)\n{\n    *ret_count = %zu;\n"
             "    return resources;\n}\n",
             n);
 }

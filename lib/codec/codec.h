@@ -190,6 +190,7 @@ struct kp_type {
     enum kp_json_form json_form;
     bool atomic;             /* replaced as a whole by server-side apply */
     const char *doc;
+    const char *schema_json; /* of a custom resource: its OpenAPI v3 schema, published as it stands; NULL: made of the fields */
 };
 
 enum kp_verb {
@@ -215,6 +216,7 @@ struct kp_column {
     const char *name, *type, *format;
     int priority; /* 0 always, 1 with -o wide */
     const char *doc;
+    const char *path; /* of a custom resource: JSONPath of the cell's value (".spec.size"); NULL: made by the table's row code */
 };
 struct kp_resource {
     const char *group, *version, *name, *singular, *kind; /* "apps", "v1", "deployments", "deployment", "Deployment" */
@@ -228,10 +230,15 @@ struct kp_resource {
     const char *table; /* name of the table's row code; NULL: name and age only */
     const struct kp_column *columns;
     size_t n_columns;
+    const void *custom; /* of a custom resource: what the API server keeps of it; NULL: one of the schema's own */
 };
 
 const struct kp_type *const *kp_types(size_t *ret_count);
-const struct kp_resource *const *kp_resources(size_t *ret_count);
+const struct kp_resource *const *kp_resources(size_t *ret_count); /* those of the schema, then those added */
+/* Adds to the schema's resources, in place of what was added before: custom resources, in the API server. The list and what it refers to are
+   borrowed for good, for somebody may still use what was replaced. Any thread; one at a time. */
+void kp_resources_extend(const struct kp_resource *const *more, size_t count);
+uint64_t kp_resources_generation(void); /* counts the changes: what was made of the tables is stale when it differs */
 /* Lookups give NULL when there is none. group "" is core. */
 const struct kp_type *kp_type_find(const char *group, const char *version, const char *kind);
 const struct kp_type *kp_type_find_api_version(const char *api_version, const char *kind); /* "apps/v1", "v1" */

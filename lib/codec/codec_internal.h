@@ -74,4 +74,7 @@ bool kp_yaml_resolve(const char *text, struct kp_value *ret);
 #define KP_CAT(obj, offset_) ((const void *)((const char *)(obj) + (offset_)))
 #define KP_HAS(field, obj) (*(const bool *)KP_CAT(obj, (field)->has_offset))
 
+/* Made by api/gen: the resources of the schema. */
+const struct kp_resource *const *kp_schema_resources(size_t *ret_count);
+
 #endif

@@ -70,6 +70,42 @@ const struct kp_resource *kp_resource_find_kind(const char *group, const char *v
     return NULL;
 }
 
+/* Readers take the newest set without a lock; sets that were replaced stay, for readers may be in them. */
+struct resource_set {
+    size_t len;
+    uint64_t generation;
+    const struct kp_resource *items[];
+};
+static struct resource_set *extended;
+
+const struct kp_resource *const *kp_resources(size_t *ret_count)
+{
+    const struct resource_set *set = __atomic_load_n(&extended, __ATOMIC_ACQUIRE);
+    if (!set)
+        return kp_schema_resources(ret_count);
+    *ret_count = set->len;
+    return set->items;
+}
+
+void kp_resources_extend(const struct kp_resource *const *more, size_t count)
+{
+    size_t own;
+    const struct kp_resource *const *schema = kp_schema_resources(&own);
+    struct resource_set *set = kp_malloc(sizeof(*set) + (own + count) * sizeof(*set->items));
+    set->len = own + count;
+    set->generation = kp_resources_generation() + 1;
+    memcpy(set->items, schema, own * sizeof(*schema));
+    if (count)
+        memcpy(set->items + own, more, count * sizeof(*more));
+    __atomic_store_n(&extended, set, __ATOMIC_RELEASE);
+}
+
+uint64_t kp_resources_generation(void)
+{
+    const struct resource_set *set = __atomic_load_n(&extended, __ATOMIC_ACQUIRE);
+    return set ? set->generation : 0;
+}
+
 const struct kp_subresource *kp_subresource_find(const struct kp_resource *resource, const char *name)
 {
     for (size_t i = 0; i < resource->n_subresources; i++)

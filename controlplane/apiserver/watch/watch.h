@@ -50,6 +50,12 @@ struct wcache_set; /* of all */
 /* kinds are borrowed for good. Starts loading on the loop of the store; store outlives the set. */
 struct wcache_set *wcache_set_new(struct loop *loop, struct store *store, const struct wcache_kind *const *kinds, size_t count);
 void wcache_set_free(struct wcache_set *set); /* accepts NULL */
+/* Adds a resource while the set runs: reads what the store has of it and follows it from there on, without missing or repeating a change.
+   kind is borrowed for good. Its prefix is no prefix of another's. Blocks; any thread but the loop's. KP_ECONFLICT when there is one with that
+   prefix; else the store's error, and nothing is added. */
+int wcache_set_add(struct wcache_set *set, const struct wcache_kind *kind, struct kp_error *error) KP_NODISCARD;
+/* Ends its watches and forgets what it holds. The cache itself stays, empty, for whoever still has it in hand. Absent is fine. */
+void wcache_set_remove(struct wcache_set *set, const struct wcache_kind *kind);
 bool wcache_set_ready(struct wcache_set *set); /* loaded, and the watch runs */
 /* Waits up to timeout_ms for wcache_set_ready. */
 bool wcache_set_wait_ready(struct wcache_set *set, int64_t timeout_ms);
