@@ -1,6 +1,7 @@
 /* kube-apiserver: flags, wiring, start and end. */
 #include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/http/http.h"
 #include "controlplane/apiserver/registry/registry.h"
 #include "controlplane/apiserver/storage/storage.h"
@@ -109,6 +110,7 @@ struct program {
     struct auth *auth;
     struct admission *admission;
     struct registry *registry;
+    struct custom *custom;
     struct tls_context *tls, *kubelet_tls;
     struct api_server *server;
     char address[INET6_ADDRSTRLEN]; /* advertised */
@@ -225,6 +227,7 @@ static int make_server(struct program *program, struct kp_error *error)
                                        .event_ttl_s = flags.event_ttl_ns / 1000000000};
     if (port_range(&registry.node_port_min, &registry.node_port_max, error) < 0 || registry_new(&registry, &program->registry, error) < 0)
         return error->code;
+    program->custom = custom_new(program->registry, program->caches);
     struct api_server_config server = {.loop = program->http_loop,
                                        .bind_address = flags.bind_address,
                                        .port = (uint16_t)flags.secure_port,
@@ -233,6 +236,7 @@ static int make_server(struct program *program, struct kp_error *error)
                                        .caches = program->caches,
                                        .admission = program->admission,
                                        .auth = program->auth,
+                                       .custom = program->custom,
                                        .kubelet_tls = program->kubelet_tls,
                                        .kubelet_address_types = flags.kubelet_preferred_address_types,
                                        .max_mutating = (unsigned)flags.max_mutating,
@@ -324,6 +328,7 @@ static void stop(struct program *program, pthread_t threads[2])
     pthread_mutex_unlock(&program->mutex);
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
+    custom_free(program->custom);
     if (registry_withdraw_endpoint(program->registry, program->address, &error) < 0)
         kp_warn("our endpoint could not be withdrawn", "error", error.message, NULL);
     kp_sleep_ms(flags.shutdown_delay_ns / 1000000);

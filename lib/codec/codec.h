@@ -16,7 +16,7 @@
      []T                          struct { T *items; size_t len; }  same layout as struct kp_list; items non-NULL with len 0 = present, empty
      map[string]string, Quantity  struct kp_string_map     sorted by key, keys unique
      map[string]T otherwise       struct { struct { const char *key; T value; } *items; size_t len; }, T of a struct being a pointer
-   A nullable field tells absent from zero; any other scalar decoded as zero, or string decoded as "", is absent afterwards. */
+   A nullable field tells absent from zero, a nullable list or map absent from empty; any other scalar decoded as zero, or string decoded as "", is absent afterwards. */
 
 struct kp_int_or_string {
     enum { KP_IOS_ABSENT, KP_IOS_INT, KP_IOS_STRING } kind;
@@ -160,6 +160,7 @@ struct kp_field {
     bool always;   /* written even when zero or absent */
     bool omitzero;   /* value, but not written while it is empty */
     bool map_atomic; /* a map replaced as a whole by server-side apply */
+    bool rest;       /* no field of its own: the members that no other field takes, as one raw JSON object; the last field, named "" */
     enum kp_list_type list_type;
     const char *const *list_map_keys;  /* NULL-terminated; NULL when none */
     const char *patch_strategy;        /* "merge", "replace", "retainKeys", "merge,retainKeys" or NULL */
@@ -172,6 +173,7 @@ struct kp_field {
 /* Unions that JSON writes without naming the member (apiextensions). */
 enum kp_json_form { KP_FORM_OBJECT, KP_FORM_SCHEMA_OR_BOOL, KP_FORM_SCHEMA_OR_ARRAY, KP_FORM_SCHEMA_OR_STRINGS };
 
+#define KP_FIELDS_MAX 128 /* of one type; the schema's largest has 53 */
 struct kp_type {
     const char *openapi_name; /* "io.k8s.api.core.v1.PodSpec" */
     const char *name;         /* "PodSpec" */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <math.h>
 
-#define FIELDS_MAX 128 /* of one type; the largest has 53 */
 
 struct decoder {
     struct kp_reader r;
@@ -431,7 +430,7 @@ static const struct kp_field *find_field(const struct kp_type *type, const char 
     for (size_t n = 0; n < type->n_fields; n++) {
         size_t i = *hint + n < type->n_fields ? *hint + n : *hint + n - type->n_fields;
         const struct kp_field *field = &type->fields[i];
-        if (field->json_name_len == len && memcmp(field->json_name, key, len) == 0) {
+        if (field->json_name_len == len && !field->rest && memcmp(field->json_name, key, len) == 0) {
             *hint = i + 1 < type->n_fields ? i + 1 : 0;
             return field;
         }
@@ -481,16 +480,45 @@ static int decode_union(struct decoder *d, const struct kp_type *type, void *obj
     return decode_nested(d, type, first, KP_AT(obj, first->offset), path);
 }
 
+/* A member that no field takes, put to the others of its kind: in a buffer, for the arena would keep every state of a text that grows. */
+static int gather_rest(struct decoder *d, const char *key, size_t len, struct kp_buf *rest)
+{
+    struct kp_raw raw = {0};
+    if (kp_reader_raw(&d->r, &raw) < 0)
+        return failed(d);
+    kp_buf_putc(rest, rest->len ? ',' : '{');
+    kp_json_string_n(rest, key, len);
+    kp_buf_putc(rest, ':');
+    kp_buf_append(rest, raw.json, raw.len);
+    return 0;
+}
+
+static int store_rest(struct decoder *d, const struct kp_type *type, void *obj, struct kp_buf *rest)
+{
+    if (!rest->len)
+        return 0;
+    kp_buf_putc(rest, '}');
+    struct kp_raw *slot = KP_AT(obj, type->fields[type->n_fields - 1].offset);
+    char *text = kp_arena_try(d->r.arena, rest->len + 1);
+    if (!text)
+        return kp_reader_too_large(&d->r);
+    memcpy(text, rest->data, rest->len + 1);
+    *slot = (struct kp_raw){text, rest->len};
+    return 0;
+}
+
 static int decode_struct(struct decoder *d, const struct kp_type *type, void *obj, const struct kp_path *path)
 {
     if (type->json_form != KP_FORM_OBJECT)
         return decode_union(d, type, obj, path);
-    uint64_t seen[FIELDS_MAX / 64] = {0};
+    uint64_t seen[KP_FIELDS_MAX / 64] = {0};
     size_t hint = 0, len;
     unsigned meta_seen = 0;
     bool first = true, strict = d->options && d->options->strict;
+    bool has_rest = type->n_fields && type->fields[type->n_fields - 1].rest;
+    KP_AUTO_BUF struct kp_buf rest = {0};
     const char *key;
-    KP_ASSERT(type->n_fields <= FIELDS_MAX);
+    KP_ASSERT(type->n_fields <= KP_FIELDS_MAX);
     if (kp_reader_enter(&d->r) < 0)
         return failed(d);
     int rc;
@@ -510,7 +538,9 @@ static int decode_struct(struct decoder *d, const struct kp_type *type, void *ob
             if (taken && strict && (meta_seen & bit))
                 kp_path_problem(&at, "duplicate field", d->r.arena, &d->options->problems);
             meta_seen |= taken ? bit : 0;
-            if (rc == 0 && !taken) {
+            if (rc == 0 && !taken && has_rest) {
+                rc = gather_rest(d, key, len, &rest);
+            } else if (rc == 0 && !taken) {
                 if (strict)
                     kp_path_problem(&at, "unknown field", d->r.arena, &d->options->problems);
                 rc = kp_reader_skip(&d->r) < 0 ? failed(d) : 0;
@@ -520,7 +550,7 @@ static int decode_struct(struct decoder *d, const struct kp_type *type, void *ob
             return rc;
     }
     kp_reader_leave(&d->r);
-    return rc < 0 ? failed(d) : 0;
+    return rc < 0 ? failed(d) : store_rest(d, type, obj, &rest);
 }
 
 int kp_json_decode(const struct kp_type *type, const char *text, size_t len, struct kp_arena *arena, struct kp_decode *options,

@@ -229,6 +229,11 @@ static void encode_field(const struct kp_type *type, const struct kp_field *fiel
     if (!*first)
         kp_buf_putc(out, ',');
     *first = false;
+    if (field->rest) { /* "{...}": what is between the braces, and there is something */
+        const struct kp_raw *rest = slot;
+        kp_buf_append(out, rest->json + 1, rest->len - 2);
+        return;
+    }
     kp_buf_putc(out, '"');
     kp_buf_append(out, field->json_name, field->json_name_len);
     kp_buf_append(out, "\":", 2);

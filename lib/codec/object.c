@@ -70,8 +70,10 @@ static bool number_nonzero(const struct kp_field *field, const void *slot)
 bool kp_field_present(const struct kp_field *field, const void *obj)
 {
     const void *slot = KP_CAT(obj, field->offset);
-    if (field->cardinality != KP_ONE)
-        return ((const struct kp_list *)slot)->len > 0;
+    if (field->cardinality != KP_ONE) {
+        const struct kp_list *list = slot;
+        return list->len > 0 || (field->nullable && list->items);
+    }
     switch (field->kind) {
     case KP_KIND_STRING:
     case KP_KIND_DURATION: {
@@ -302,7 +304,7 @@ bool kp_object_equal(const struct kp_type *type, const void *a, const void *b)
         const struct kp_field *field = &type->fields[i];
         const void *x = KP_CAT(a, field->offset), *y = KP_CAT(b, field->offset);
         if (field->cardinality != KP_ONE) {
-            if (!many_equal(field, x, y))
+            if (!many_equal(field, x, y) || kp_field_present(field, a) != kp_field_present(field, b))
                 return false;
             continue;
         }
@@ -346,6 +348,9 @@ static void default_field(const struct kp_type *type, const struct kp_field *fie
             break;
         case KP_KIND_INT_OR_STRING:
             size = sizeof(struct kp_int_or_string);
+            break;
+        case KP_KIND_RAW:
+            size = sizeof(struct kp_raw);
             break;
         default:
             size = sizeof(void *);

@@ -117,7 +117,7 @@ const struct kp_subresource *kp_subresource_find(const struct kp_resource *resou
 const struct kp_field *kp_field_find(const struct kp_type *type, const char *json_name)
 {
     for (size_t i = 0; i < type->n_fields; i++)
-        if (strcmp(type->fields[i].json_name, json_name) == 0)
+        if (!type->fields[i].rest && strcmp(type->fields[i].json_name, json_name) == 0)
             return &type->fields[i];
     return NULL;
 }

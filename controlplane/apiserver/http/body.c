@@ -73,6 +73,8 @@ int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_o
     struct kp_decode decode = {.strict = true};
     const char *text = (const char *)ar->http->body.data;
     size_t len = ar->http->body.len;
+    if (ar->resource->custom && type == ar->resource->type)
+        return decode_custom_body(ar, ret_obj);
     if (negotiate_body(ar, &form) < 0)
         return ar->status.code;
     int code;

@@ -3,6 +3,7 @@
 #define APISERVER_HTTP_H
 
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/registry/registry.h"
 #include "lib/http/http.h"
 #include "lib/loop/loop.h"
@@ -24,6 +25,7 @@ struct api_server_config {
     struct wcache_set *caches;
     struct admission *admission;
     struct auth *auth;
+    struct custom *custom;            /* NULL: no custom resources */
     struct tls_context *kubelet_tls;  /* client certificate for kubelets; NULL: proxying fails */
     const char *kubelet_address_types; /* "InternalIP,ExternalIP,Hostname": which node address to use, in order */
     unsigned max_mutating, max_readonly; /* 0: defaults */

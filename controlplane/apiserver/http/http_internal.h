@@ -67,6 +67,11 @@ enum registry_validation field_validation(struct api_request *ar, int *ret_code)
 int report_problems(struct api_request *ar, const struct kp_type *type, const struct kp_string_list *problems);
 int decode_delete_options(struct api_request *ar, struct k8s_delete_options **ret_options);
 
+/* ---- custom_body.c: of the request's custom resource ---- */
+int decode_custom_body(struct api_request *ar, void **ret_obj);
+/* Takes what the schema does not know from the result of a patch; adds to problems. */
+int prune_patched(struct api_request *ar, void **obj, struct kp_string_list *problems);
+
 /* ---- resource handlers ---- */
 void handle_get(struct api_request *ar);
 void handle_list(struct api_request *ar);

@@ -158,6 +158,32 @@ static int find_resource(struct api_request *ar)
     return 0;
 }
 
+/* False when it has answered. */
+static bool may_use_custom(struct api_request *ar)
+{
+    const char *warning = registry_custom_warning(ar->resource);
+    if (warning)
+        kp_string_list_add(ar->arena, &ar->rq.warnings, warning);
+    if (!is(ar->info.verb, "create") || *ar->info.subresource || !registry_custom_terminating(ar->resource))
+        return true;
+    status_method_not_allowed(&ar->status, ar->info.group, ar->info.resource, ar->info.verb);
+    ar->status.message = "create not allowed while custom resource definition is terminating";
+    respond_status(ar);
+    return false;
+}
+
+/* Nobody knows it, but definitions that were there before this server may not be served yet. */
+static void unknown_resource(struct api_request *ar)
+{
+    struct custom *custom = ar->server->config.custom;
+    if (!custom || custom_synced(custom)) {
+        not_found(ar);
+        return;
+    }
+    status_too_many(&ar->status, 1, "custom resources are being read");
+    respond_status(ar);
+}
+
 static void dispatch_stored(struct api_request *ar)
 {
     const char *verb = ar->info.verb;
@@ -182,9 +208,11 @@ static void dispatch_stored(struct api_request *ar)
 static void dispatch_resource(struct api_request *ar)
 {
     if (find_resource(ar) < 0) {
-        not_found(ar);
+        unknown_resource(ar);
         return;
     }
+    if (ar->resource->custom && !may_use_custom(ar))
+        return;
     unsigned verbs = ar->subresource ? ar->subresource->verbs : ar->resource->verbs;
     bool all_namespaces = ar->resource->namespaced && !*ar->info.ns && !*ar->info.name && !is(ar->info.verb, "create");
     bool named_write = !*ar->info.name && (is(ar->info.verb, "update") || is(ar->info.verb, "patch"));

@@ -114,7 +114,7 @@ static int make_patched(void *arg, struct registry_request *rq, const void *curr
     p->problems = (struct kp_string_list){0};
     if (patch_apply(type, &p->request, registry_convert(storage_type(ar), current, type, rq->arena), rq->arena, &p->problems, &obj, rq->status) < 0)
         return rq->status->code;
-    if (refuse_problems(p) < 0)
+    if ((ar->resource->custom && prune_patched(ar, &obj, &p->problems) < 0) || refuse_problems(p) < 0)
         return ar->status.code;
     struct k8s_object_meta *meta = kp_object_meta(type, obj);
     if (!kp_empty(meta->name) && strcmp(meta->name, ar->info.name) != 0 && !current)

@@ -118,6 +118,8 @@ void *registry_convert(const struct kp_type *from, const void *obj, const struct
         return autoscaler_to_v1(obj, arena);
     if (from == &k8s_horizontal_pod_autoscaler_type && to == &k8s_autoscaling_v2_horizontal_pod_autoscaler_type)
         return autoscaler_from_v1(obj, arena);
+    if (from->schema_json && to->schema_json)
+        return registry_convert_custom(from, obj, to, arena);
     KP_ASSERT(!"no conversion between these types");
     return NULL;
 }

@@ -144,6 +144,8 @@ static int attempt(struct deletion *del, struct wcache_object **ret_object, bool
         return rq->status->code;
     apply_propagation(del);
     const struct k8s_object_meta *meta = kp_object_meta(type, del->obj);
+    if (rq->kind->prepare_delete && !meta->deletion_timestamp.set)
+        rq->kind->prepare_delete(rq, del->obj);
     bool go = apply_grace(del);
     bool held = meta->finalizers.len > 0;
     if (go && namespace_has_finalizers(del))

@@ -92,7 +92,8 @@ static struct registry_kind rows[] = {
     {ADMISSION, "mutatingadmissionpolicies", "v1", .flags = KIND_GENERATION},
     {ADMISSION, "mutatingadmissionpolicybindings", "v1", .flags = KIND_GENERATION},
     {"apiextensions.k8s.io", "customresourcedefinitions", "v1", .prefix = "/registry/apiextensions.k8s.io/customresourcedefinitions/",
-     .flags = KIND_GENERATION | KIND_CONDITIONAL_UPDATE},
+     .flags = KIND_GENERATION | KIND_CONDITIONAL_UPDATE, .defaults = crd_defaults, .prepare_create = crd_prepare_create,
+     .prepare_update = crd_prepare_update, .prepare_delete = crd_prepare_delete, .validate = crd_validate, .validate_update = crd_validate_update},
     {"apiregistration.k8s.io", "apiservices", "v1", .prefix = "/registry/apiregistration.k8s.io/apiservices/"},
     {FLOW, "flowschemas", "v1", .flags = KIND_GENERATION},
     {FLOW, "prioritylevelconfigurations", "v1", .flags = KIND_GENERATION},
@@ -128,6 +129,8 @@ const struct wcache_kind *const *registry_cache_kinds(size_t *ret_count)
 
 const struct registry_kind *registry_kind_of(const struct kp_resource *resource)
 {
+    if (resource->custom)
+        return registry_kind_of_custom(resource);
     pthread_once(&once, fill_rows);
     /* Events are one kind under two groups. */
     const char *group = strcmp(resource->group, "events.k8s.io") == 0 ? "" : resource->group;

@@ -24,6 +24,25 @@ static void set_member(const struct kp_type *type, void *obj, const char *name, 
     *(void **)(void *)((char *)obj + field->offset) = value;
 }
 
+/* A struct's pointer, or what else the status of a custom resource may be. */
+static size_t status_size(const struct kp_type *type)
+{
+    const struct kp_field *field = kp_field_find(type, "status");
+    if (field->cardinality != KP_ONE)
+        return sizeof(struct kp_list);
+    return field->kind == KP_KIND_RAW ? sizeof(struct kp_raw) : sizeof(void *);
+}
+
+/* from NULL: no status. */
+static void copy_status(const struct kp_type *type, void *to, const void *from)
+{
+    size_t offset = kp_field_find(type, "status")->offset;
+    if (from)
+        memcpy((char *)to + offset, (const char *)from + offset, status_size(type));
+    else
+        memset((char *)to + offset, 0, status_size(type));
+}
+
 static bool has_status(const struct registry_request *rq)
 {
     return kp_subresource_find(rq->kind->storage, "status") && kp_field_find(rq->kind->storage->type, "status");
@@ -57,7 +76,9 @@ void registry_meta_create(struct registry_request *rq, void *obj)
     meta->generation = meta->has_generation ? 1 : 0;
     if (has_status(rq) && !(rq->kind->flags & KIND_KEEPS_STATUS)) {
         const struct kp_field *status = kp_field_find(type, "status");
-        set_member(type, obj, "status", status->value ? kp_object_new(status->type, rq->arena) : NULL);
+        copy_status(type, obj, NULL);
+        if (status->value)
+            set_member(type, obj, "status", kp_object_new(status->type, rq->arena));
         kp_object_default(type, obj, rq->arena);
     }
 }
@@ -92,11 +113,11 @@ void registry_separate(struct registry_request *rq, void *obj, const void *old, 
     if (!has_status(rq))
         return;
     if (writes_spec) {
-        set_member(type, obj, "status", registry_member(type, old, "status"));
+        copy_status(type, obj, old);
         return;
     }
     void *kept = kp_arena_memdup(rq->arena, old, type->size); /* everything but metadata and status is the old one's */
-    set_member(type, kept, "status", registry_member(type, obj, "status"));
+    copy_status(type, kept, obj);
     set_member(type, kept, "metadata", registry_member(type, obj, "metadata"));
     memcpy(obj, kept, type->size);
 }

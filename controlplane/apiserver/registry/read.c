@@ -15,7 +15,7 @@ const char *registry_store_key(const struct registry_kind *kind, const char *cac
 
 struct wcache *registry_cache(struct registry *registry, const struct registry_kind *kind)
 {
-    return wcache_find(registry->caches, kind->group, kind->resource);
+    return kind->cache ? kind->cache : wcache_find(registry->caches, kind->group, kind->resource);
 }
 
 const char *rq_group(const struct registry_request *rq)

@@ -52,6 +52,10 @@ struct registry_request {
     struct registry_batch *batch;        /* NULL: each write is a transaction of its own */
 };
 
+/* A request of the server itself. ns and name are borrowed. */
+struct registry_request registry_own_request(struct kp_arena *arena, struct api_status *status, const struct kp_resource *resource, const char *ns,
+                                             const char *name);
+
 /* ---- reads -------------------------------------------------------------------------------------------------------- */
 /* resource_version: as sent, NULL or "" for the newest. *ret_object: the caller's reference. */
 int registry_get(struct registry *registry, struct registry_request *rq, const char *resource_version, struct wcache_object **ret_object);
@@ -101,6 +105,30 @@ int registry_scale_update(struct registry *registry, struct registry_request *rq
                           struct k8s_scale **ret_scale);
 int registry_bind(struct registry *registry, struct registry_request *rq, void *binding);
 int registry_evict(struct registry *registry, struct registry_request *rq, void *eviction);
+
+/* ---- custom resources ------------------------------------------------------------------------------------------------- */
+struct k8s_custom_resource_definition;
+#define REGISTRY_CRD_FINALIZER "customresourcecleanup.apiextensions.k8s.io"
+/* Sets a condition of a definition; false when it was so already. type, reason and message are borrowed. */
+bool registry_crd_condition(struct k8s_custom_resource_definition *crd, const char *type, bool status, const char *reason, const char *message, int64_t now_s,
+                            struct kp_arena *arena);
+struct registry_custom; /* what one definition makes; for good: requests may have it in hand */
+/* Of a definition that validation passed, with all names filled in; borrows nothing. */
+struct registry_custom *registry_custom_new(const struct k8s_custom_resource_definition *crd);
+void registry_custom_serve(struct registry_custom *custom, struct wcache *cache); /* before its resources are given to kp_resources_extend */
+const struct registry_kind *registry_custom_kind(const struct registry_custom *custom);
+const struct wcache_kind *registry_custom_cache_kind(const struct registry_custom *custom);
+const struct kp_resource *const *registry_custom_resources(const struct registry_custom *custom, size_t *ret_count); /* one for each served version */
+const struct kp_resource *registry_custom_storage(const struct registry_custom *custom);
+void registry_custom_terminate(struct registry_custom *custom); /* nothing new may be created */
+/* Of a resource with kp_resource.custom: */
+bool registry_custom_terminating(const struct kp_resource *resource);
+const char *registry_custom_warning(const struct kp_resource *resource); /* of a deprecated version; NULL: none */
+/* Drops what the schema does not know; adds `unknown field "spec.foo"` to problems. */
+void registry_custom_prune(const struct kp_resource *resource, struct kp_value *object, struct kp_arena *arena, struct kp_string_list *problems);
+/* A pruned tree as an object of the resource's type. When it does not fit, *errors says what the schema has against it. */
+int registry_custom_decode(const struct kp_resource *resource, struct kp_value *object, struct kp_arena *arena, void **ret_obj, struct field_errors *errors,
+                           struct kp_error *error) KP_NODISCARD;
 
 /* ---- start-up --------------------------------------------------------------------------------------------------------- */
 /* Creates the namespaces, the ServiceCIDR and bootstrap RBAC objects that are missing. Retried by the caller. */

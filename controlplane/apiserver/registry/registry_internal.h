@@ -23,6 +23,7 @@ enum registry_flags {
     KIND_KEEPS_STATUS = 1 << 4,     /* a create may bring its status */
     KIND_ORPHANS = 1 << 5,          /* by default a delete orphans the dependents */
     KIND_EXPIRES = 1 << 6,          /* events */
+    KIND_CUSTOM = 1 << 7,           /* of a CustomResourceDefinition */
 };
 struct registry_write; /* one create, update or delete in the making */
 
@@ -37,6 +38,7 @@ struct registry_kind {
     void (*prepare_create)(struct registry_request *rq, void *obj);
     void (*prepare_update)(struct registry_request *rq, void *obj, const void *old); /* not for subresources */
     void (*prepare_subresource)(struct registry_request *rq, void *obj, const void *old); /* instead of the generic separation */
+    void (*prepare_delete)(struct registry_request *rq, void *obj); /* of one that is not being deleted yet */
     void (*validate)(struct registry_request *rq, const void *obj, struct field_errors *errors);
     void (*validate_update)(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
     int (*reserve)(struct registry_write *write, void *obj, const void *old); /* adds operations; obj NULL: deleted */
@@ -44,6 +46,8 @@ struct registry_kind {
     /* made at first use */
     struct wcache_kind cache_kind;
     const struct kp_resource *storage;
+    struct wcache *cache; /* of a custom resource; NULL: found by group and resource */
+    const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* of a custom resource's scale: ".spec.replicas"; NULL: none */
 };
 
 struct registry {
@@ -79,6 +83,12 @@ const char *rq_resource(const struct registry_request *rq);
 int registry_read_store(struct registry *registry, struct registry_request *rq, const char *cache_key, struct wcache_object **ret_object);
 /* Cached, or from the store when the cache has none. */
 int registry_read_current(struct registry *registry, struct registry_request *rq, bool from_store, struct wcache_object **ret_object);
+
+/* custom.c */
+const struct registry_kind *registry_kind_of_custom(const struct kp_resource *resource);
+void *registry_convert_custom(const struct kp_type *from, const void *obj, const struct kp_type *to, struct kp_arena *arena);
+/* Whether metadata.generation counts the change of a custom resource: anything but metadata and, where it is a subresource, the status. */
+bool registry_custom_changed(const struct registry_request *rq, const void *obj, const void *old);
 
 /* write.c */
 int registry_not_found(struct registry_request *rq);
@@ -141,8 +151,6 @@ void ip_ranges_list(const struct ip_ranges *ranges, struct kp_arena *arena, stru
 const char *ip_ranges_first(const struct ip_ranges *ranges, struct kp_arena *arena); /* the address of the Service "kubernetes" */
 
 /* ---- bootstrap.c: the server's own writes */
-struct registry_request registry_own_request(struct kp_arena *arena, struct api_status *status, const struct kp_resource *resource, const char *ns,
-                                             const char *name);
 /* Writes that are gathered to become one transaction; borrowed memory is that of the requests' arena. */
 struct registry_batch {
     struct store_op ops[STORE_OPS_MAX];

@@ -94,6 +94,14 @@ STRATEGY_VALIDATE(priority_class);
 STRATEGY_VALIDATE_UPDATE(priority_class);
 STRATEGY_VALIDATE_UPDATE(runtime_class);
 
+/* crd.c */
+STRATEGY_DEFAULTS(crd);
+STRATEGY_PREPARE_CREATE(crd);
+STRATEGY_PREPARE_UPDATE(crd);
+void crd_prepare_delete(struct registry_request *rq, void *obj);
+STRATEGY_VALIDATE(crd);
+STRATEGY_VALIDATE_UPDATE(crd);
+
 /* `field is immutable`, with the value as JSON. */
 void immutable_member(const struct kp_type *type, const void *now, const void *before, const char *name, struct field_errors *errors,
                       const char *path);

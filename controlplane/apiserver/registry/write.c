@@ -253,6 +253,15 @@ static bool writes_spec(const struct registry_request *rq)
     return kp_empty(rq->subresource) || strcmp(rq->subresource, "scale") == 0;
 }
 
+static bool generation_counts(const struct registry_request *rq, const void *obj, const void *old)
+{
+    const struct kp_type *type = rq->kind->storage->type;
+    const struct kp_field *spec = kp_field_find(type, "spec");
+    if (rq->kind->flags & KIND_CUSTOM)
+        return registry_custom_changed(rq, obj, old);
+    return spec && !kp_object_equal(spec->type, registry_member(type, obj, "spec"), registry_member(type, old, "spec"));
+}
+
 static int prepare_change(struct update *up)
 {
     struct registry_request *rq = up->rq;
@@ -275,11 +284,9 @@ static int prepare_change(struct update *up)
         kind->prepare_update(rq, up->obj, up->old);
     if (!up->options->managed_done)
         patch_managed_fields_update(type, up->old, up->obj, rq->field_manager, rq->subresource, rq->now_s, rq->arena);
-    if ((kind->flags & KIND_GENERATION) && writes_spec(rq)) {
+    if ((kind->flags & KIND_GENERATION) && writes_spec(rq) && generation_counts(rq, up->obj, up->old)) {
         struct k8s_object_meta *meta = kp_object_meta(type, up->obj);
-        const struct kp_field *spec = kp_field_find(type, "spec");
-        if (spec && !kp_object_equal(spec->type, registry_member(type, up->obj, "spec"), registry_member(type, up->old, "spec")))
-            KP_SET(meta, generation, meta->generation + 1);
+        KP_SET(meta, generation, meta->generation + 1);
     }
     if (validate_change(up) < 0)
         return rq->status->code;
