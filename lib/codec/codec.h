@@ -244,13 +244,13 @@ uint64_t kp_resources_generation(void); /* counts the changes: what was made of 
 /* Lookups give NULL when there is none. group "" is core. */
 const struct kp_type *kp_type_find(const char *group, const char *version, const char *kind);
 const struct kp_type *kp_type_find_api_version(const char *api_version, const char *kind); /* "apps/v1", "v1" */
-const struct kp_type *kp_type_find_openapi(const char *openapi_name);
+const struct kp_type *kp_type_find_openapi(const char *openapi_name); /* of the schema, or of a custom resource or its list */
 const struct kp_resource *kp_resource_find(const char *group, const char *version, const char *name);
 const struct kp_resource *kp_resource_find_kind(const char *group, const char *version, const char *kind);
 const struct kp_subresource *kp_subresource_find(const struct kp_resource *resource, const char *name);
 const struct kp_field *kp_field_find(const struct kp_type *type, const char *json_name);
 /* "apps/v1", or "v1" for core; into out (KP_API_VERSION_MAX bytes), which is returned. */
-#define KP_API_VERSION_MAX 128
+#define KP_API_VERSION_MAX 384 /* a group is a DNS subdomain, 253 characters, a version a label, 63 */
 const char *kp_type_api_version(const struct kp_type *type, char out[KP_API_VERSION_MAX]);
 
 /* ---- objects ------------------------------------------------------------------------------------------------------ */

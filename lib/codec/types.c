@@ -45,6 +45,14 @@ const struct kp_type *kp_type_find_openapi(const char *openapi_name)
     for (size_t i = 0; i < n; i++)
         if (strcmp(types[i]->openapi_name, openapi_name) == 0)
             return types[i];
+    const struct kp_resource *const *resources = kp_resources(&n);
+    for (size_t i = 0; i < n; i++) {
+        const struct kp_resource *r = resources[i];
+        if (r->custom && kp_streq(r->type->openapi_name, openapi_name))
+            return r->type;
+        if (r->custom && r->list_type && kp_streq(r->list_type->openapi_name, openapi_name))
+            return r->list_type;
+    }
     return NULL;
 }
 
@@ -72,6 +80,7 @@ const struct kp_resource *kp_resource_find_kind(const char *group, const char *v
 
 /* Readers take the newest set without a lock; sets that were replaced stay, for readers may be in them. */
 struct resource_set {
+    const struct resource_set *before;
     size_t len;
     uint64_t generation;
     const struct kp_resource *items[];
@@ -92,6 +101,7 @@ void kp_resources_extend(const struct kp_resource *const *more, size_t count)
     size_t own;
     const struct kp_resource *const *schema = kp_schema_resources(&own);
     struct resource_set *set = kp_malloc(sizeof(*set) + (own + count) * sizeof(*set->items));
+    set->before = __atomic_load_n(&extended, __ATOMIC_ACQUIRE);
     set->len = own + count;
     set->generation = kp_resources_generation() + 1;
     memcpy(set->items, schema, own * sizeof(*schema));

@@ -75,7 +75,7 @@ int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_o
     size_t len = ar->http->body.len;
     if (ar->resource->custom && type == ar->resource->type)
         return decode_custom_body(ar, ret_obj);
-    if (negotiate_body(ar, &form) < 0)
+    if (negotiate_body(ar, false, &form) < 0)
         return ar->status.code;
     int code;
     if (form == OUT_PROTO)
@@ -118,7 +118,7 @@ int decode_delete_options(struct api_request *ar, struct k8s_delete_options **re
     enum output_form form;
     struct kp_error error = {0};
     void *obj = NULL;
-    if (negotiate_body(ar, &form) < 0)
+    if (negotiate_body(ar, false, &form) < 0)
         return ar->status.code;
     /* The body may call itself DeleteOptions of any group: upstream's clients do. */
     int code = form == OUT_PROTO ? kp_proto_decode_object(&k8s_delete_options_type, ar->http->body.data, ar->http->body.len, ar->arena, NULL, NULL, &obj, &error)

@@ -56,7 +56,7 @@ int decode_custom_body(struct api_request *ar, void **ret_obj)
     enum output_form form;
     struct kp_string_list problems = {0};
     struct kp_value *object = NULL;
-    if (negotiate_body(ar, &form) < 0 || parse(ar, form, &problems, &object) < 0 || check_kind(ar, object) < 0)
+    if (negotiate_body(ar, true, &form) < 0 || parse(ar, form, &problems, &object) < 0 || check_kind(ar, object) < 0)
         return ar->status.code;
     registry_custom_prune(ar->resource, object, ar->arena, &problems);
     if (report_problems(ar, ar->resource->type, &problems) < 0)

@@ -1,41 +1,85 @@
 /* /api and /apis: groups, versions and resources, one by one or all at once (aggregated). */
 #include "controlplane/apiserver/http/http_internal.h"
 
-#define GROUPS_MAX 64
-
 struct group {
     const char *name;
-    const char *versions[8]; /* preferred first */
+    struct kp_string_list versions; /* preferred first */
+};
+struct groups {
+    struct group *items;
     size_t len;
 };
 
 static bool served(const struct kp_resource *r)
 {
-    return registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
+    return r->custom || registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
            (!*r->group && (strcmp(r->name, "bindings") == 0 || strcmp(r->name, "componentstatuses") == 0));
 }
 
-static void add_version(struct group *groups, size_t *count, const struct kp_resource *r)
+/* "v11beta2" is {11, beta, 2}. */
+struct stage {
+    int64_t major, minor;
+    enum { ALPHA, BETA, STABLE } kind;
+};
+
+static const char *parse_number(const char *at, int64_t *ret)
+{
+    const char *start = at;
+    for (*ret = 0; *at >= '0' && *at <= '9' && at - start < 18; at++)
+        *ret = 10 * *ret + (*at - '0');
+    return at > start ? at : NULL;
+}
+
+static bool parse_stage(const char *version, struct stage *ret)
+{
+    const char *at = *version == 'v' ? parse_number(version + 1, &ret->major) : NULL;
+    ret->minor = 0;
+    ret->kind = STABLE;
+    if (!at || !*at)
+        return at != NULL;
+    if (kp_starts_with(at, "alpha"))
+        ret->kind = ALPHA;
+    else if (kp_starts_with(at, "beta"))
+        ret->kind = BETA;
+    else
+        return false;
+    at = parse_number(at + (ret->kind == ALPHA ? strlen("alpha") : strlen("beta")), &ret->minor);
+    return at && !*at;
+}
+
+int version_compare(const char *a, const char *b)
+{
+    struct stage x, y;
+    bool x_known = parse_stage(a, &x), y_known = parse_stage(b, &y);
+    if (!x_known && !y_known)
+        return strcmp(b, a);
+    if (!x_known || !y_known)
+        return x_known ? 1 : -1;
+    if (x.kind != y.kind)
+        return x.kind > y.kind ? 1 : -1;
+    if (x.major != y.major)
+        return x.major > y.major ? 1 : -1;
+    return (x.minor > y.minor) - (x.minor < y.minor);
+}
+
+static void add_version(struct groups *groups, const struct kp_resource *r, struct kp_arena *arena)
 {
     struct group *g = NULL;
-    for (size_t i = 0; i < *count; i++)
-        if (strcmp(groups[i].name, r->group) == 0)
-            g = &groups[i];
+    for (size_t i = 0; i < groups->len && !g; i++)
+        if (strcmp(groups->items[i].name, r->group) == 0)
+            g = &groups->items[i];
     if (!g) {
-        KP_ASSERT(*count < GROUPS_MAX);
-        g = &groups[(*count)++];
-        *g = (struct group){.name = r->group};
+        g = KP_LIST_ADD(arena, groups);
+        g->name = r->group;
     }
-    for (size_t i = 0; i < g->len; i++)
-        if (strcmp(g->versions[i], r->version) == 0)
-            return;
-    KP_ASSERT(g->len < KP_ARRAY_LEN(g->versions));
-    size_t at = 0; /* the newest first: of what we serve, v2 before v1 */
-    while (at < g->len && strcmp(g->versions[at], r->version) > 0)
-        at++;
-    memmove(g->versions + at + 1, g->versions + at, (g->len - at) * sizeof(char *));
-    g->versions[at] = r->version;
-    g->len++;
+    struct kp_string_list *versions = &g->versions;
+    if (kp_string_list_has(versions, r->version))
+        return;
+    kp_string_list_add(arena, versions, r->version);
+    size_t at = versions->len - 1;
+    for (; at > 0 && version_compare(versions->items[at - 1], r->version) < 0; at--)
+        versions->items[at] = versions->items[at - 1];
+    versions->items[at] = r->version;
 }
 
 static int compare_groups(const void *a, const void *b)
@@ -43,15 +87,16 @@ static int compare_groups(const void *a, const void *b)
     return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
 }
 
-static size_t all_groups(struct group groups[GROUPS_MAX])
+static struct groups all_groups(struct kp_arena *arena)
 {
-    size_t n, count = 0;
+    size_t n;
+    struct groups groups = {0};
     const struct kp_resource *const *resources = kp_resources(&n);
     for (size_t i = 0; i < n; i++)
         if (served(resources[i]))
-            add_version(groups, &count, resources[i]);
-    qsort(groups, count, sizeof(*groups), compare_groups);
-    return count;
+            add_version(&groups, resources[i], arena);
+    qsort(groups.items, groups.len, sizeof(*groups.items), compare_groups);
+    return groups;
 }
 
 static const char *group_version(const char *group, const char *version, struct kp_arena *arena)
@@ -76,10 +121,10 @@ static void add_words(const char *const *words, struct kp_string_list *list, str
 static void fill_api_group(struct k8s_api_group *out, const struct group *group, struct kp_arena *arena)
 {
     out->name = group->name;
-    for (size_t i = 0; i < group->len; i++) {
+    for (size_t i = 0; i < group->versions.len; i++) {
         struct k8s_group_version_for_discovery *v = KP_LIST_ADD(arena, &out->versions);
-        v->group_version = group_version(group->name, group->versions[i], arena);
-        v->version = group->versions[i];
+        v->group_version = group_version(group->name, group->versions.items[i], arena);
+        v->version = group->versions.items[i];
     }
     out->preferred_version = KP_OBJECT_NEW(arena, k8s_group_version_for_discovery);
     *out->preferred_version = out->versions.items[0];
@@ -87,24 +132,22 @@ static void fill_api_group(struct k8s_api_group *out, const struct group *group,
 
 static void respond_group_list(struct api_request *ar)
 {
-    struct group groups[GROUPS_MAX];
-    size_t count = all_groups(groups);
+    struct groups groups = all_groups(ar->arena);
     struct k8s_api_group_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_group_list);
-    for (size_t i = 0; i < count; i++)
-        if (*groups[i].name)
-            fill_api_group(KP_LIST_ADD(ar->arena, &list->groups), &groups[i], ar->arena);
+    for (size_t i = 0; i < groups.len; i++)
+        if (*groups.items[i].name)
+            fill_api_group(KP_LIST_ADD(ar->arena, &list->groups), &groups.items[i], ar->arena);
     respond_typed(ar, 200, &k8s_api_group_list_type, list);
 }
 
 static bool respond_group(struct api_request *ar, const char *name)
 {
-    struct group groups[GROUPS_MAX];
-    size_t count = all_groups(groups);
-    for (size_t i = 0; i < count; i++) {
-        if (!*groups[i].name || strcmp(groups[i].name, name) != 0)
+    struct groups groups = all_groups(ar->arena);
+    for (size_t i = 0; i < groups.len; i++) {
+        if (!*groups.items[i].name || strcmp(groups.items[i].name, name) != 0)
             continue;
         struct k8s_api_group *group = KP_OBJECT_NEW(ar->arena, k8s_api_group);
-        fill_api_group(group, &groups[i], ar->arena);
+        fill_api_group(group, &groups.items[i], ar->arena);
         respond_typed(ar, 200, &k8s_api_group_type, group);
         return true;
     }
@@ -220,22 +263,21 @@ static void put_version(struct kp_buf *out, const struct group *group, const cha
 
 static void respond_aggregated(struct api_request *ar, bool core, const char *version)
 {
-    struct group groups[GROUPS_MAX];
-    size_t count = all_groups(groups);
+    struct groups groups = all_groups(ar->arena);
     bool first = true;
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_printf(&out, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[", version);
-    for (size_t i = 0; i < count; i++) {
-        if ((*groups[i].name == '\0') != core)
+    for (size_t i = 0; i < groups.len; i++) {
+        if ((*groups.items[i].name == '\0') != core)
             continue;
         kp_buf_puts(&out, first ? "{\"metadata\":{" : ",{\"metadata\":{");
         first = false;
-        if (*groups[i].name)
-            kp_buf_printf(&out, "\"name\":\"%s\"", groups[i].name);
+        if (*groups.items[i].name)
+            kp_buf_printf(&out, "\"name\":\"%s\"", groups.items[i].name);
         kp_buf_puts(&out, "},\"versions\":[");
-        for (size_t j = 0; j < groups[i].len; j++) {
+        for (size_t j = 0; j < groups.items[i].versions.len; j++) {
             kp_buf_puts(&out, j ? "," : "");
-            put_version(&out, &groups[i], groups[i].versions[j], ar->arena);
+            put_version(&out, &groups.items[i], groups.items[i].versions.items[j], ar->arena);
         }
         kp_buf_puts(&out, "]}");
     }

@@ -43,8 +43,8 @@ struct api_request {
 /* ---- negotiate.c ---- */
 /* Takes the best of Accept we can make for objects of this request; 406 otherwise. */
 int negotiate_objects(struct api_request *ar);
-/* The media type of the request's body as an enum output_form; 415 otherwise. */
-int negotiate_body(struct api_request *ar, enum output_form *ret_form);
+/* The media type of the request's body as an enum output_form; 415 otherwise. custom: it is a custom resource, which has no protobuf form. */
+int negotiate_body(struct api_request *ar, bool custom, enum output_form *ret_form);
 bool accept_has(struct api_request *ar, const char *type, const char *param); /* param such as "g=apidiscovery.k8s.io", or NULL */
 const char *form_content_type(enum output_form form);
 
@@ -90,6 +90,8 @@ bool handle_virtual(struct api_request *ar); /* reviews, bindings, componentstat
 
 /* ---- others ---- */
 void handle_discovery(struct api_request *ar);
+/* More than 0 when version a comes before b in a group, as upstream's CompareKubeAwareVersionStrings: v10, v2, v1, v11beta2, v1alpha1, foo. */
+int version_compare(const char *a, const char *b);
 bool handle_health(struct api_request *ar);
 void handle_version(struct api_request *ar);
 void handle_metrics(struct api_request *ar);

@@ -107,17 +107,20 @@ int negotiate_objects(struct api_request *ar)
 {
     struct clause *clauses = KP_NEW_ARRAY(ar->arena, struct clause, CLAUSES_MAX);
     size_t count = parse_accept(ar, clauses);
+    bool custom = ar->resource && ar->resource->custom; /* those have no protobuf form, nor do their subresources */
     ar->out = (struct negotiated){OUT_JSON, SHAPE_OBJECT, NULL};
     if (!count)
         return 0;
     for (size_t i = 0; i < count; i++) {
         enum output_form form;
         enum output_shape shape;
-        if (clauses[i].quality > 0 && form_of(clauses[i].type, &form) && shape_of(ar, &clauses[i], form, &shape)) {
+        if (clauses[i].quality > 0 && form_of(clauses[i].type, &form) && !(custom && form == OUT_PROTO) &&
+            shape_of(ar, &clauses[i], form, &shape)) {
             ar->out = (struct negotiated){form, shape, NULL};
             return 0;
         }
     }
+    /* The same words for custom resources upstream, where protobuf is known but not to be had of them. */
     return status_fail(&ar->status, KP_ENOTACCEPTABLE, 406, "NotAcceptable",
                        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf");
 }
@@ -139,7 +142,7 @@ bool accept_has(struct api_request *ar, const char *type, const char *param)
     return false;
 }
 
-int negotiate_body(struct api_request *ar, enum output_form *ret_form)
+int negotiate_body(struct api_request *ar, bool custom, enum output_form *ret_form)
 {
     const char *header = http_request_header(ar->http, "content-type");
     struct clause clause;
@@ -147,11 +150,11 @@ int negotiate_body(struct api_request *ar, enum output_form *ret_form)
     if (kp_empty(header))
         return 0;
     parse_clause(ar->arena, header, &clause);
-    if (strcmp(clause.type, "*/*") != 0 && form_of(clause.type, ret_form))
+    if (strcmp(clause.type, "*/*") != 0 && form_of(clause.type, ret_form) && !(custom && *ret_form == OUT_PROTO))
         return 0;
     return status_fail(&ar->status, KP_EMEDIATYPE, 415, "UnsupportedMediaType",
-                       "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, "
-                       "application/vnd.kubernetes.protobuf");
+                       "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml%s",
+                       custom ? "" : ", application/vnd.kubernetes.protobuf");
 }
 
 const char *form_content_type(enum output_form form)

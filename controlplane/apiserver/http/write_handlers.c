@@ -134,19 +134,21 @@ static int patch_kind_of(struct api_request *ar, enum patch_kind *ret_kind)
         enum patch_kind kind;
     } table[] = {{"application/json-patch+json", PATCH_JSON},
                  {"application/merge-patch+json", PATCH_MERGE},
-                 {"application/strategic-merge-patch+json", PATCH_STRATEGIC},
                  {"application/apply-patch+yaml", PATCH_APPLY},
-                 {"application/apply-patch+json", PATCH_APPLY}};
+                 {"application/apply-patch+json", PATCH_APPLY},
+                 {"application/strategic-merge-patch+json", PATCH_STRATEGIC}};
+    bool custom = ar->resource->custom; /* their schemas have no merge keys */
     const char *header = http_request_header(ar->http, "content-type");
     size_t len = header ? strcspn(header, "; ") : 0;
-    for (size_t i = 0; i < KP_ARRAY_LEN(table); i++)
+    for (size_t i = 0; i < KP_ARRAY_LEN(table) - (custom ? 1 : 0); i++)
         if (header && strlen(table[i].type) == len && strncmp(table[i].type, header, len) == 0) {
             *ret_kind = table[i].kind;
             return 0;
         }
     return status_fail(&ar->status, KP_EMEDIATYPE, 415, "UnsupportedMediaType",
                        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
-                       "application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml");
+                       "application/merge-patch+json, %sapplication/apply-patch+yaml",
+                       custom ? "" : "application/strategic-merge-patch+json, ");
 }
 
 int patch_begin(struct api_request *ar, struct patch_request *request)

@@ -20,21 +20,24 @@ static void put_path(const char *path, const struct kp_buf *item, void *ctx)
     kp_buf_append(out, item->data, item->len);
 }
 
-static void put_schema(struct kp_buf *out, enum oa_version version, const char *name)
+static void put_schema(struct kp_buf *out, enum oa_version version, const struct oa_name *name)
 {
-    const struct kp_type *type = kp_type_find_openapi(name);
-    if (type)
-        oa_put_type(out, version, type);
-    else if (!oa_put_special(out, version, name))
+    if (name->custom) {
+        KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+        kp_value_print_sorted(oa_custom_schema(version, name->type, arena), out);
+    } else if (name->type) {
+        oa_put_type(out, version, name->type);
+    } else if (!oa_put_special(out, version, name->name)) {
         KP_ASSERT(!"a reference to a schema that is none");
+    }
 }
 
 static void put_schemas(struct kp_buf *out, enum oa_version version, const struct oa_names *names)
 {
     kp_buf_putc(out, '{');
     for (size_t i = 0; i < names->len; i++) {
-        oa_key(out, names->items[i]);
-        put_schema(out, version, names->items[i]);
+        oa_key(out, names->items[i].name);
+        put_schema(out, version, &names->items[i]);
     }
     kp_buf_putc(out, '}');
 }
@@ -62,13 +65,13 @@ static bool put_paths(struct kp_buf *out, enum oa_version version, const char *g
 void oa_document_v3(const char *group_version, struct kp_buf *out)
 {
     KP_AUTO_BUF struct kp_buf paths = {0};
-    KP_AUTO_FREE struct oa_names *names = kp_calloc(1, sizeof(*names));
-    if (!put_paths(&paths, OA_V3, group_version, names))
+    OA_AUTO_NAMES struct oa_names names = {0};
+    if (!put_paths(&paths, OA_V3, group_version, &names))
         return;
     kp_buf_printf(out, "{\"openapi\":\"3.0.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"%s\"},\"paths\":", kp_version);
     kp_buf_append(out, paths.data, paths.len);
     kp_buf_puts(out, ",\"components\":{\"schemas\":");
-    put_schemas(out, OA_V3, names);
+    put_schemas(out, OA_V3, &names);
     kp_buf_puts(out, ",\"securitySchemes\":{\"BearerToken\":{\"type\":\"apiKey\",\"description\":\"Bearer token authentication\","
                      "\"name\":\"authorization\",\"in\":\"header\"}}}}");
 }
@@ -76,12 +79,12 @@ void oa_document_v3(const char *group_version, struct kp_buf *out)
 void oa_document_v2(struct kp_buf *out)
 {
     KP_AUTO_BUF struct kp_buf paths = {0};
-    KP_AUTO_FREE struct oa_names *names = kp_calloc(1, sizeof(*names));
-    put_paths(&paths, OA_V2, NULL, names);
+    OA_AUTO_NAMES struct oa_names names = {0};
+    put_paths(&paths, OA_V2, NULL, &names);
     kp_buf_printf(out, "{\"swagger\":\"2.0\",\"info\":{\"title\":\"" TITLE "\",\"version\":\"%s\"},\"paths\":", kp_version);
     kp_buf_append(out, paths.data, paths.len);
     kp_buf_puts(out, ",\"definitions\":");
-    put_schemas(out, OA_V2, names);
+    put_schemas(out, OA_V2, &names);
     kp_buf_puts(out, ",\"parameters\":");
     oa_put_parameters(out);
     kp_buf_puts(out, ",\"securityDefinitions\":{\"BearerToken\":{\"type\":\"apiKey\",\"description\":\"Bearer token authentication\","
@@ -112,9 +115,11 @@ static void put_proto_path(const char *path, const struct kp_buf *item, void *ct
 static void put_proto_definitions(struct kp_buf *out, const struct oa_names *names, struct kp_arena *arena)
 {
     for (size_t i = 0; i < names->len; i++) {
+        const struct oa_name *name = &names->items[i];
         KP_AUTO_BUF struct kp_buf json = {0};
-        put_schema(&json, OA_V2, names->items[i]);
-        oa_gnostic_definition(out, 1, names->items[i], parse_own(&json, arena));
+        if (!name->custom)
+            put_schema(&json, OA_V2, name);
+        oa_gnostic_definition(out, 1, name->name, name->custom ? oa_custom_schema(OA_V2, name->type, arena) : parse_own(&json, arena));
         kp_arena_reset(arena);
     }
 }
@@ -132,16 +137,16 @@ void oa_document_v2_proto(struct kp_buf *out)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     KP_AUTO_BUF struct kp_buf part = {0};
-    KP_AUTO_FREE struct oa_names *names = kp_calloc(1, sizeof(*names));
+    OA_AUTO_NAMES struct oa_names names = {0};
     struct proto_paths paths = {.arena = arena};
     size_t count;
     const struct kp_resource *const *resources = kp_resources(&count);
     for (size_t i = 0; i < count; i++)
         if (oa_served(resources[i])) {
             oa_each_path(resources[i], OA_V2, put_proto_path, &paths);
-            oa_resource_names(resources[i], names);
+            oa_resource_names(resources[i], &names);
         }
-    oa_names_close(names);
+    oa_names_close(&names);
     oa_gnostic_string(out, 1, "2.0");
     oa_gnostic_string(&part, 1, TITLE);
     oa_gnostic_string(&part, 2, kp_version);
@@ -149,7 +154,7 @@ void oa_document_v2_proto(struct kp_buf *out)
     oa_gnostic_bytes(out, 8, &paths.out);
     kp_buf_done(&paths.out);
     kp_buf_done(&part);
-    put_proto_definitions(&part, names, arena);
+    put_proto_definitions(&part, &names, arena);
     oa_gnostic_bytes(out, 9, &part);
     kp_buf_done(&part);
     put_proto_parameters(&part, arena);

@@ -31,6 +31,27 @@ static void put_bool(struct kp_buf *out, unsigned number, const struct kp_value 
     put_varint(out, 1);
 }
 
+/* int64, as a count of a schema. */
+static void put_count(struct kp_buf *out, unsigned number, const struct kp_value *value)
+{
+    if (!value || value->kind != KP_VALUE_INT || !value->integer)
+        return;
+    put_varint(out, (uint64_t)number << 3);
+    put_varint(out, (uint64_t)value->integer);
+}
+
+static void put_double(struct kp_buf *out, unsigned number, const struct kp_value *value)
+{
+    if (!value || (value->kind != KP_VALUE_INT && value->kind != KP_VALUE_DOUBLE))
+        return;
+    double d = value->kind == KP_VALUE_INT ? (double)value->integer : value->number;
+    uint64_t bits;
+    memcpy(&bits, &d, sizeof(bits));
+    put_varint(out, (uint64_t)number << 3 | 1);
+    for (int shift = 0; shift < 64; shift += 8)
+        kp_buf_putc(out, (char)(bits >> shift));
+}
+
 static void put_member(struct kp_buf *out, unsigned number, const struct kp_value *object, const char *key)
 {
     oa_gnostic_string(out, number, kp_value_str(kp_value_get(object, key)));
@@ -85,7 +106,38 @@ static void put_nested(struct kp_buf *out, unsigned number, const struct kp_valu
     oa_gnostic_bytes(out, number, &item);
 }
 
-/* Depth is that of our own schemas: they refer to each other by name, a field nests one list or map. */
+/* AdditionalPropertiesItem: a schema, or whether there may be any. */
+static void put_additional(struct kp_buf *out, unsigned number, const struct kp_value *more)
+{
+    if (more->kind == KP_VALUE_OBJECT) {
+        put_nested(out, number, more);
+        return;
+    }
+    KP_AUTO_BUF struct kp_buf item = {0};
+    put_varint(&item, 2 << 3);
+    put_varint(&item, more->kind == KP_VALUE_BOOL && more->boolean);
+    oa_gnostic_bytes(out, number, &item);
+}
+
+/* What only custom resources' schemas have. */
+static void put_limits(struct kp_buf *out, const struct kp_value *schema)
+{
+    static const struct {
+        const char *key;
+        unsigned number;
+    } counts[] = {{"maxLength", 11}, {"minLength", 12}, {"maxItems", 14}, {"minItems", 15}, {"maxProperties", 17}, {"minProperties", 18}};
+    put_double(out, 6, kp_value_get(schema, "multipleOf"));
+    put_double(out, 7, kp_value_get(schema, "maximum"));
+    put_bool(out, 8, kp_value_get(schema, "exclusiveMaximum"));
+    put_double(out, 9, kp_value_get(schema, "minimum"));
+    put_bool(out, 10, kp_value_get(schema, "exclusiveMinimum"));
+    put_member(out, 13, schema, "pattern");
+    put_bool(out, 16, kp_value_get(schema, "uniqueItems"));
+    for (size_t i = 0; i < KP_ARRAY_LEN(counts); i++)
+        put_count(out, counts[i].number, kp_value_get(schema, counts[i].key));
+}
+
+/* Depth is that of our own schemas, which refer to each other by name, or what the parser let through of a custom resource's. */
 static void put_schema(struct kp_buf *out, unsigned number, const struct kp_value *schema)
 {
     KP_AUTO_BUF struct kp_buf s = {0};
@@ -94,14 +146,16 @@ static void put_schema(struct kp_buf *out, unsigned number, const struct kp_valu
     const struct kp_value *values = kp_value_get(schema, "enum");
     put_member(&s, 1, schema, "$ref");
     put_member(&s, 2, schema, "format");
+    put_member(&s, 3, schema, "title");
     put_member(&s, 4, schema, "description");
     if (kp_value_get(schema, "default"))
         put_any(&s, 5, kp_value_get(schema, "default"));
+    put_limits(&s, schema);
     put_strings(&s, 19, kp_value_get(schema, "required"));
     for (size_t i = 0; kp_value_at(values, i); i++)
         put_any(&s, 20, kp_value_at(values, i));
     if (more)
-        put_nested(&s, 21, more);
+        put_additional(&s, 21, more);
     if (type) {
         KP_AUTO_BUF struct kp_buf item = {0};
         oa_gnostic_string(&item, 1, kp_value_str(type));

@@ -5,20 +5,25 @@
 #include <malloc.h>
 #include <pthread.h>
 
-#define DOCUMENT_BYTES_MAX ((size_t)32 << 20)
-#define GROUP_VERSIONS_MAX 64
+#define DOCUMENT_BYTES_MAX ((size_t)256 << 20) /* a thousand custom resources with schemas of 250 KiB */
+#define DOCUMENT_BYTES_LARGE ((size_t)1 << 20)
 #define V3_PREFIX "/openapi/v3/"
 #define V2_PROTO "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 #define V2_PROTO_OLD "application/com.github.proto-openapi.spec.v2@v1.0+protobuf" /* what clients before 1.27 ask for */
 
-/* A document at rest. It is kept packed, a tenth of its size, so that it can stay for good: the tables it is made of never change. */
+/* A document at rest. It is kept packed, a tenth of its size, until the custom resources in it change. */
 struct document {
-    struct kp_blob *packed; /* gzip */
+    struct kp_blob *packed; /* gzip; NULL: larger than DOCUMENT_BYTES_MAX */
     char etag[24];          /* 16 hex digits */
+    uint64_t generation;    /* of the resources, when it was known to be right */
+    uint64_t custom;        /* which custom resources are in it: custom_in() */
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct kp_strmap *documents; /* by name: "v2.json", "v2.proto", "apis/apps/v1"; made on first use, lives as long as the process */
+static struct kp_strmap *documents; /* by name: "v2.json", "v2.proto", "apis/apps/v1"; made on first use */
+
+static void document_done(struct document *document) { kp_blob_unref(document->packed); }
+#define AUTO_DOCUMENT __attribute__((cleanup(document_done)))
 
 static void make(const char *name, struct kp_buf *out)
 {
@@ -30,28 +35,79 @@ static void make(const char *name, struct kp_buf *out)
         oa_document_v3(name, out);
 }
 
-/* NULL: there is no such group version. The document is never freed or changed. */
-static const struct document *document_get(const char *name)
+/* A number that stays the same while the same custom resources belong into a document; 0: none. They are told apart by where they lie,
+   for none is ever freed or changed. Those of the schema are always the same. */
+static uint64_t custom_in(const char *name)
+{
+    size_t n;
+    char gv[OA_GV_MAX];
+    uint64_t hash = 0;
+    bool all = kp_starts_with(name, "v2.");
+    const struct kp_resource *const *resources = kp_resources(&n);
+    for (size_t i = 0; i < n; i++) {
+        if (!resources[i]->custom || (!all && strcmp(oa_group_version(resources[i], gv), name) != 0))
+            continue;
+        const uintptr_t next[] = {(uintptr_t)hash, (uintptr_t)resources[i], (uintptr_t)resources[i]->type, (uintptr_t)resources[i]->type->schema_json};
+        hash = kp_hash64(next, sizeof(next));
+    }
+    return hash;
+}
+
+/* Makes the document anew; NULL: there is no such group version any more, or never was. One whose text came out as it was stays. */
+static struct document *remake(const char *name, struct document *document)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    char etag[sizeof(document->etag)];
+    make(name, &text);
+    if (!text.len) {
+        if (document) {
+            kp_strmap_remove(documents, name);
+            document_done(document);
+            free(document);
+        }
+        return NULL;
+    }
+    if (!document) {
+        document = kp_calloc(1, sizeof(*document));
+        kp_strmap_put(documents, name, document);
+    }
+    snprintf(etag, sizeof(etag), "%016llX", (unsigned long long)kp_hash64(text.data, text.len));
+    if (strcmp(document->etag, etag) != 0) {
+        kp_blob_unref(document->packed);
+        document->packed = text.len <= DOCUMENT_BYTES_MAX ? http_gzip(text.data, text.len) : NULL;
+        memcpy(document->etag, etag, sizeof(etag));
+    }
+    if (text.len >= DOCUMENT_BYTES_LARGE) {
+        kp_buf_done(&text);
+        malloc_trim(0); /* making one takes megabytes that are not needed again */
+    }
+    return document;
+}
+
+/* False: there is no such group version. The copy has a reference of its own to the bytes, whatever becomes of the document. */
+static bool document_get(const char *name, struct document *ret)
 {
     pthread_mutex_lock(&lock);
     if (!documents)
         documents = kp_strmap_new();
     struct document *document = kp_strmap_get(documents, name);
-    if (!document) {
-        KP_AUTO_BUF struct kp_buf text = {0};
-        make(name, &text);
-        if (text.len) {
-            document = kp_calloc(1, sizeof(*document));
-            document->packed = http_gzip(text.data, text.len);
-            KP_ASSERT(document->packed && text.len <= DOCUMENT_BYTES_MAX);
-            snprintf(document->etag, sizeof(document->etag), "%016llX", (unsigned long long)kp_hash64(text.data, text.len));
-            kp_strmap_put(documents, name, document);
-            kp_buf_done(&text);
-            malloc_trim(0); /* making one takes megabytes that are not needed again */
+    uint64_t generation = kp_resources_generation(); /* before the resources: what changes from here on makes it stale */
+    if (!document || document->generation != generation) {
+        uint64_t custom = custom_in(name);
+        if (!document || document->custom != custom)
+            document = remake(name, document);
+        if (document) {
+            document->generation = generation;
+            document->custom = custom;
         }
     }
+    if (document) {
+        *ret = *document;
+        if (ret->packed)
+            kp_blob_ref(ret->packed);
+    }
     pthread_mutex_unlock(&lock);
-    return document;
+    return document != NULL;
 }
 
 /* ---- answers ----------------------------------------------------------------------------------------------------------- */
@@ -76,6 +132,10 @@ static void respond_document(struct http_request *req, const struct document *do
     headers[count++] = (struct http_header){"Cache-Control", immutable ? "public, immutable, max-age=31536000" : "no-cache, private"};
     if (has_tag(req, document->etag)) {
         http_respond(req, 304, headers, count, NULL, 0);
+        return;
+    }
+    if (!document->packed) {
+        respond_text(req, 503, "503 service unavailable: with all its custom resources this document would be too large\n");
         return;
     }
     headers[count++] = (struct http_header){"Content-Type", type};
@@ -125,36 +185,39 @@ static void serve_v2(struct http_request *req)
         return;
     }
     bool json = type == offers[0];
-    respond_document(req, document_get(json ? "v2.json" : "v2.proto"), json ? type : V2_PROTO, false);
+    AUTO_DOCUMENT struct document document = {0};
+    document_get(json ? "v2.json" : "v2.proto", &document);
+    respond_document(req, &document, json ? type : V2_PROTO, false);
 }
 
-static size_t group_versions(char names[GROUP_VERSIONS_MAX][OA_GV_MAX])
+/* Those of the schema in its order, then those of custom resources. */
+static void group_versions(struct kp_arena *arena, struct kp_string_list *names)
 {
-    size_t n, count = 0;
+    size_t n;
     char gv[OA_GV_MAX];
+    struct kp_strmap *known = kp_strmap_new();
     const struct kp_resource *const *resources = kp_resources(&n);
     for (size_t i = 0; i < n; i++) {
-        bool known = !oa_served(resources[i]);
-        oa_group_version(resources[i], gv);
-        for (size_t j = 0; j < count && !known; j++)
-            known = strcmp(names[j], gv) == 0;
-        if (known)
+        if (!oa_served(resources[i]) || kp_strmap_get(known, oa_group_version(resources[i], gv)))
             continue;
-        KP_ASSERT(count < GROUP_VERSIONS_MAX);
-        snprintf(names[count++], OA_GV_MAX, "%s", gv);
+        kp_string_list_add(arena, names, kp_arena_strdup(arena, gv));
+        kp_strmap_put(known, gv, known);
     }
-    return count;
+    kp_strmap_free(known, NULL);
 }
 
 static void serve_index(struct http_request *req)
 {
-    char names[GROUP_VERSIONS_MAX][OA_GV_MAX];
-    size_t count = group_versions(names);
+    struct kp_string_list names = {0};
+    group_versions(req->arena, &names);
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_puts(&out, "{\"paths\":{");
-    for (size_t i = 0; i < count; i++) {
-        oa_key(&out, names[i]);
-        kp_buf_printf(&out, "{\"serverRelativeURL\":\"" V3_PREFIX "%s?hash=%s\"}", names[i], document_get(names[i])->etag);
+    for (size_t i = 0; i < names.len; i++) {
+        AUTO_DOCUMENT struct document document = {0};
+        if (!document_get(names.items[i], &document)) /* gone meanwhile */
+            continue;
+        oa_key(&out, names.items[i]);
+        kp_buf_printf(&out, "{\"serverRelativeURL\":\"" V3_PREFIX "%s?hash=%s\"}", names.items[i], document.etag);
     }
     kp_buf_puts(&out, "}}");
     const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Cache-Control", "no-cache, private"}};
@@ -164,19 +227,18 @@ static void serve_index(struct http_request *req)
 static void serve_v3(struct http_request *req, const char *name)
 {
     static const char *const offers[] = {"application/json", NULL};
-    bool proper = strcmp(name, "v2.json") != 0 && strcmp(name, "v2.proto") != 0;
-    const struct document *document = proper ? document_get(name) : NULL;
+    AUTO_DOCUMENT struct document document = {0};
     const char *hash = http_request_query(req, "hash");
-    if (!document) {
+    if (kp_starts_with(name, "v2.") || !document_get(name, &document)) {
         respond_text(req, 404, "404 page not found\n");
     } else if (!choose(req, offers)) {
         not_acceptable(req);
-    } else if (!kp_empty(hash) && strcmp(hash, document->etag) != 0) { /* an old link: its promise of never changing holds no more */
+    } else if (!kp_empty(hash) && strcmp(hash, document.etag) != 0) { /* an old link: its promise of never changing holds no more */
         const struct http_header headers[] = {
-            {"Location", kp_arena_printf(req->arena, V3_PREFIX "%s?hash=%s", name, document->etag)}, {"Cache-Control", "no-cache, private"}};
+            {"Location", kp_arena_printf(req->arena, V3_PREFIX "%s?hash=%s", name, document.etag)}, {"Cache-Control", "no-cache, private"}};
         http_respond(req, 301, headers, KP_ARRAY_LEN(headers), NULL, 0);
     } else {
-        respond_document(req, document, offers[0], !kp_empty(hash));
+        respond_document(req, &document, offers[0], !kp_empty(hash));
     }
 }
 

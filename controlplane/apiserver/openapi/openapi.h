@@ -5,7 +5,8 @@
 #include "lib/http/http.h"
 
 /* Answers GET of /openapi/v2, /openapi/v3 and /openapi/v3/... (JSON and upstream's protobuf by Accept, ETag, 404 for an unknown
-   group version). Documents are made on first use and kept as long as memory allows. Any thread, on the worker pool. */
+   group version). Documents are made on first use, kept, and made anew when the custom resources in them have changed. Any thread, on the
+   worker pool. */
 void openapi_serve(struct http_request *req);
 
 #endif

@@ -20,20 +20,35 @@ void oa_gvk(struct kp_buf *out, const char *group, const char *api_version, cons
 #define OA_STATUS "io.k8s.apimachinery.pkg.apis.meta.v1.Status"
 #define OA_DELETE_OPTIONS "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"
 #define OA_PATCH "io.k8s.apimachinery.pkg.apis.meta.v1.Patch"
-#define OA_NAMES_MAX 2048 /* schemas of one document */
 
 /* The schema of a struct, as a JSON object. */
 void oa_put_type(struct kp_buf *out, enum oa_version version, const struct kp_type *type);
 /* The schema of a special type ("...resource.Quantity"); false when the name is none. */
 bool oa_put_special(struct kp_buf *out, enum oa_version version, const char *name);
 
-/* A set of schema names, closed over references. */
-struct oa_names {
-    const char *items[OA_NAMES_MAX];
-    size_t len;
+/* A set of schemas, closed over references. A schema of a custom resource is its type's own, wherever else its name may be found: the
+   resources may change while a document is made. */
+struct oa_name {
+    const char *name;
+    const struct kp_type *type; /* NULL: a special one */
+    bool custom;                /* of a custom resource or its list: fields are not looked at */
 };
-void oa_names_add(struct oa_names *names, const char *name); /* borrows; ignored when it is there; asserts below OA_NAMES_MAX */
-void oa_names_close(struct oa_names *names);                 /* adds what is referred to, and sorts */
+struct oa_names {
+    struct oa_name *items;
+    size_t len, cap;
+    struct kp_strmap *known;
+};
+void oa_names_done(struct oa_names *names);
+static inline __attribute__((unused)) void oa_names_done_auto(struct oa_names *names) { oa_names_done(names); }
+#define OA_AUTO_NAMES __attribute__((cleanup(oa_names_done_auto)))
+/* Both borrow, and leave what is there under that name. */
+void oa_names_add(struct oa_names *names, const char *name);
+void oa_names_add_type(struct oa_names *names, const struct kp_type *type, bool custom);
+void oa_names_close(struct oa_names *names); /* adds what is referred to, and sorts */
+
+/* ---- custom.c ---------------------------------------------------------------------------------------------------------- */
+/* The schema of a custom resource, or of its list, in arena: what its definition says and what every object has beside. */
+struct kp_value *oa_custom_schema(enum oa_version version, const struct kp_type *type, struct kp_arena *arena);
 
 /* ---- paths.c ----------------------------------------------------------------------------------------------------------- */
 /* Whether this server serves the resource, so that it belongs in the documents. */
@@ -48,7 +63,7 @@ void oa_put_parameters(struct kp_buf *out);
 
 /* ---- document.c -------------------------------------------------------------------------------------------------------- */
 /* "api/v1" or "apis/apps/v1" of a resource; into out. */
-#define OA_GV_MAX 160
+#define OA_GV_MAX KP_API_VERSION_MAX
 const char *oa_group_version(const struct kp_resource *resource, char out[OA_GV_MAX]);
 void oa_document_v3(const char *group_version, struct kp_buf *out); /* nothing appended: no such group version */
 void oa_document_v2(struct kp_buf *out);

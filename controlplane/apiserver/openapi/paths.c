@@ -88,9 +88,11 @@ struct path {
     bool all_namespaces;
 };
 
-static const char *group_of(const struct path *path) { return path->sub ? path->sub->group : path->resource->group; }
-static const char *version_of(const struct path *path) { return path->sub ? path->sub->version : path->resource->version; }
-static const char *kind_of(const struct path *path) { return path->sub ? path->sub->kind : path->resource->kind; }
+/* As upstream: what is done to the scale of a custom resource is done to the resource. */
+static bool of_sub(const struct path *path) { return path->sub && !path->resource->custom; }
+static const char *group_of(const struct path *path) { return of_sub(path) ? path->sub->group : path->resource->group; }
+static const char *version_of(const struct path *path) { return of_sub(path) ? path->sub->version : path->resource->version; }
+static const char *kind_of(const struct path *path) { return of_sub(path) ? path->sub->kind : path->resource->kind; }
 
 /* "rbac.authorization" -> "RbacAuthorization" */
 static void put_title(struct kp_buf *out, const char *word)
@@ -141,16 +143,39 @@ static void put_schema_ref(struct kp_buf *out, enum oa_version version, const ch
     kp_buf_putc(out, '}');
 }
 
+/* A list of media types; the last ones are not for custom resources, which have neither merge keys nor a protobuf form. */
+struct media {
+    const char *const *types;
+    size_t count;
+};
 static const char *const patch_types[] = {"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json",
                                           "application/strategic-merge-patch+json"};
 static const char *const answer_types[] = {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"};
+static const char *const any_types[] = {"*/*"};
 
-static void put_content(struct kp_buf *out, const char *const *types, size_t count, const char *schema)
+static struct media media_of(const struct path *path, const char *const *types, size_t count)
+{
+    return (struct media){types, path->resource->custom ? count - 1 : count};
+}
+
+static struct media body_media(const struct path *path, const struct operation *op)
+{
+    if (strcmp(op->action, "patch") == 0)
+        return media_of(path, patch_types, KP_ARRAY_LEN(patch_types));
+    return path->resource->custom ? media_of(path, answer_types, KP_ARRAY_LEN(answer_types)) : (struct media){any_types, 1};
+}
+
+static struct media answer_media(const struct path *path, const struct operation *op)
+{
+    return op->answer ? media_of(path, answer_types, KP_ARRAY_LEN(answer_types)) : (struct media){any_types, 1};
+}
+
+static void put_content(struct kp_buf *out, struct media media, const char *schema)
 {
     oa_key(out, "content");
     kp_buf_putc(out, '{');
-    for (size_t i = 0; i < count; i++) {
-        oa_key(out, types[i]);
+    for (size_t i = 0; i < media.count; i++) {
+        oa_key(out, media.types[i]);
         kp_buf_putc(out, '{');
         put_schema_ref(out, OA_V3, schema);
         kp_buf_putc(out, '}');
@@ -158,24 +183,22 @@ static void put_content(struct kp_buf *out, const char *const *types, size_t cou
     kp_buf_putc(out, '}');
 }
 
-static void put_types(struct kp_buf *out, const char *key, const char *const *types, size_t count)
+static void put_types(struct kp_buf *out, const char *key, struct media media)
 {
     oa_key(out, key);
     kp_buf_putc(out, '[');
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < media.count; i++) {
         oa_separate(out);
-        kp_json_string(out, types[i]);
+        kp_json_string(out, media.types[i]);
     }
     kp_buf_putc(out, ']');
 }
 
-static void put_body(struct kp_buf *out, const struct operation *op)
+static void put_body(struct kp_buf *out, const struct path *path, const struct operation *op)
 {
-    static const char *const any[] = {"*/*"};
-    bool patch = strcmp(op->action, "patch") == 0;
     oa_key(out, "requestBody");
     kp_buf_putc(out, '{');
-    put_content(out, patch ? patch_types : any, patch ? KP_ARRAY_LEN(patch_types) : KP_ARRAY_LEN(any), op->body);
+    put_content(out, body_media(path, op), op->body);
     if (strcmp(op->body, OA_DELETE_OPTIONS) != 0)
         oa_raw_member(out, "required", "true");
     kp_buf_putc(out, '}');
@@ -190,7 +213,7 @@ static bool has_word(const char *words, const char *word)
     return false;
 }
 
-static void put_responses(struct kp_buf *out, enum oa_version version, const struct operation *op)
+static void put_responses(struct kp_buf *out, const struct path *path, const struct operation *op)
 {
     static const struct {
         const char *code, *text, *actions;
@@ -199,7 +222,6 @@ static void put_responses(struct kp_buf *out, enum oa_version version, const str
         {"201", "Created", "post put patch"},
         {"202", "Accepted", "post delete"},
     };
-    static const char *const any[] = {"*/*"};
     oa_key(out, "responses");
     kp_buf_putc(out, '{');
     for (size_t i = 0; i < KP_ARRAY_LEN(codes); i++) {
@@ -208,10 +230,10 @@ static void put_responses(struct kp_buf *out, enum oa_version version, const str
         oa_key(out, codes[i].code);
         kp_buf_putc(out, '{');
         oa_member(out, "description", codes[i].text);
-        if (version == OA_V2)
-            put_schema_ref(out, version, op->answer);
+        if (path->version == OA_V2)
+            put_schema_ref(out, OA_V2, op->answer);
         else
-            put_content(out, op->answer ? answer_types : any, op->answer ? KP_ARRAY_LEN(answer_types) : 1, op->answer);
+            put_content(out, answer_media(path, op), op->answer);
         kp_buf_putc(out, '}');
     }
     oa_raw_member(out, "401", "{\"description\":\"Unauthorized\"}");
@@ -251,14 +273,12 @@ static void put_operation(struct kp_buf *out, const struct path *path, const str
     put_operation_id(out, path, op);
     put_query(out, path->version, op);
     if (path->version == OA_V3 && op->body)
-        put_body(out, op);
+        put_body(out, path, op);
     if (path->version == OA_V2) {
-        bool patch = strcmp(op->action, "patch") == 0;
-        static const char *const any[] = {"*/*"};
-        put_types(out, "consumes", patch ? patch_types : any, patch ? KP_ARRAY_LEN(patch_types) : 1);
-        put_types(out, "produces", op->answer ? answer_types : any, op->answer ? KP_ARRAY_LEN(answer_types) : 1);
+        put_types(out, "consumes", body_media(path, op));
+        put_types(out, "produces", answer_media(path, op));
     }
-    put_responses(out, path->version, op);
+    put_responses(out, path, op);
     oa_member(out, "x-kubernetes-action", op->action);
     oa_key(out, "x-kubernetes-group-version-kind"); /* one object here, where a schema has a list */
     oa_gvk(out, group_of(path), version_of(path), kind_of(path));
@@ -382,12 +402,13 @@ void oa_each_path(const struct kp_resource *r, enum oa_version version, oa_path_
 
 void oa_resource_names(const struct kp_resource *r, struct oa_names *names)
 {
-    oa_names_add(names, r->type->openapi_name);
+    bool custom = r->custom != NULL;
+    oa_names_add_type(names, r->type, custom);
     if (r->list_type)
-        oa_names_add(names, r->list_type->openapi_name);
-    for (size_t i = 0; i < r->n_subresources; i++)
+        oa_names_add_type(names, r->list_type, custom);
+    for (size_t i = 0; i < r->n_subresources; i++) /* that of a custom resource's status is there by now */
         if (r->subresources[i].type)
-            oa_names_add(names, r->subresources[i].type->openapi_name);
+            oa_names_add_type(names, r->subresources[i].type, false);
     oa_names_add(names, OA_STATUS);
     oa_names_add(names, OA_DELETE_OPTIONS);
     oa_names_add(names, OA_PATCH);
@@ -395,6 +416,6 @@ void oa_resource_names(const struct kp_resource *r, struct oa_names *names)
 
 bool oa_served(const struct kp_resource *r)
 {
-    return registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
+    return r->custom || registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
            (!*r->group && (strcmp(r->name, "bindings") == 0 || strcmp(r->name, "componentstatuses") == 0));
 }

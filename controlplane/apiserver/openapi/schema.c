@@ -1,6 +1,8 @@
 /* Schemas of the structs in the shape upstream gives them: list types, merge keys, defaults and enums included. */
 #include "controlplane/apiserver/openapi/openapi_internal.h"
 
+#include "api/k8s.h"
+
 static const struct special {
     const char *name, *doc;
     const char *v2, *v3; /* members after the description, JSON without braces; "" = any JSON */
@@ -238,31 +240,69 @@ void oa_put_type(struct kp_buf *out, enum oa_version version, const struct kp_ty
     kp_buf_putc(out, '}');
 }
 
+/* ---- sets of names ------------------------------------------------------------------------------------------------------ */
+static void add(struct oa_names *names, const struct oa_name *name)
+{
+    if (!names->known)
+        names->known = kp_strmap_new();
+    if (kp_strmap_get(names->known, name->name))
+        return;
+    if (names->len == names->cap) {
+        names->cap = names->cap ? 2 * names->cap : 64;
+        names->items = kp_realloc(names->items, names->cap * sizeof(*names->items));
+    }
+    names->items[names->len++] = *name;
+    kp_strmap_put(names->known, name->name, names);
+}
+
 void oa_names_add(struct oa_names *names, const char *name)
 {
-    for (size_t i = 0; i < names->len; i++)
-        if (names->items[i] == name || strcmp(names->items[i], name) == 0)
-            return;
-    KP_ASSERT(names->len < OA_NAMES_MAX);
-    names->items[names->len++] = name;
+    const struct kp_type *type = kp_type_find_openapi(name);
+    KP_ASSERT(type || find_special(name));
+    add(names, &(struct oa_name){.name = name, .type = type});
+}
+
+void oa_names_add_type(struct oa_names *names, const struct kp_type *type, bool custom)
+{
+    add(names, &(struct oa_name){.name = type->openapi_name, .type = type, .custom = custom});
+}
+
+void oa_names_done(struct oa_names *names)
+{
+    kp_strmap_free(names->known, NULL);
+    free(names->items);
+    *names = (struct oa_names){0};
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return strcmp(((const struct oa_name *)a)->name, ((const struct oa_name *)b)->name);
+}
+
+static void add_targets(struct oa_names *names, const struct kp_type *type)
+{
+    for (size_t i = 0; i < type->n_fields; i++) {
+        const struct kp_field *field = &type->fields[i];
+        const char *target = target_of(field);
+        if (target && field->kind == KP_KIND_STRUCT)
+            oa_names_add_type(names, field->type, false);
+        else if (target)
+            add(names, &(struct oa_name){.name = target});
+    }
 }
 
 void oa_names_close(struct oa_names *names)
 {
     for (size_t at = 0; at < names->len; at++) { /* grows while we walk */
-        const struct kp_type *type = kp_type_find_openapi(names->items[at]);
-        if (!type || type->json_form != KP_FORM_OBJECT)
-            continue;
-        for (size_t i = 0; i < type->n_fields; i++) {
-            const char *target = target_of(&type->fields[i]);
-            if (target)
-                oa_names_add(names, target);
+        const struct kp_type *type = names->items[at].type;
+        if (names->items[at].custom) {
+            oa_names_add_type(names, type->is_list ? &k8s_list_meta_type : &k8s_object_meta_type, false);
+            if (type->is_list)
+                oa_names_add_type(names, type->item_type, true);
+        } else if (type && type->json_form == KP_FORM_OBJECT) {
+            add_targets(names, type);
         }
     }
-    qsort(names->items, names->len, sizeof(names->items[0]), compare_names);
+    if (names->len)
+        qsort(names->items, names->len, sizeof(names->items[0]), compare_names);
 }

@@ -1,5 +1,6 @@
 /* The OpenAPI documents: they parse, every reference leads somewhere, and what kubectl looks for is where it looks. */
 #include "controlplane/apiserver/openapi/openapi_internal.h"
+#include "tests/unit/controlplane/apiserver/widgets_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,6 +52,23 @@ static struct kp_value *document(const char *gv, struct kp_arena *arena)
     oa_document_v3(gv, &out);
     assert_true(out.len > 0);
     return parse(&out, arena);
+}
+
+static struct widget widget;
+
+static int with_widgets(void **state)
+{
+    (void)state;
+    widget_v1(&widget);
+    kp_resources_extend((const struct kp_resource *[]){&widget.resource}, 1);
+    return 0;
+}
+
+static int without_widgets(void **state)
+{
+    (void)state;
+    kp_resources_extend(NULL, 0);
+    return 0;
 }
 
 static void every_v3_reference_resolves(void **state)
@@ -198,12 +216,12 @@ static void v2_protobuf_is_the_same_document(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_v3_reference_resolves),
-        cmocka_unit_test(v2_references_resolve),
+        cmocka_unit_test_setup_teardown(every_v3_reference_resolves, with_widgets, without_widgets),
+        cmocka_unit_test_setup_teardown(v2_references_resolve, with_widgets, without_widgets),
         cmocka_unit_test(pod_schema_has_what_clients_merge_by),
         cmocka_unit_test(patch_operation_names_kind_and_dry_run),
         cmocka_unit_test(unknown_group_version_has_no_document),
-        cmocka_unit_test(v2_protobuf_is_the_same_document),
+        cmocka_unit_test_setup_teardown(v2_protobuf_is_the_same_document, with_widgets, without_widgets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
