@@ -369,6 +369,26 @@ struct kp_value *kp_value_from_object(const struct kp_type *type, const void *ob
 int kp_value_to_object(const struct kp_type *type, const struct kp_value *value, struct kp_arena *arena, struct kp_decode *options,
                        void **ret_obj, struct kp_error *error) KP_NODISCARD;
 
+/* ---- JSONPath: the columns of custom resources --------------------------------------------------------------------- */
+/* As client-go's util/jsonpath has it between { and }, keys that are missing being no error: .a.b ['a'] ["a"] [0] [-1] [0:2] [::2] [*] .* ..a
+   ['a','b'] [?(@.a=="x")] with == != < <= > >=, [?(@.a)]. A leading $ may be left out. In names a backslash takes the next character as it is; as
+   upstream, ['a.b'] is .a.b and ['a\.b'] one name. Numbers of both kinds compare with one another, which upstream refuses. */
+#define KP_JSONPATH_TEXT_MAX 4096
+#define KP_JSONPATH_FILTERS_MAX 4                    /* nesting of filters */
+#define KP_JSONPATH_VISITS_MAX 500000                /* values one evaluation looks at, so also what it can find */
+#define KP_JSONPATH_MEMORY_MAX ((size_t)32 << 20)    /* what it needs meanwhile */
+struct kp_jsonpath;
+struct kp_value_list {
+    const struct kp_value **items;
+    size_t len;
+};
+/* Copies from text. KP_EINVALID names the place and what to write instead. */
+int kp_jsonpath_parse(const char *text, struct kp_arena *arena, struct kp_jsonpath **ret_path, struct kp_error *error) KP_NODISCARD;
+/* All that path leads to, in the order of the document; values borrow from root, the array is in arena. KP_EINVALID with upstream's words for
+   what no value can be found by (an index out of bounds, a comparison of different types); KP_ETOOLARGE past a limit. */
+int kp_jsonpath_find(const struct kp_jsonpath *path, const struct kp_value *root, struct kp_arena *arena, struct kp_value_list *ret_found,
+                     struct kp_error *error) KP_NODISCARD;
+
 /* ---- YAML --------------------------------------------------------------------------------------------------------- */
 #define KP_YAML_TEXT_MAX ((size_t)16 << 20)
 #define KP_YAML_NODES_MAX 1000000 /* after aliases are expanded */

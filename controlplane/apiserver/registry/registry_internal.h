@@ -43,6 +43,7 @@ struct registry_kind {
     void (*validate_update)(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
     int (*reserve)(struct registry_write *write, void *obj, const void *old); /* adds operations; obj NULL: deleted */
     int64_t (*grace_s)(const void *obj, int64_t asked_s); /* seconds until it may go; asked_s -1: not said */
+    const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* of a custom resource's scale: ".spec.replicas"; NULL: none */
     /* made at first use */
     struct wcache_kind cache_kind;
     const struct kp_resource *storage;
@@ -129,6 +130,9 @@ void validate_label_selector(const struct k8s_label_selector *selector, struct f
 void validate_non_negative(int64_t value, struct field_errors *errors, const char *path);
 /* enums and required fields that the schema knows, for the whole object */
 void validate_schema(const struct kp_type *type, const void *obj, struct field_errors *errors);
+
+/* scale.c: what a custom resource has at the paths of its scale, for its validate hook. */
+void validate_scale_paths(struct registry_request *rq, const void *obj, struct field_errors *errors);
 
 /* pod_placement.c: tolerations, affinity between pods, topology spread. */
 void validate_pod_placement(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path);

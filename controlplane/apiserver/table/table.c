@@ -13,7 +13,10 @@ static void put_column(const struct kp_column *column, struct kp_buf *out)
     kp_buf_puts(out, ",\"format\":");
     kp_json_string(out, column->format ? column->format : "");
     kp_buf_puts(out, ",\"description\":");
-    kp_json_string(out, column->doc ? column->doc : "");
+    KP_AUTO_BUF struct kp_buf doc = {0};
+    if (column->path && kp_empty(column->doc))
+        kp_buf_printf(&doc, "Custom resource definition column (in JSONPath format): %s", column->path);
+    kp_json_string(out, doc.data ? doc.data : column->doc ? column->doc : "");
     kp_buf_printf(out, ",\"priority\":%d}", column->priority);
 }
 
@@ -29,10 +32,14 @@ static const struct table_row *find_row(const struct kp_resource *resource)
 
 void table_columns(const struct kp_resource *resource, struct kp_buf *out)
 {
-    bool own = find_row(resource) != NULL;
+    bool own = resource->custom || find_row(resource);
     const struct kp_column *columns = own ? resource->columns : default_columns;
-    size_t count = own ? resource->n_columns : KP_ARRAY_LEN(default_columns);
+    size_t count = resource->custom ? table_custom_columns(resource) : own ? resource->n_columns : KP_ARRAY_LEN(default_columns);
     kp_buf_putc(out, '[');
+    if (resource->custom) {
+        put_column(&default_columns[0], out);
+        kp_buf_puts(out, count ? "," : "");
+    }
     for (size_t i = 0; i < count; i++) {
         kp_buf_puts(out, i ? "," : "");
         put_column(&columns[i], out);
@@ -54,6 +61,11 @@ void cell_int(struct cells *cells, int64_t value)
 void cell_bool(struct cells *cells, bool value)
 {
     kp_buf_printf(cells->out, "%s%s", cells->count++ ? "," : "", value ? "true" : "false");
+}
+
+void cell_null(struct cells *cells)
+{
+    kp_buf_puts(cells->out, cells->count++ ? ",null" : "null");
 }
 
 void cell_map(struct cells *cells, const struct kp_string_map *map)
@@ -95,7 +107,9 @@ void table_cells(const struct kp_resource *resource, const void *obj, int64_t no
     struct cells cells = {.out = out, .arena = arena, .now_s = now_s, .resource = resource, .meta = kp_object_meta(resource->type, obj)};
     const struct table_row *row = find_row(resource);
     kp_buf_putc(out, '[');
-    if (row) {
+    if (resource->custom) {
+        table_custom_fill(&cells, obj);
+    } else if (row) {
         row->fill(&cells, obj);
         KP_ASSERT(cells.count == resource->n_columns);
     } else {

@@ -39,6 +39,29 @@ static const char *scalar_text(const struct kp_field *field, const void *obj, st
     }
 }
 
+/* What raw JSON has at the rest of a path ("": itself): strings without their quotes, numbers and booleans as they are written. */
+static const char *raw_text(const struct kp_raw *raw, const char *path, struct kp_arena *arena)
+{
+    struct kp_value *value = NULL;
+    if (!raw->json || kp_value_parse(raw->json, raw->len, arena, NULL, &value, NULL) < 0)
+        return "";
+    bool whole = !*path;
+    while (value && *path) {
+        size_t len = strcspn(path, ".");
+        value = kp_value_get(value, kp_arena_strndup(arena, path, len));
+        path += len + (path[len] == '.');
+    }
+    if (!value || value->kind == KP_VALUE_NULL || value->kind == KP_VALUE_ARRAY || value->kind == KP_VALUE_OBJECT)
+        return "";
+    if (value->kind == KP_VALUE_STRING)
+        return value->string;
+    if (whole)
+        return kp_arena_strndup(arena, raw->json, raw->len);
+    KP_AUTO_BUF struct kp_buf text = {0};
+    kp_value_print(value, &text);
+    return kp_arena_strdup(arena, text.data);
+}
+
 const char *wcache_field_value(const struct kp_type *type, const void *obj, const char *path, struct kp_arena *arena)
 {
     while (obj) {
@@ -56,6 +79,8 @@ const char *wcache_field_value(const struct kp_type *type, const void *obj, cons
             obj = list->len ? list->items : NULL;
         } else if (field->kind == KP_KIND_STRUCT && field->cardinality == KP_ONE && path[len]) {
             obj = *(void *const *)(const void *)((const char *)obj + field->offset);
+        } else if (field->kind == KP_KIND_RAW && field->cardinality == KP_ONE) {
+            return raw_text((const void *)((const char *)obj + field->offset), path + len + (path[len] == '.'), arena);
         } else {
             return path[len] || field->cardinality != KP_ONE ? "" : scalar_text(field, obj, arena);
         }
