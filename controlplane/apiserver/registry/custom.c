@@ -57,6 +57,8 @@ static void custom_defaults(struct registry_request *rq, void *obj)
 static void custom_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
 {
     structural_validate(schema_of(rq), kp_value_from_object(rq->kind->storage->type, obj, rq->arena), errors);
+    if (rq->kind->scale_spec_path)
+        validate_scale_paths(rq, obj, errors);
 }
 
 bool registry_custom_changed(const struct registry_request *rq, const void *obj, const void *old)

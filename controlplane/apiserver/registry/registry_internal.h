@@ -48,7 +48,6 @@ struct registry_kind {
     struct wcache_kind cache_kind;
     const struct kp_resource *storage;
     struct wcache *cache; /* of a custom resource; NULL: found by group and resource */
-    const char *scale_spec_path, *scale_status_path, *scale_selector_path; /* of a custom resource's scale: ".spec.replicas"; NULL: none */
 };
 
 struct registry {
