@@ -1,5 +1,6 @@
 /* Runs controllers: informers feed queues, workers plan and write, and a key is planned again only when the caches have seen
  * what its last plan wrote - so that no controller needs expectations of its own. */
+#include "controlplane/controller-manager/customs.h"
 #include "controlplane/controller-manager/engine_internal.h"
 
 #include <pthread.h>
@@ -9,6 +10,7 @@
 #define ENGINE_WATCHES_MAX 16
 #define ENGINE_SEEN_TIMEOUT_MS 5000 /* after which a write that never showed up is given up on: the object went away again */
 #define ENGINE_SYNC_TIMEOUT_MS 60000
+#define ENGINE_BACK_OFF_MS (-2) /* instead of a delay: the queue's own */
 #define ENGINE_STACK_BYTES ((size_t)512 << 10)
 
 struct shared_informer {
@@ -53,6 +55,7 @@ struct engine {
     size_t n_informers;
     struct controller_run *runs[ENGINE_CONTROLLERS_MAX];
     size_t n_runs;
+    struct customs *customs; /* NULL: nobody goes by them */
     bool started;
 };
 
@@ -128,6 +131,18 @@ struct client_informer *engine_metadata_informer(struct engine *engine, const st
 struct client_informer *engine_metadata_cache(const struct engine *engine, const struct kp_resource *resource)
 {
     return cache_of(engine, resource, true);
+}
+
+struct customs *engine_follow_customs(struct engine *engine, struct controller_run *run)
+{
+    if (!engine->customs)
+        engine->customs = customs_new(engine, run);
+    return engine->customs;
+}
+
+struct customs *engine_customs(const struct engine *engine)
+{
+    return engine->customs;
 }
 
 static size_t owner_uids(const struct client_object *object, const char **values, size_t max)
@@ -405,6 +420,11 @@ int engine_trial(struct engine *engine, const char *controller, const char *key,
 static int plan_key(struct controller_run *run, const char *key, int64_t *ret_requeue_ms, struct kp_error *error)
 {
     char ns[CLIENT_KEY_PART_MAX], name[CLIENT_KEY_PART_MAX];
+    if (strcmp(key, CUSTOMS_KEY) == 0) {
+        KP_ASSERT(customs_is_of(run->engine->customs, run));
+        *ret_requeue_ms = customs_update(run->engine->customs);
+        return 0;
+    }
     if (client_key_split(key, ns, name) < 0)
         return 0; /* no object can have such a name */
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
@@ -416,7 +436,7 @@ static int plan_key(struct controller_run *run, const char *key, int64_t *ret_re
     kp_metric_add(metric_plans, 1, run->controller->name);
     if (run->controller->plan(&in, plan, error) < 0)
         return error->code;
-    *ret_requeue_ms = plan->requeue_after_ms;
+    *ret_requeue_ms = plan->back_off ? ENGINE_BACK_OFF_MS : plan->requeue_after_ms;
     return carry_out_all(run, key, plan, error);
 }
 
@@ -434,6 +454,8 @@ static void *work(void *arg)
             if (error.code != KP_ECONFLICT && client_queue_failures(run->queue, key) % 8 == 3)
                 kp_warn("plan will be made again", "controller", run->controller->name, "key", key, "error", error.message, NULL);
             kp_metric_add(metric_errors, 1, run->controller->name);
+            client_queue_add_rate_limited(run->queue, key);
+        } else if (requeue_ms == ENGINE_BACK_OFF_MS) {
             client_queue_add_rate_limited(run->queue, key);
         } else {
             client_queue_forget(run->queue, key);
@@ -472,6 +494,8 @@ int engine_start(struct engine *engine, struct kp_error *error)
     }
     if (client_informers_wait(informers, engine->n_informers, ENGINE_SYNC_TIMEOUT_MS, error) < 0)
         return error->code;
+    if (engine->customs)
+        customs_start(engine->customs);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, ENGINE_STACK_BYTES);
@@ -507,6 +531,10 @@ void engine_stop(struct engine *engine)
     for (size_t i = 0; i < engine->n_runs; i++)
         for (unsigned t = 0; t < engine->runs[i]->n_threads; t++)
             pthread_join(engine->runs[i]->threads[t], NULL);
+    for (size_t i = 0; i < engine->n_informers; i++) /* all, before the first is freed: handlers read others' caches */
+        client_informer_stop(engine->informers[i].informer);
+    customs_stop(engine->customs);
+    customs_free(engine->customs);
     for (size_t i = 0; i < engine->n_informers; i++)
         client_informer_free(engine->informers[i].informer);
     for (size_t i = 0; i < engine->n_runs; i++) {

@@ -103,6 +103,8 @@ void plan_event_created(struct plan *plan, const struct kp_type *type, const voi
 void plan_event_on_failure(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason,
                            const char *format);
 void plan_requeue_after_ms(struct plan *plan, int64_t delay_ms);
+/* Plans the key again with the queue's back-off, as after a failure, but none is told: what is missing may come or not. */
+void plan_back_off(struct plan *plan);
 /* DELETE of every object of a resource in a namespace. */
 void plan_delete_collection(struct plan *plan, const struct kp_resource *resource, const char *ns);
 /* For tests: the writes, one line each ("create pods ns/name-prefix", "delete pods ns/x", ...). */

@@ -32,6 +32,7 @@ struct plan {
     struct plan_write *first, *last;
     size_t len;
     int64_t requeue_after_ms; /* -1: none */
+    bool back_off;
 };
 
 #endif

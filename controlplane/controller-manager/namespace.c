@@ -1,4 +1,5 @@
-/* Namespaces: empties one that is being deleted, pods first, then lifts its finalizer. */
+/* Namespaces: empties one that is being deleted, pods first, custom resources too, then lifts its finalizer. */
+#include "controlplane/controller-manager/customs.h"
 #include "controlplane/controller-manager/controllers.h"
 
 #define NAMESPACE_RETRY_MS 200
@@ -19,20 +20,21 @@ static bool is_duplicate(const struct kp_resource *resource)
 struct remains {
     size_t objects, with_finalizers;
     const char *what; /* "pods. has 2 resource instances" for the condition's message */
+    size_t failures;  /* custom resources that could not be listed */
+    const char *why;
+    bool unserved;    /* a custom resource was not served: its definition goes, or has only just come */
 };
 
 /* How much of a resource is left in the namespace, from the store itself: a cache may not know of the newest objects. */
 static int look(const struct plan_input *in, const struct kp_resource *resource, struct remains *remains, struct kp_error *error)
 {
-    const struct client_list_options options = {.limit = 500};
+    const struct client_list_options options = {.limit = 500, .metadata = true};
     void *list;
     if (client_list(engine_client(in->engine), resource, in->name, &options, in->arena, &list, error) < 0)
         return kp_wrap(error, "list of %s in %s", resource->name, in->name);
-    const struct kp_list *items = (const struct kp_list *)(const void *)((const char *)list + resource->list_type->items_offset);
-    for (size_t i = 0; i < items->len; i++) {
-        const struct k8s_object_meta *meta = kp_object_meta(resource->type, (const char *)items->items + i * resource->type->size);
-        remains->with_finalizers += meta->finalizers.len > 0;
-    }
+    const struct k8s_partial_object_metadata_items *items = &((const struct k8s_partial_object_metadata_list *)list)->items;
+    for (size_t i = 0; i < items->len; i++)
+        remains->with_finalizers += items->items[i].metadata->finalizers.len > 0;
     if (items->len)
         remains->what = kp_arena_printf(in->arena, "%s%s%s%s has %zu resource instances", remains->what ? remains->what : "",
                                         remains->what ? ", " : "", resource->name,
@@ -67,8 +69,11 @@ static void report(const struct plan_input *in, struct plan *plan, const struct 
     struct k8s_namespace *copy = KP_OBJECT_CLONE(in->arena, k8s_namespace, ns);
     bool changed = set_condition(in, copy, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered");
     changed |= set_condition(in, copy, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", "All legacy kube types successfully parsed");
-    changed |= set_condition(in, copy, "NamespaceDeletionContentFailure", "False", "ContentDeleted",
-                             "All content successfully deleted, may be waiting on finalization");
+    changed |= remains->failures
+                   ? set_condition(in, copy, "NamespaceDeletionContentFailure", "True", "ContentDeletionFailed",
+                                   kp_arena_printf(in->arena, "Failed to delete all resource types, %zu remaining: %s", remains->failures, remains->why))
+                   : set_condition(in, copy, "NamespaceDeletionContentFailure", "False", "ContentDeleted",
+                                   "All content successfully deleted, may be waiting on finalization");
     changed |= remains->objects
                    ? set_condition(in, copy, "NamespaceContentRemaining", "True", "SomeResourcesRemain",
                                    kp_arena_printf(in->arena, "Some resources are remaining: %s", remains->what))
@@ -92,6 +97,75 @@ static void finalize(const struct plan_input *in, struct plan *plan, const struc
     plan_update_sub(plan, &k8s_namespaces_resource, "finalize", copy);
 }
 
+/* ---- custom resources ------------------------------------------------------------------------------------------------------ */
+struct definitions {
+    const void *const *items; /* as cached when the plan began */
+    size_t len;
+};
+
+/* One that cannot be listed (its conversion webhook is away, say) holds the namespace, but not what else is in it. */
+static void look_at_customs(const struct plan_input *in, struct plan *plan, const struct definitions *definitions, struct remains *rest)
+{
+    for (size_t i = 0; i < definitions->len; i++) {
+        struct kp_resource *resource = KP_NEW(in->arena, struct kp_resource);
+        struct kp_error error = {0};
+        size_t before = rest->objects;
+        if (!customs_describe(definitions->items[i], in->arena, resource, NULL) || !deletable(resource))
+            continue;
+        int code = look(in, resource, rest, &error);
+        if (code == KP_ENOTFOUND) {
+            rest->unserved = true;
+        } else if (code < 0) {
+            rest->failures++;
+            rest->why = rest->why ? kp_arena_printf(in->arena, "%s, %s", rest->why, error.message) : kp_arena_strdup(in->arena, error.message);
+        }
+        if (rest->objects > before)
+            plan_delete_collection(plan, resource, in->name);
+    }
+}
+
+static bool is_known(const struct definitions *definitions, const struct k8s_object_meta *live, size_t hint)
+{
+    for (size_t n = 0; n < definitions->len; n++) {
+        const struct k8s_custom_resource_definition *definition = definitions->items[(hint + n) % definitions->len]; /* mostly in the same order */
+        if (kp_streq(definition->metadata->uid, live->uid))
+            return kp_streq(definition->metadata->resource_version, live->resource_version);
+    }
+    return false;
+}
+
+/* Whether the definitions that were gone by are those of the store. The cache may be late by one whose objects would outlive the namespace. */
+static int check_definitions(const struct plan_input *in, const struct definitions *definitions, bool *ret_same, struct kp_error *error)
+{
+    const struct client_list_options options = {.metadata = true};
+    void *list;
+    if (client_list(engine_client(in->engine), &customs_definitions_resource, "", &options, in->arena, &list, error) < 0)
+        return kp_wrap(error, "list of customresourcedefinitions");
+    const struct k8s_partial_object_metadata_items *live = &((const struct k8s_partial_object_metadata_list *)list)->items;
+    *ret_same = live->len == definitions->len;
+    for (size_t i = 0; *ret_same && i < live->len; i++)
+        *ret_same = is_known(definitions, live->items[i].metadata, i);
+    return 0;
+}
+
+/* ---- planning -------------------------------------------------------------------------------------------------------------- */
+static int look_at_rest(const struct plan_input *in, struct plan *plan, const struct definitions *definitions, struct remains *rest, struct kp_error *error)
+{
+    size_t count;
+    const struct kp_resource *const *resources = kp_resources(&count);
+    for (size_t i = 0; i < count; i++) {
+        size_t before = rest->objects;
+        if (!deletable(resources[i]) || is_duplicate(resources[i]))
+            continue;
+        if (look(in, resources[i], rest, error) < 0)
+            return error->code;
+        if (rest->objects > before)
+            plan_delete_collection(plan, resources[i], in->name);
+    }
+    look_at_customs(in, plan, definitions, rest);
+    return 0;
+}
+
 static int plan_namespace(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct k8s_namespace *ns = client_view_get(in->view, engine_cache(in->engine, &k8s_namespaces_resource), "", in->name);
@@ -106,29 +180,30 @@ static int plan_namespace(const struct plan_input *in, struct plan *plan, struct
         plan_requeue_after_ms(plan, NAMESPACE_RETRY_MS);
         return 0;
     }
-    size_t count;
-    const struct kp_resource *const *resources = kp_resources(&count);
-    for (size_t i = 0; i < count; i++) {
-        size_t before = rest.objects;
-        if (!deletable(resources[i]) || is_duplicate(resources[i]))
-            continue;
-        if (look(in, resources[i], &rest, error) < 0)
-            return error->code;
-        if (rest.objects > before)
-            plan_delete_collection(plan, resources[i], in->name);
-    }
-    if (rest.objects) {
-        report(in, plan, ns, &rest);
-        plan_requeue_after_ms(plan, NAMESPACE_RETRY_MS);
-    } else {
+    struct definitions definitions;
+    definitions.len = client_view_list(in->view, engine_cache(in->engine, &customs_definitions_resource), NULL, &definitions.items);
+    if (look_at_rest(in, plan, &definitions, &rest, error) < 0)
+        return error->code;
+    bool empty = rest.objects == 0 && rest.failures == 0 && !rest.unserved;
+    if (empty && check_definitions(in, &definitions, &empty, error) < 0)
+        return error->code;
+    if (empty) {
         finalize(in, plan, ns);
+        return 0;
     }
+    if (rest.objects || rest.failures)
+        report(in, plan, ns, &rest);
+    if (rest.objects == 0 && rest.failures)
+        plan_back_off(plan);
+    else
+        plan_requeue_after_ms(plan, NAMESPACE_RETRY_MS);
     return 0;
 }
 
 static int setup_namespace(struct engine *engine, struct controller_run *run, void **ret_state, struct kp_error *error)
 {
     engine_watch(run, &k8s_namespaces_resource, engine_map_self);
+    engine_informer(engine, &customs_definitions_resource);
     return 0;
 }
 

@@ -142,6 +142,11 @@ void plan_requeue_after_ms(struct plan *plan, int64_t delay_ms)
         plan->requeue_after_ms = delay_ms;
 }
 
+void plan_back_off(struct plan *plan)
+{
+    plan->back_off = true;
+}
+
 void plan_describe(const struct plan *plan, struct kp_buf *out)
 {
     static const char *const names[] = {"create", "update", "patch", "delete", "event", "event-on-failure", "delete-collection"};
@@ -161,4 +166,6 @@ void plan_describe(const struct plan *plan, struct kp_buf *out)
     }
     if (plan->requeue_after_ms >= 0)
         kp_buf_printf(out, "requeue after %lld ms\n", (long long)plan->requeue_after_ms);
+    if (plan->back_off)
+        kp_buf_puts(out, "requeue with back-off\n");
 }

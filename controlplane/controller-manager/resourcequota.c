@@ -1,13 +1,15 @@
 /* ResourceQuotas: counts again what a namespace uses. What comes is charged by the API server; here is seen what has gone, and what quotas began with. */
+#include "controlplane/controller-manager/customs.h"
 #include "controlplane/controller-manager/controllers.h"
 #include "lib/quota/quota.h"
 
 #define RESYNC_MS (5 * 60 * 1000) /* upstream's --resource-quota-sync-period */
 #define RESOURCES_MAX 128
+#define LISTING_MS 500 /* until what is being listed is looked at again */
 
 struct quotas {
-    struct controller_run *run;
-    const struct kp_resource *resources[RESOURCES_MAX]; /* what can be counted */
+    struct customs *customs;
+    const struct kp_resource *resources[RESOURCES_MAX]; /* what can be counted, of the schema */
     size_t n;
 };
 
@@ -26,9 +28,9 @@ static bool is_about(const struct k8s_resource_quota *quota, const struct kp_res
     return false;
 }
 
-static void count_resource(const struct plan_input *in, const struct k8s_resource_quota *quota, const struct kp_resource *resource, struct kp_string_map *total)
+static void count_resource(const struct plan_input *in, const struct k8s_resource_quota *quota, const struct kp_resource *resource,
+                           const struct client_informer *cache, struct kp_string_map *total)
 {
-    const struct client_informer *cache = is_whole(resource) ? engine_cache(in->engine, resource) : engine_metadata_cache(in->engine, resource);
     const void *const *objects;
     size_t n = client_view_list(in->view, cache, in->ns, &objects);
     for (size_t i = 0; i < n; i++) {
@@ -37,6 +39,22 @@ static void count_resource(const struct plan_input *in, const struct k8s_resourc
         if (quota_covers(quota, resource, objects[i], &usage))
             quota_add(total, &usage, 1, in->arena);
     }
+}
+
+/* "count/widgets.example.org". False while one that the quota is about is still being listed. */
+static bool count_customs(const struct plan_input *in, const struct k8s_resource_quota *quota, struct kp_string_map *total)
+{
+    const struct quotas *quotas = in->state;
+    KP_AUTO(customs_release) struct customs_list *customs = customs_hold(quotas->customs);
+    for (size_t i = 0; i < customs->len; i++) {
+        const struct custom *custom = customs->items[i];
+        if (!custom->informer || !custom->resource.namespaced || !is_about(quota, &custom->resource))
+            continue;
+        if (!custom_ready(custom))
+            return false;
+        count_resource(in, quota, &custom->resource, custom->informer, total);
+    }
+    return true;
 }
 
 static int plan_quota(const struct plan_input *in, struct plan *plan, struct kp_error *error)
@@ -48,9 +66,15 @@ static int plan_quota(const struct plan_input *in, struct plan *plan, struct kp_
     if (!quota || quota->metadata->deletion_timestamp.set)
         return 0;
     const struct kp_string_map *hard = &quota->spec->hard;
-    for (size_t i = 0; i < quotas->n; i++)
-        if (is_about(quota, quotas->resources[i]))
-            count_resource(in, quota, quotas->resources[i], &total);
+    for (size_t i = 0; i < quotas->n; i++) {
+        const struct kp_resource *resource = quotas->resources[i];
+        if (is_about(quota, resource))
+            count_resource(in, quota, resource, is_whole(resource) ? engine_cache(in->engine, resource) : engine_metadata_cache(in->engine, resource), &total);
+    }
+    if (!count_customs(in, quota, &total)) {
+        plan_requeue_after_ms(plan, LISTING_MS);
+        return 0;
+    }
     for (size_t i = 0; i < hard->len; i++) {
         const char *amount = kp_string_map_get(&total, hard->items[i].key);
         kp_string_map_set(in->arena, &used, hard->items[i].key, amount ? amount : "0");
@@ -89,6 +113,12 @@ static void on_change(struct client_object *old, struct client_object *new, void
         enqueue_namespace(arg, old->ns);
 }
 
+static void on_custom(const struct custom *custom, const struct k8s_object_meta *old, const struct k8s_object_meta *new, void *arg)
+{
+    if (!new && custom->resource.namespaced)
+        enqueue_namespace(arg, old->namespace);
+}
+
 /* A pod that has ended gives back what it used. */
 static void on_pod(struct client_object *old, struct client_object *new, void *arg)
 {
@@ -105,6 +135,8 @@ static int setup_quota(struct engine *engine, struct controller_run *run, void *
     (void)error;
     *ret_state = quotas;
     engine_watch(run, &k8s_resourcequotas_resource, map_quota);
+    quotas->customs = engine_follow_customs(engine, run);
+    customs_follow(quotas->customs, on_custom, run);
     for (size_t i = 0; i < count; i++) {
         const struct kp_resource *resource = resources[i];
         /* Events are not counted, as upstream; the old version of autoscalers would be the same objects again. */

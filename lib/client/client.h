@@ -46,6 +46,7 @@ KP_DEFINE_AUTO(struct client *, client_free)
 struct client_list_options {
     const char *label_selector, *field_selector, *resource_version, *continue_token;
     int64_t limit;
+    bool metadata; /* asks for metadata alone: the list is a struct k8s_partial_object_metadata_list */
 };
 enum client_patch { CLIENT_PATCH_JSON, CLIENT_PATCH_MERGE, CLIENT_PATCH_STRATEGIC, CLIENT_PATCH_APPLY };
 struct client_write_options {
@@ -77,7 +78,7 @@ int client_get(struct client *client, const struct kp_resource *resource, const 
 /* As the API server's cache has it, which may be a little late, but asks nothing of etcd. */
 int client_get_cached(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                       struct kp_arena *arena, void **ret_obj, struct kp_error *error);
-/* *ret_list is the generated list struct (items, metadata). */
+/* *ret_list is the generated list struct (items, metadata). options may be NULL. */
 int client_list(struct client *client, const struct kp_resource *resource, const char *ns,
                 const struct client_list_options *options, struct kp_arena *arena, void **ret_list,
                 struct kp_error *error);
@@ -146,7 +147,9 @@ bool client_informer_synced(const struct client_informer *informer);
 /* Blocks until all are synced or timeout_ms passed (KP_ETIMEOUT, naming the resource and its last error). */
 int client_informers_wait(struct client_informer *const *informers, size_t count, int64_t timeout_ms,
                           struct kp_error *error);
-/* Stops watching and frees; blocks until the loop has let go of it. */
+/* Ends the watch; blocks until the loop has let go of it. No handler runs any more; what was cached can still be read. Not from the loop's thread. */
+void client_informer_stop(struct client_informer *informer);
+/* Stops and frees. */
 void client_informer_free(struct client_informer *informer); /* accepts NULL */
 /* For unit tests of what reads caches: puts a copy of an object of the informer's type into a cache that was never started
    (its client may be NULL), or takes one out; handlers run in the calling thread. */

@@ -57,7 +57,8 @@ struct client_informer {
     char *resource_version;
     int64_t watch_since_ms;
     size_t watch_events; /* of the present watch, bookmarks too */
-    bool started;        /* set before the loop knows it; only then has free anything to stop there */
+    bool started;        /* set before the loop knows it; only then has stop anything to stop there */
+    bool ended;          /* after a stop: the loop calls back no more */
 
     /* guarded by lock: written on the loop thread, read anywhere */
     pthread_rwlock_t lock;
@@ -457,9 +458,7 @@ static void stop_on_loop(void *arg)
 static void check_ended(void *arg)
 {
     struct client_informer *informer = arg;
-    pthread_mutex_lock(&informer->sync_lock);
-    informer->synced = informer->call == NULL; /* on_end was the last callback */
-    pthread_mutex_unlock(&informer->sync_lock);
+    informer->ended = informer->call == NULL; /* on_end was the last callback */
 }
 
 static void free_entry(void *p)
@@ -476,18 +475,25 @@ static void free_bucket(void *p)
     free(bucket);
 }
 
+void client_informer_stop(struct client_informer *informer)
+{
+    if (!informer->started)
+        return;
+    loop_call(client_loop(informer->client), stop_on_loop, informer);
+    while (informer->started) {
+        loop_call(client_loop(informer->client), check_ended, informer);
+        if (informer->ended)
+            informer->started = false;
+        else
+            kp_sleep_ms(1);
+    }
+}
+
 void client_informer_free(struct client_informer *informer)
 {
     if (!informer)
         return;
-    if (informer->started)
-        loop_call(client_loop(informer->client), stop_on_loop, informer);
-    while (informer->started) {
-        loop_call(client_loop(informer->client), check_ended, informer);
-        if (informer->synced)
-            break;
-        kp_sleep_ms(1);
-    }
+    client_informer_stop(informer);
     kp_strmap_free(informer->entries, free_entry);
     for (size_t i = 0; i < informer->n_indexes; i++)
         kp_strmap_free(informer->indexes[i].buckets, free_bucket);

@@ -195,12 +195,15 @@ int client_status_to_error(const char *body, size_t len, int http_status, struct
 }
 
 /* ---- the one way out ----------------------------------------------------------------------------------------------- */
-static int send_request(struct client *client, const char *method, const char *path, const char *content_type,
+#define ACCEPT_OBJECTS "application/json"
+#define ACCEPT_METADATA_LIST "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+static int send_request(struct client *client, const char *method, const char *path, const char *accept, const char *content_type,
                         const void *body, size_t body_len, struct kp_arena *arena, struct http_response *response,
                         struct kp_error *error)
 {
     KP_AUTO_BUF struct kp_buf auth = {0};
-    struct http_header headers[CLIENT_HEADERS_MAX] = {{"accept", "application/json"}};
+    struct http_header headers[CLIENT_HEADERS_MAX] = {{"accept", accept}};
     size_t n = 1;
     if (authorization(client, &auth))
         headers[n++] = (struct http_header){"authorization", auth.data};
@@ -247,22 +250,29 @@ int client_websocket(struct client *client, const char *path, const char *const 
     return code;
 }
 
-static int exchange(struct client *client, const char *method, const char *path, const char *content_type,
-                    const void *body, size_t body_len, const struct kp_type *type, struct kp_arena *arena,
-                    void **ret_obj, struct kp_error *error)
+static int exchange_as(struct client *client, const char *method, const char *path, const char *accept, const char *content_type,
+                       const void *body, size_t body_len, const struct kp_type *type, struct kp_arena *arena,
+                       void **ret_obj, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *own = kp_arena_new(0);
     struct http_response response = {0};
     struct kp_error local = {0};
     if (!error)
         error = &local;
-    if (send_request(client, method, path, content_type, body, body_len, own, &response, error) < 0)
+    if (send_request(client, method, path, accept, content_type, body, body_len, own, &response, error) < 0)
         return error->code;
     if (!ret_obj)
         return 0;
     if (kp_json_decode(type, (const char *)response.body.data, response.body.len, arena, NULL, ret_obj, error) < 0)
         return kp_wrap(error, "answer to %s %s", method, path);
     return 0;
+}
+
+static int exchange(struct client *client, const char *method, const char *path, const char *content_type,
+                    const void *body, size_t body_len, const struct kp_type *type, struct kp_arena *arena,
+                    void **ret_obj, struct kp_error *error)
+{
+    return exchange_as(client, method, path, ACCEPT_OBJECTS, content_type, body, body_len, type, arena, ret_obj, error);
 }
 
 static void write_query(struct kp_buf *path, const struct client_write_options *options)
@@ -313,6 +323,8 @@ int client_list(struct client *client, const struct kp_resource *resource, const
         snprintf(limit, sizeof(limit), "%lld", (long long)options->limit);
         http_query_append(&path, "limit", limit);
     }
+    if (options && options->metadata)
+        return exchange_as(client, "GET", path.data, ACCEPT_METADATA_LIST, NULL, NULL, 0, &k8s_partial_object_metadata_list_type, arena, ret_list, error);
     return exchange(client, "GET", path.data, NULL, NULL, 0, resource->list_type, arena, ret_list, error);
 }
 
@@ -411,7 +423,7 @@ int client_raw(struct client *client, const char *method, const char *path, cons
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct http_response response = {0};
-    int code = send_request(client, method, path, content_type, body, body_len, arena, &response, error);
+    int code = send_request(client, method, path, ACCEPT_OBJECTS, content_type, body, body_len, arena, &response, error);
     if (ret_status)
         *ret_status = response.status;
     if (out && response.body.data)

@@ -27,6 +27,10 @@ struct fake_api {
         int count, status;
         char *body;
     } fail;
+    struct {
+        int status;
+        char *path, *body;
+    } refuse;
     struct fake_api_counts counts;
 };
 
@@ -122,7 +126,7 @@ static void change(struct fake_api *api, struct http_request *req)
     }
     *strrchr(collection, '/') = '\0';
     if (!stored) {
-        answer_status(req, 404, "NotFound", "it is not there");
+        answer_status(req, 404, "NotFound", kp_arena_printf(req->arena, "\\\"%s\\\" not found", strrchr(req->path, '/') + 1));
     } else if (strcmp(req->method, "GET") == 0 || strcmp(req->method, "PATCH") == 0) {
         answer(req, 200, stored);
     } else if (strcmp(req->method, "PUT") == 0) {
@@ -142,12 +146,15 @@ static void change(struct fake_api *api, struct http_request *req)
     }
 }
 
-/* "/apis/apps/v1/namespaces/d/deployments", and those that tests ask for without a namespace. */
+/* "/apis/apps/v1/namespaces/d/deployments", "/apis/apps/v1/deployments", "/api/v1/configmaps". */
 static bool is_collection(const char *path)
 {
     static const char mark[] = "/namespaces/";
     const char *last = strrchr(path, '/') + 1, *ns = strstr(path, mark), *rest = ns ? strchr(ns + strlen(mark), '/') : NULL;
-    return rest ? rest + 1 == last : kp_streq(last, "configmaps") || kp_streq(last, "leases") || kp_streq(last, "events");
+    size_t slashes = 0;
+    for (const char *p = path; *p; p++)
+        slashes += *p == '/';
+    return rest ? rest + 1 == last : slashes == (kp_starts_with(path, "/apis/") ? 4 : 3);
 }
 
 static void handle(struct http_request *req, void *arg)
@@ -162,7 +169,9 @@ static void handle(struct http_request *req, void *arg)
     api->counts.lists += strcmp(verb, "LIST") == 0;
     api->counts.watches += watch;
     snprintf(api->counts.authorization, sizeof(api->counts.authorization), "%s", auth ? auth : "");
-    if (api->fail.count > 0 && strcmp(api->fail.method, verb) == 0) {
+    if (kp_streq(api->refuse.path, req->path)) {
+        answer(req, api->refuse.status, api->refuse.body);
+    } else if (api->fail.count > 0 && strcmp(api->fail.method, verb) == 0) {
         api->fail.count--;
         if (api->fail.status == 0 && api->n_hung < HUNG_MAX)
             api->hung[api->n_hung++] = http_request_ref(req);
@@ -203,6 +212,8 @@ void fake_api_free(struct fake_api *api)
     pool_free(api->pool);
     kp_strmap_free(api->objects, free);
     free(api->fail.body);
+    free(api->refuse.path);
+    free(api->refuse.body);
     pthread_mutex_destroy(&api->lock);
     free(api);
 }
@@ -270,6 +281,17 @@ void fake_api_fail(struct fake_api *api, const char *method, int count, int stat
     api->fail.body = kp_strdup(body ? body : "");
     api->fail.count = count;
     api->fail.status = status;
+    pthread_mutex_unlock(&api->lock);
+}
+
+void fake_api_refuse(struct fake_api *api, const char *path, int status, const char *body)
+{
+    pthread_mutex_lock(&api->lock);
+    free(api->refuse.path);
+    free(api->refuse.body);
+    api->refuse.path = kp_strdup(path);
+    api->refuse.body = kp_strdup(body ? body : "");
+    api->refuse.status = status;
     pthread_mutex_unlock(&api->lock);
 }
 

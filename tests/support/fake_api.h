@@ -18,6 +18,8 @@ void fake_api_send(struct fake_api *api, const char *event);      /* one raw lin
 /* The next `count` requests of a method (lists and watches are "LIST" and "WATCH") get this status and body; they hang when
    status is 0. */
 void fake_api_fail(struct fake_api *api, const char *method, int count, int status, const char *body);
+/* Requests of exactly this path get this status and body, until another path is given; NULL: none. */
+void fake_api_refuse(struct fake_api *api, const char *path, int status, const char *body);
 struct fake_api_counts {
     int lists, watches, requests;
     char watch_version[32]; /* resourceVersion of the last watch */

@@ -38,6 +38,35 @@ void world_put_metadata(struct kcm_world *world, const struct kp_resource *resou
     client_informer_inject(engine_metadata_cache(world->engine, resource), test_object(&k8s_partial_object_metadata_type, arena, yaml));
 }
 
+void world_define(struct kcm_world *world, const char *yaml)
+{
+    world_put(world, &customs_definitions_resource, yaml);
+    if (engine_customs(world->engine))
+        customs_update(engine_customs(world->engine));
+}
+
+void world_undefine(struct kcm_world *world, const char *name)
+{
+    world_remove(world, &customs_definitions_resource, "", name);
+    if (engine_customs(world->engine))
+        customs_update(engine_customs(world->engine));
+}
+
+struct client_informer *world_customs(struct kcm_world *world, const char *name)
+{
+    KP_AUTO(customs_release) struct customs_list *list = customs_hold(engine_customs(world->engine));
+    for (size_t i = 0; i < list->len; i++)
+        if (kp_streq(list->items[i]->definition, name))
+            return list->items[i]->informer;
+    return NULL;
+}
+
+void world_put_custom(struct kcm_world *world, const char *name, const char *yaml)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    client_informer_inject(world_customs(world, name), test_object(&k8s_partial_object_metadata_type, arena, yaml));
+}
+
 void world_remove(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name)
 {
     client_informer_inject_delete(engine_cache(world->engine, resource), ns, name);

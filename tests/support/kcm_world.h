@@ -3,6 +3,7 @@
 #define TEST_KCM_WORLD_H
 
 #include "controlplane/controller-manager/controllers.h"
+#include "controlplane/controller-manager/customs.h"
 #include "controlplane/controller-manager/engine_internal.h"
 
 struct fake_api;
@@ -24,6 +25,17 @@ void world_free(struct kcm_world *world);
 void world_put(struct kcm_world *world, const struct kp_resource *resource, const char *yaml);
 /* Only its metadata, for controllers that watch no more (engine_metadata_informer). */
 void world_put_metadata(struct kcm_world *world, const struct kp_resource *resource, const char *yaml);
+/* A CustomResourceDefinition in YAML, for controllers that go by custom resources; its objects' metadata is put by the resource's full name
+   ("widgets.example.org"). NULL when there is no such custom resource, or its definition has gone. */
+void world_define(struct kcm_world *world, const char *yaml);
+void world_undefine(struct kcm_world *world, const char *name);
+struct client_informer *world_customs(struct kcm_world *world, const char *name);
+void world_put_custom(struct kcm_world *world, const char *name, const char *yaml);
+/* Widgets of example.org, established, namespaced, v1alpha1 and (stored) v1. */
+#define WORLD_WIDGETS(uid, more) \
+    "{metadata: {name: widgets.example.org, uid: " uid ", resourceVersion: '1'}, spec: {group: example.org, names: {plural: widgets, singular: widget, " \
+    "kind: Widget}, scope: Namespaced, versions: [{name: v1alpha1, served: true, storage: false}, {name: v1, served: true, storage: true}" more "]}, " \
+    "status: {acceptedNames: {plural: widgets, singular: widget, kind: Widget}, conditions: [{type: Established, status: 'True'}]}}"
 void world_remove(struct kcm_world *world, const struct kp_resource *resource, const char *ns, const char *name);
 /* The plan for "ns/name" as text, borrowed until the next one; "error: ..." when planning failed. */
 const char *world_plan(struct kcm_world *world, const struct controller *controller, const char *key);

@@ -104,6 +104,87 @@ static void nothing_goes_when_the_store_does_not_say_what_is_left(void **state)
     assert_true(kp_starts_with(text, "error: list of pods in d: "));
 }
 
+/* ---- custom resources ---- */
+#define DEFINITIONS "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+#define WIDGETS "/apis/example.org/v1/namespaces/d/widgets"
+#define NOT_SERVED "{\"kind\":\"Status\",\"status\":\"Failure\",\"reason\":\"NotFound\",\"message\":\"the server could not find the requested resource\",\"code\":404}"
+
+static void put_live_definition(struct kcm_store_world *f)
+{
+    fake_api_put(f->api, DEFINITIONS, "{\"metadata\":{\"name\":\"widgets.example.org\",\"uid\":\"crd1\"}}", true);
+}
+
+/* The cache has the definition as the store has it. */
+static void define(struct kcm_store_world *f)
+{
+    put_live_definition(f);
+    KP_AUTO_FREE char *stored = fake_api_get(f->api, DEFINITIONS, "widgets.example.org");
+    world_define(f->world, WORLD_WIDGETS("crd1", ""));
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_error error = {0};
+    void *live;
+    assert_int_equal(kp_json_decode(&k8s_partial_object_metadata_type, stored, strlen(stored), arena, NULL, &live, &error), 0);
+    struct k8s_custom_resource_definition *cached = KP_OBJECT_CLONE(arena, k8s_custom_resource_definition, world_get(f->world, &customs_definitions_resource, "", "widgets.example.org"));
+    cached->metadata->resource_version = ((struct k8s_partial_object_metadata *)live)->metadata->resource_version;
+    client_informer_inject(engine_cache(f->world->engine, &customs_definitions_resource), cached);
+}
+
+static const char *condition_text(struct kcm_store_world *f, const char *type)
+{
+    const struct k8s_namespace *ns = world_written(f->world, PLAN_UPDATE, &k8s_namespaces_resource, 0);
+    for (size_t i = 0; ns && i < ns->status->conditions.len; i++)
+        if (kp_streq(ns->status->conditions.items[i].type, type))
+            return ns->status->conditions.items[i].message;
+    return "";
+}
+
+static void custom_objects_go_with_the_rest_and_are_waited_for(void **state)
+{
+    struct kcm_store_world *f = *state;
+    define(f);
+    fake_api_put(f->api, WIDGETS, "{\"metadata\":{\"name\":\"w\",\"namespace\":\"d\"},\"spec\":{\"size\":3}}", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "delete-collection widgets d/\nupdate namespaces/status d\nrequeue after 200 ms\n");
+    assert_string_equal(f->world->plan->first->resource->version, "v1"); /* that which is stored */
+    assert_non_null(strstr(condition_text(f, "NamespaceContentRemaining"), "widgets.example.org has 1 resource instances"));
+    fake_api_remove(f->api, WIDGETS, "w", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/finalize d\n");
+}
+
+static void a_definition_that_vanishes_meanwhile_counts_as_empty(void **state)
+{
+    struct kcm_store_world *f = *state;
+    define(f);
+    fake_api_refuse(f->api, WIDGETS, 404, NOT_SERVED);
+    assert_string_equal(plan_of(f, "kubernetes"), "requeue after 200 ms\n"); /* it may also be one that is only just coming */
+    fake_api_remove(f->api, DEFINITIONS, "widgets.example.org", true);
+    world_undefine(f->world, "widgets.example.org");
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/finalize d\n");
+}
+
+static void a_definition_that_the_cache_has_not_heard_of_holds_the_namespace(void **state)
+{
+    struct kcm_store_world *f = *state;
+    put_live_definition(f);
+    assert_string_equal(plan_of(f, "kubernetes"), "requeue after 200 ms\n");
+    world_define(f->world, WORLD_WIDGETS("crd1", "")); /* of an older version than the store's: it may not have been established then */
+    assert_string_equal(plan_of(f, "kubernetes"), "requeue after 200 ms\n");
+    define(f);
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/finalize d\n");
+}
+
+static void a_custom_resource_that_cannot_be_listed_holds_only_itself(void **state)
+{
+    struct kcm_store_world *f = *state;
+    define(f);
+    fake_api_refuse(f->api, WIDGETS, 500, "{\"kind\":\"Status\",\"status\":\"Failure\",\"reason\":\"InternalError\",\"message\":\"no conversion\",\"code\":500}");
+    fake_api_put(f->api, SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\"}}", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "delete-collection secrets d/\nupdate namespaces/status d\nrequeue after 200 ms\n");
+    assert_string_equal(condition_of(f, "NamespaceDeletionContentFailure"), "True");
+    assert_string_equal(condition_text(f, "NamespaceDeletionContentFailure"), "Failed to delete all resource types, 1 remaining: list of widgets in d: no conversion");
+    fake_api_remove(f->api, SECRETS, "s", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/status d\nrequeue with back-off\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -113,6 +194,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_told_already_is_not_told_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_finalizer_goes_when_nothing_is_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_goes_when_the_store_does_not_say_what_is_left, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(custom_objects_go_with_the_rest_and_are_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_definition_that_vanishes_meanwhile_counts_as_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_definition_that_the_cache_has_not_heard_of_holds_the_namespace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_custom_resource_that_cannot_be_listed_holds_only_itself, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

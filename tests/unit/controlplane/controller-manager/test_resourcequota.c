@@ -13,7 +13,7 @@ static int setup(void **state)
     (void)state;
     world = world_new(&controller, 1, NULL);
     world_put(world, &k8s_resourcequotas_resource, "{metadata: {name: q, namespace: d, uid: uq, resourceVersion: '5'}, spec: {hard: {pods: '3', requests.cpu: '1', "
-                                                   "secrets: '2', count/deployments.apps: '1', count/nothings.example.com: '1'}}}");
+                                                   "secrets: '2', count/deployments.apps: '1', count/nothings.example.com: '1', count/widgets.example.org: '5'}}}");
     return 0;
 }
 
@@ -65,9 +65,23 @@ static void what_is_right_is_not_written_again(void **state)
     expect_used("pods", "0");
 }
 
+static void custom_resources_are_counted(void **state)
+{
+    (void)state;
+    world_define(world, WORLD_WIDGETS("crd1", ""));
+    world_put_custom(world, "widgets.example.org", "{metadata: {name: a, namespace: d}}");
+    world_put_custom(world, "widgets.example.org", "{metadata: {name: b, namespace: d}}");
+    world_put_custom(world, "widgets.example.org", "{metadata: {name: a, namespace: elsewhere}}");
+    world_plan(world, &resourcequota_controller, "d/q");
+    expect_used("count/widgets.example.org", "2");
+    world_undefine(world, "widgets.example.org");
+    world_plan(world, &resourcequota_controller, "d/q");
+    expect_used("count/widgets.example.org", "0");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(what_is_there_is_counted), TEST(what_is_right_is_not_written_again)};
+    const struct CMUnitTest tests[] = {TEST(what_is_there_is_counted), TEST(what_is_right_is_not_written_again), TEST(custom_resources_are_counted)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
