@@ -1,24 +1,56 @@
 /* The present state of one resource: objects in the order of their keys; point reads and lists. */
 #include "controlplane/apiserver/watch/watch_internal.h"
 
-void wcache_init(struct wcache *cache, struct wcache_set *set, const struct wcache_kind *kind)
+struct wcache *wcache_new(struct wcache_set *set, const struct wcache_kind *kind)
 {
+    struct wcache *cache = kp_calloc(1, sizeof(*cache));
     *cache = (struct wcache){.set = set, .kind = kind, .prefix_len = strlen(kind->prefix)};
     pthread_mutex_init(&cache->mutex, NULL);
+    return cache;
+}
+
+void wcache_items_done(struct wcache_items *items)
+{
+    for (size_t i = 0; i < items->len; i++)
+        wcache_object_unref(items->items[i]);
+    free(items->items);
+    *items = (struct wcache_items){0};
+}
+
+/* Under cache->mutex. Listeners are told first. */
+static void replace_items(struct wcache *cache, struct wcache_items now)
+{
+    struct wcache_items before = {cache->items, cache->len, cache->cap};
+    cache->items = now.items;
+    cache->len = now.len;
+    cache->cap = now.cap;
+    wcache_items_done(&before);
+}
+
+/* Under cache->mutex. */
+static void drop_ring(struct wcache *cache)
+{
+    wcache_ring_clear(cache, 0);
+    free(cache->ring);
+    cache->ring = NULL;
+    cache->ring_cap = cache->ring_first = 0;
 }
 
 void wcache_done(struct wcache *cache)
 {
     pthread_mutex_lock(&cache->mutex);
     wcache_end_watches(cache);
-    wcache_ring_clear(cache, 0);
-    for (size_t i = 0; i < cache->len; i++)
-        wcache_object_unref(cache->items[i]);
-    free(cache->items);
-    free(cache->ring);
-    cache->items = NULL;
-    cache->len = 0;
+    drop_ring(cache);
+    replace_items(cache, (struct wcache_items){0});
     pthread_mutex_unlock(&cache->mutex);
+}
+
+void wcache_free(struct wcache *cache)
+{
+    wcache_done(cache);
+    wcache_items_done(&cache->read);
+    pthread_mutex_destroy(&cache->mutex);
+    free(cache);
 }
 
 size_t wcache_lower_bound(const struct wcache *cache, const char *key)
@@ -72,19 +104,43 @@ static void tell_listeners_of_reload(struct wcache *cache, struct wcache_object 
     }
 }
 
-void wcache_replace(struct wcache *cache, struct wcache_object **items, size_t len, size_t cap, int64_t revision)
+void wcache_replace(struct wcache *cache, int64_t revision)
 {
     pthread_mutex_lock(&cache->mutex);
     wcache_end_watches(cache);
     wcache_ring_clear(cache, revision);
-    tell_listeners_of_reload(cache, items, len);
-    for (size_t i = 0; i < cache->len; i++)
-        wcache_object_unref(cache->items[i]);
-    free(cache->items);
-    cache->items = items;
-    cache->len = len;
-    cache->cap = cap;
+    tell_listeners_of_reload(cache, cache->read.items, cache->read.len);
+    replace_items(cache, cache->read);
+    cache->read = (struct wcache_items){0};
+    cache->base = revision;
     pthread_mutex_unlock(&cache->mutex);
+}
+
+void wcache_retire(struct wcache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    cache->removed = true; /* from here on no watch begins */
+    wcache_end_watches(cache);
+    drop_ring(cache);
+    tell_listeners_of_reload(cache, NULL, 0);
+    replace_items(cache, (struct wcache_items){0});
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+bool wcache_removed(struct wcache *cache)
+{
+    pthread_mutex_lock(&cache->mutex);
+    bool removed = cache->removed;
+    pthread_mutex_unlock(&cache->mutex);
+    return removed;
+}
+
+int64_t wcache_newest(const struct wcache *cache)
+{
+    int64_t revision = KP_MAX(wcache_revision(cache->set), cache->base); /* one that was just added can be ahead of the set */
+    if (cache->ring_len)
+        revision = KP_MAX(revision, cache->ring[(cache->ring_first + cache->ring_len - 1) % cache->ring_cap].revision);
+    return revision;
 }
 
 struct wcache_object *wcache_get(struct wcache *cache, const char *key)
@@ -138,11 +194,7 @@ void wcache_list(struct wcache *cache, const struct wcache_filter *filter, const
         ret_list->remaining = (int64_t)(to - i);
     }
     /* Under the lock: an event that is in the list counts as told, one that is not comes later. */
-    ret_list->revision = wcache_revision(cache->set);
-    if (cache->ring_len) {
-        const struct wcache_event *last = &cache->ring[(cache->ring_first + cache->ring_len - 1) % cache->ring_cap];
-        ret_list->revision = KP_MAX(ret_list->revision, last->revision);
-    }
+    ret_list->revision = wcache_newest(cache);
     pthread_mutex_unlock(&cache->mutex);
 }
 

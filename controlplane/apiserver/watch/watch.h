@@ -51,15 +51,19 @@ struct wcache_set; /* of all */
 struct wcache_set *wcache_set_new(struct loop *loop, struct store *store, const struct wcache_kind *const *kinds, size_t count);
 void wcache_set_free(struct wcache_set *set); /* accepts NULL */
 /* Adds a resource while the set runs: reads what the store has of it and follows it from there on, without missing or repeating a change.
-   kind is borrowed for good. Its prefix is no prefix of another's. Blocks; any thread but the loop's. KP_ECONFLICT when there is one with that
-   prefix; else the store's error, and nothing is added. */
+   The set need not be ready. kind is borrowed for good. Blocks; any thread but the loop's. KP_ECONFLICT when there is one with that prefix,
+   or one prefix begins with the other; else the store's error. On failure nothing is added. */
 int wcache_set_add(struct wcache_set *set, const struct wcache_kind *kind, struct kp_error *error) KP_NODISCARD;
-/* Ends its watches and forgets what it holds. The cache itself stays, empty, for whoever still has it in hand. Absent is fine. */
+/* Ends its watches, tells its listeners that all is gone, and forgets what it holds: the resource with the prefix of kind. The cache itself
+   stays, empty, for whoever still has it in hand. Absent is fine. Blocks while another thread adds, or all is read anew; any thread but the
+   loop's. */
 void wcache_set_remove(struct wcache_set *set, const struct wcache_kind *kind);
+/* Who had a cache in hand and found nothing in it asks this, for then it says nothing about the store. */
+bool wcache_removed(struct wcache *cache);
 bool wcache_set_ready(struct wcache_set *set); /* loaded, and the watch runs */
 /* Waits up to timeout_ms for wcache_set_ready. */
 bool wcache_set_wait_ready(struct wcache_set *set, int64_t timeout_ms);
-struct wcache *wcache_find(struct wcache_set *set, const char *group, const char *resource); /* NULL when there is none */
+struct wcache *wcache_find(struct wcache_set *set, const char *group, const char *resource); /* NULL when there is none; never freed */
 const struct wcache_kind *wcache_kind(const struct wcache *cache);
 int64_t wcache_revision(struct wcache_set *set); /* everything up to here is in the caches */
 /* Waits until the caches hold revision; 0, or KP_ETIMEOUT. Any thread but the loop's. */
@@ -104,11 +108,13 @@ struct wcache_watch_request {
     void (*free_arg)(void *arg); /* called when the watch is gone; may be NULL */
 };
 /* Takes over: frames go to stream until it closes, times out or is too slow. revision older than the ring: KP_EEXPIRED with
-   status, and the stream is not touched (start(start_arg) makes it; called under the cache's lock, must not block; NULL: the peer has gone). */
+   status, and the stream is not touched (start(start_arg) makes it; called under the cache's lock, must not block; NULL: the peer has gone).
+   The same of a resource that was removed: the client lists again, and learns then whether there is one. */
 int wcache_watch(struct wcache *cache, const struct wcache_watch_request *request, struct http_stream *(*start)(void *arg),
                  void *start_arg, struct api_status *status);
 /* Told of every event of the resource, on the apply thread, after the cache has it; object is the new state, old the former
-   (NULL when none); object NULL when deleted. First called for all that is there. For good; call before the set is ready or later. */
+   (NULL when none); object NULL when deleted. First called for all that is there. Until the resource is removed; call before the set is
+   ready or later. Must not add or remove resources. */
 typedef void (*wcache_listener_fn)(void *arg, struct wcache_object *object, struct wcache_object *old);
 void wcache_listen(struct wcache *cache, wcache_listener_fn fn, void *arg);
 

@@ -200,7 +200,7 @@ static bool catch_up(struct wcache_watcher *watcher, const struct wcache_watch_r
         for (size_t i = 0; i < cache->len; i++)
             if (wcache_filter_matches(cache->kind, &watcher->filter, cache->items[i]) && !send_object(watcher, WCACHE_ADDED, cache->items[i]))
                 return false;
-        int64_t revision = KP_MAX(wcache_revision(cache->set), request->revision);
+        int64_t revision = KP_MAX(wcache_newest(cache), request->revision);
         return !request->initial_bookmark || send_bookmark(watcher, revision, true);
     }
     for (size_t i = 0; i < cache->ring_len; i++) {
@@ -229,6 +229,8 @@ static void link_watcher(struct wcache_watcher *watcher)
 
 static int check_start(const struct wcache *cache, const struct wcache_watch_request *request, struct api_status *status)
 {
+    if (cache->removed)
+        return status_expired(status, "the resource was removed or replaced, please list it again");
     if (cache->watcher_count >= WCACHE_WATCHERS_MAX)
         return status_too_many(status, 1, "Too many watches of this resource, please try again later.");
     if (!request->initial && request->revision < cache->ring_floor)

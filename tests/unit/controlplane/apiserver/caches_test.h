@@ -6,40 +6,28 @@
 #include "controlplane/apiserver/auth/auth_internal.h"
 #include "controlplane/apiserver/registry/registry.h"
 #include "controlplane/apiserver/watch/watch_internal.h"
+#include "tests/unit/controlplane/apiserver/caches_memory_test.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
 
-static int compare_caches(const void *a, const void *b)
-{
-    return strcmp(((const struct wcache *)a)->kind->prefix, ((const struct wcache *)b)->kind->prefix);
-}
-
 static inline struct wcache_set *caches_new(void)
 {
     struct wcache_set *set = kp_calloc(1, sizeof(*set));
-    const struct wcache_kind *const *kinds = registry_cache_kinds(&set->count);
-    set->caches = kp_calloc(set->count, sizeof(*set->caches));
+    size_t count;
+    const struct wcache_kind *const *kinds = registry_cache_kinds(&count);
+    pthread_mutex_init(&set->members, NULL);
     pthread_mutex_init(&set->mutex, NULL);
     pthread_cond_init(&set->changed, NULL);
-    for (size_t i = 0; i < set->count; i++) /* moved by the sort: initialised in a second pass */
-        set->caches[i].kind = kinds[i];
-    qsort(set->caches, set->count, sizeof(*set->caches), compare_caches);
-    for (size_t i = 0; i < set->count; i++) {
-        const struct wcache_kind *kind = set->caches[i].kind;
-        memset(&set->caches[i], 0, sizeof(set->caches[i]));
-        wcache_init(&set->caches[i], set, kind);
-    }
+    for (size_t i = 0; i < count; i++)
+        wcache_link(set, wcache_new(set, kinds[i]));
     return set;
 }
 
 static inline void caches_free(struct wcache_set *set)
 {
-    for (size_t i = 0; i < set->count; i++)
-        wcache_done(&set->caches[i]);
-    free(set->caches);
-    free(set);
+    caches_memory_free(set);
 }
 
 /* key: "ns/name" or "name"; json NULL deletes. */

@@ -21,7 +21,7 @@ struct store_watch {
     struct store *store;
     const struct store_watch_callbacks *callbacks;
     void *arg;
-    char *prefix;
+    size_t told; /* versions */
 };
 struct store {
     struct loop *loop;
@@ -29,9 +29,11 @@ struct store {
     struct fake_version versions[FAKE_VERSIONS_MAX];
     size_t len;
     int64_t revision, compacted;
-    struct store_watch *watch; /* one is all that the caches have */
+    struct store_watch *watch; /* one is all that the caches have; of the loop's thread */
     int fail_code, fail_after; /* the call after so many fails once with this */
     void (*before_commit)(struct store *store); /* taken back before it is called */
+    void (*around_list)(struct store *store, bool done); /* called before and after a page is read */
+    void *arg; /* of the test */
     int commits;
 };
 
@@ -116,6 +118,8 @@ int store_list(struct store *store, const char *start, const char *end, int64_t 
 {
     if (fake_fails(store, error))
         return error->code;
+    if (store->around_list)
+        store->around_list(store, false);
     pthread_mutex_lock(&store->mutex);
     int code = 0;
     if (revision && revision < store->compacted)
@@ -134,6 +138,8 @@ int store_list(struct store *store, const char *start, const char *end, int64_t 
         ret_page->len = (size_t)limit;
         ret_page->more = true;
     }
+    if (store->around_list)
+        store->around_list(store, true);
     return code;
 }
 
@@ -144,22 +150,25 @@ const char *store_prefix_end(const char *prefix, struct kp_arena *arena)
     return end;
 }
 
-struct fake_delivery {
-    struct store_watch *watch;
-    size_t first, end;
-};
+/* On the loop: what the watch has not been told of yet. */
 static inline void fake_deliver(void *arg)
 {
-    struct fake_delivery *delivery = arg;
-    struct store *store = delivery->watch->store;
+    struct store *store = arg;
+    struct store_watch *watch = store->watch;
+    if (!watch)
+        return;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    size_t count = 0, room = delivery->end - delivery->first;
-    struct store_event *events = KP_NEW_ARRAY(arena, struct store_event, room + 1);
-    for (size_t i = delivery->first; i < delivery->end; i++) {
-        fake_kv(&store->versions[i], arena, &events[count].kv);
-        events[count++].deleted = !store->versions[i].value;
+    pthread_mutex_lock(&store->mutex);
+    size_t count = 0;
+    struct store_event *events = KP_NEW_ARRAY(arena, struct store_event, store->len - watch->told + 1);
+    for (; watch->told < store->len; watch->told++) {
+        const struct fake_version *version = &store->versions[watch->told];
+        fake_kv(version, arena, &events[count].kv);
+        events[count++].deleted = !version->value;
     }
-    delivery->watch->callbacks->on_events(delivery->watch->arg, events, count, store->revision);
+    int64_t revision = store->revision;
+    pthread_mutex_unlock(&store->mutex);
+    watch->callbacks->on_events(watch->arg, events, count, revision);
 }
 
 int store_commit(struct store *store, const struct store_op *ops, size_t count, struct kp_arena *arena, int64_t *ret_revision,
@@ -182,7 +191,6 @@ int store_commit(struct store *store, const struct store_op *ops, size_t count, 
         if (ret_current && there)
             fake_kv(there, arena, &ret_current[i]);
     }
-    struct fake_delivery delivery = {.watch = store->watch, .first = store->len};
     if (holds) {
         store->revision++;
         store->commits++;
@@ -198,13 +206,11 @@ int store_commit(struct store *store, const struct store_op *ops, size_t count, 
                                                               .created = there ? there->created : store->revision,
                                                               .lease = ops[i].lease};
     }
-    delivery.end = store->len;
     *ret_revision = store->revision;
     pthread_mutex_unlock(&store->mutex);
     if (!holds)
         return kp_fail(error, KP_ECONFLICT, "an expectation does not hold");
-    if (delivery.watch)
-        loop_call(store->loop, fake_deliver, &delivery);
+    loop_call(store->loop, fake_deliver, store);
     return 0;
 }
 
@@ -228,15 +234,26 @@ static inline void fake_link_watch(void *arg)
 {
     struct store_watch *watch = arg;
     watch->store->watch = watch;
+    fake_deliver(watch->store);
 }
 
-/* Nothing may be written between the load and this. */
+static inline void fake_unlink_watch(void *arg)
+{
+    struct store_watch *watch = arg;
+    if (watch->store->watch == watch)
+        watch->store->watch = NULL;
+}
+
 struct store_watch *store_watch_start(struct store *store, const char *prefix, int64_t from_revision,
                                       const struct store_watch_callbacks *callbacks, void *arg)
 {
+    (void)prefix; /* all that is asked for is everything */
     struct store_watch *watch = kp_calloc(1, sizeof(*watch));
-    *watch = (struct store_watch){.store = store, .callbacks = callbacks, .arg = arg, .prefix = kp_strdup(prefix)};
-    assert_true(from_revision <= store->revision + 1);
+    *watch = (struct store_watch){.store = store, .callbacks = callbacks, .arg = arg};
+    pthread_mutex_lock(&store->mutex);
+    while (watch->told < store->len && store->versions[watch->told].revision < from_revision)
+        watch->told++;
+    pthread_mutex_unlock(&store->mutex);
     loop_call(store->loop, fake_link_watch, watch);
     return watch;
 }
@@ -250,9 +267,7 @@ void store_watch_free(struct store_watch *watch)
 {
     if (!watch)
         return;
-    if (watch->store->watch == watch)
-        watch->store->watch = NULL;
-    free(watch->prefix);
+    loop_call(watch->store->loop, fake_unlink_watch, watch);
     free(watch);
 }
 

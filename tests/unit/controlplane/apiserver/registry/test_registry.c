@@ -3,6 +3,7 @@
 
 #include "api/k8s.h"
 #include "controlplane/apiserver/watch/watch_internal.h"
+#include "tests/unit/controlplane/apiserver/caches_memory_test.h"
 #include "tests/unit/controlplane/apiserver/fake_store_test.h"
 
 #define NOW_S INT64_C(1767225600)
@@ -44,11 +45,9 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     wcache_object_unref(f->object);
     registry_free(f->registry);
-    struct wcache *caches = f->caches->caches;
     wcache_set_free(f->caches); /* keeps its memory, as its comment says */
     loop_free(f->loop);
-    free(caches);
-    free(f->caches);
+    caches_memory_free(f->caches);
     fake_store_free(f->store);
     kp_arena_free(f->arena);
     free(f);

@@ -3,14 +3,10 @@
 
 #include "api/k8s.h"
 #include "controlplane/apiserver/registry/registry.h"
+#include "tests/unit/controlplane/apiserver/caches_memory_test.h"
 #include "tests/unit/controlplane/apiserver/fake_store_test.h"
+#include "tests/unit/controlplane/apiserver/watch/client_test.h"
 
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#define WAIT_MS 5000
 #define PODS "/registry/pods/"
 
 struct fixture {
@@ -66,11 +62,9 @@ static int tear_down(void **state)
     struct fixture *f = *state;
     http_server_free(f->server);
     pool_free(f->pool);
-    struct wcache *caches = f->caches->caches;
     wcache_set_free(f->caches); /* keeps its memory, as its comment says */
     loop_free(f->loop);
-    free(caches);
-    free(f->caches);
+    caches_memory_free(f->caches);
     fake_store_free(f->store);
     kp_arena_free(f->arena);
     free(f);
@@ -104,52 +98,10 @@ static const struct kp_selector *fields(struct fixture *f, const char *text)
     return selector;
 }
 
-/* ---- a client ------------------------------------------------------------------------------------------------------------ */
-struct client {
-    int fd;
-    bool ended;
-    char text[256 << 10]; /* all that came, NUL-terminated */
-    size_t len;
-};
-
 static struct client *connect_watch(struct fixture *f, const struct wcache_watch_request *request)
 {
-    struct client *client = kp_calloc(1, sizeof(*client));
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(http_server_port(f->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    static const char head[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     f->request = *request;
-    int room = 64 << 10; /* else the kernel takes tens of megabytes for who does not read */
-    client->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)), 0);
-    assert_int_equal(connect(client->fd, (struct sockaddr *)&address, sizeof(address)), 0);
-    assert_int_equal(write(client->fd, head, sizeof(head) - 1), (ssize_t)sizeof(head) - 1);
-    return client;
-}
-
-/* Reads once, within ms; false when nothing came or the peer has ended. */
-static bool receive(struct client *client, int ms)
-{
-    struct pollfd pfd = {.fd = client->fd, .events = POLLIN};
-    if (client->ended || poll(&pfd, 1, ms) <= 0)
-        return false;
-    ssize_t n = read(client->fd, client->text + client->len, sizeof(client->text) - 1 - client->len);
-    client->ended = n <= 0;
-    client->len += n > 0 ? (size_t)n : 0;
-    return n > 0;
-}
-
-static const char *expect(struct client *client, const char *wanted)
-{
-    while (!strstr(client->text, wanted))
-        if (!receive(client, WAIT_MS))
-            fail_msg("%s did not come; there is: %s", wanted, client->text);
-    return strstr(client->text, wanted);
-}
-
-static void hang_up(struct client *client)
-{
-    close(client->fd);
-    free(client);
+    return client_connect(http_server_port(f->server));
 }
 
 static size_t watcher_count(struct fixture *f)
