@@ -114,6 +114,12 @@ int registry_wait(struct registry *registry, struct registry_request *rq, const 
     return KP_ETIMEOUT;
 }
 
+/* A custom resource whose definition has changed has another cache now: the client asks again, and comes to that. */
+static int replaced(struct registry_request *rq)
+{
+    return status_too_many(rq->status, 1, "the custom resource's definition has changed, please try again");
+}
+
 int registry_get(struct registry *registry, struct registry_request *rq, const char *resource_version, struct wcache_object **ret_object)
 {
     const char *key = registry_cache_key(rq, rq->name);
@@ -125,6 +131,8 @@ int registry_get(struct registry *registry, struct registry_request *rq, const c
         if (registry_wait(registry, rq, resource_version) < 0)
             return rq->status->code;
         *ret_object = wcache_get(registry_cache(registry, rq->kind), key);
+        if (!*ret_object && wcache_removed(registry_cache(registry, rq->kind)))
+            return replaced(rq);
     }
     return *ret_object ? 0 : registry_not_found(rq);
 }
@@ -294,6 +302,8 @@ int registry_list(struct registry *registry, struct registry_request *rq, const 
     if (registry_wait(registry, rq, options->resource_version) < 0)
         return rq->status->code;
     wcache_list(registry_cache(registry, rq->kind), &options->filter, NULL, (size_t)options->limit, rq->arena, &list->objects);
+    if (!list->objects.len && wcache_removed(registry_cache(registry, rq->kind)))
+        return replaced(rq);
     if (list->objects.next) {
         const char *last = list->objects.items[list->objects.len - 1]->key;
         list->continue_token = make_token(rq->arena, list->objects.revision, kp_arena_printf(rq->arena, "%s\1", last));
