@@ -19,7 +19,7 @@ BIN     ?= $(O)/bin
 .SUFFIXES:
 .DEFAULT_GOAL := all
 
-PKGS := libuv libnghttp2 openssl lmdb yaml-0.1 jansson libprotobuf-c libnftables libmnl libcurl libssh2 zlib libcrypt libvirt libxml-2.0
+PKGS := libuv libnghttp2 openssl lmdb yaml-0.1 jansson libprotobuf-c libnftables libmnl libcurl libssh2 zlib libcrypt libvirt libxml-2.0 libpcre2-8
 LINK_PKGS := $(PKGS)
 ifneq ($(filter-out clean help deps,$(or $(MAKECMDGOALS),all)),)
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -267,7 +267,7 @@ sim-planted: sim-bins
 # ---- the rest ------------------------------------------------------------------------------------------------------------
 DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev libssl-dev liblmdb-dev libyaml-dev libjansson-dev libprotobuf-c-dev \
         protobuf-c-compiler protobuf-compiler libnftables-dev libmnl-dev libcmocka-dev libcurl4-openssl-dev uthash-dev zlib1g-dev \
-        libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4 \
+        libssh2-1-dev libcrypt-dev libseccomp-dev libvirt-dev libxml2-dev libpcre2-dev iproute2 nftables mmdebstrap curl erofs-utils lz4 \
         grub-common grub-pc-bin grub-efi-amd64-bin mtools fdisk
 # The daemon and what its networks and machines run on: for --provider libvirt with machines of this host.
 LIBVIRT_DEPS := libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables

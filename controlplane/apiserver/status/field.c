@@ -34,6 +34,11 @@ static const char *with_detail(struct field_errors *errors, const char *head, co
         va_end(ap);                                                                                                    \
     } while (0)
 
+void field_add(struct field_errors *errors, const char *reason, const char *message, const char *path, ...)
+{
+    ADD(reason, message);
+}
+
 void field_required(struct field_errors *errors, const char *detail, const char *path, ...)
 {
     ADD("FieldValueRequired", with_detail(errors, "Required value", detail));

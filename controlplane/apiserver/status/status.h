@@ -66,6 +66,8 @@ void field_forbidden(struct field_errors *errors, const char *detail, const char
 void field_duplicate(struct field_errors *errors, const char *value, const char *path, ...) KP_PRINTF(3, 4);
 void field_not_found(struct field_errors *errors, const char *value, const char *path, ...) KP_PRINTF(3, 4);
 void field_too_long(struct field_errors *errors, int64_t max, const char *path, ...) KP_PRINTF(3, 4);
+/* Any of them, for what the others do not say: reason "FieldValueTypeInvalid"; message without the path, in the list's arena or static. */
+void field_add(struct field_errors *errors, const char *reason, const char *message, const char *path, ...) KP_PRINTF(4, 5);
 void field_too_many(struct field_errors *errors, int64_t actual, int64_t max, const char *path, ...) KP_PRINTF(4, 5);
 /* 0 when errors is empty, else 422 with `Kind.group "name" is invalid: ...` and its causes. */
 int status_invalid(struct api_status *status, const char *group, const char *kind, const char *name, const struct field_errors *errors);
