@@ -30,27 +30,26 @@ static bool is_built_in(const crd_t *crd)
     return false;
 }
 
+/* Of several conflicts the last is told, as upstream's controller overwrites one by the next. */
 const char *custom_name_conflict(const struct definitions *all, size_t at, const bool *accepted, struct kp_arena *arena, const char **ret_reason)
 {
     const crd_t *crd = all->items[at];
     const struct k8s_custom_resource_definition_names *names = crd->spec->names;
+    const struct kp_string_list kinds = {.items = (const char *[]){names->kind}, .len = 1}, lists = {.items = (const char *[]){names->list_kind}, .len = 1},
+                                plurals = {.items = (const char *[]){names->plural}, .len = 1}, singulars = {.items = (const char *[]){names->singular}, .len = 1};
     const struct {
-        const char *value, *reason;
+        const struct kp_string_list *values;
+        const char *reason;
         bool (*has)(const struct k8s_custom_resource_definition_names *, const char *);
-    } rules[] = {{names->plural, "PluralConflict", has_name}, {names->singular, "SingularConflict", has_name},
-                 {names->kind, "KindConflict", has_kind}, {names->list_kind, "ListKindConflict", has_kind}};
-    *ret_reason = "PluralConflict";
-    if (is_built_in(crd))
-        return kp_arena_printf(arena, "\"%s\" is already in use", names->plural);
+    } rules[] = {{&plurals, "PluralConflict", has_name}, {&singulars, "SingularConflict", has_name}, {&names->short_names, "ShortNamesConflict", has_name},
+                 {&kinds, "KindConflict", has_kind}, {&lists, "ListKindConflict", has_kind}};
+    const char *conflict = is_built_in(crd) ? kp_arena_printf(arena, "\"%s\" is already in use", names->plural) : NULL;
+    *ret_reason = conflict ? "PluralConflict" : "";
     for (size_t i = 0; i < KP_ARRAY_LEN(rules); i++)
-        if (!kp_empty(rules[i].value) && taken(all, at, accepted, rules[i].value, rules[i].has)) {
-            *ret_reason = rules[i].reason;
-            return kp_arena_printf(arena, "\"%s\" is already in use", rules[i].value);
-        }
-    for (size_t i = 0; i < names->short_names.len; i++)
-        if (taken(all, at, accepted, names->short_names.items[i], has_name)) {
-            *ret_reason = "ShortNamesConflict";
-            return kp_arena_printf(arena, "\"%s\" is already in use", names->short_names.items[i]);
-        }
-    return NULL;
+        for (size_t j = 0; j < rules[i].values->len; j++)
+            if (taken(all, at, accepted, rules[i].values->items[j], rules[i].has)) {
+                *ret_reason = rules[i].reason;
+                conflict = kp_arena_printf(arena, "\"%s\" is already in use", rules[i].values->items[j]);
+            }
+    return conflict;
 }

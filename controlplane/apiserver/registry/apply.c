@@ -143,6 +143,42 @@ void patch_managed_fields_update(const struct kp_type *type, const void *old, vo
 }
 
 /* ---- merging an applied configuration ------------------------------------------------------------------------------------- */
+static struct kp_value *merge(const struct patch_node *node, struct kp_value *current, const struct kp_value *config, struct kp_arena *arena);
+
+/* Where the first element of config from `at` on that current has as well is in current; -1: there is none. */
+static int next_shared(const struct patch_node *node, const struct kp_value *current, const struct kp_value *config, size_t at)
+{
+    int found = -1;
+    for (; at < config->array.len && found < 0; at++)
+        found = patch_find_element(node, current, config->array.items[at]);
+    return found;
+}
+
+/* Applied elements keep their order among themselves, and those that are others' alone come before what they are followed by
+   (structured-merge-diff, typed/merge.go). */
+static struct kp_value *merge_list(const struct patch_node *node, struct kp_value *current, const struct kp_value *config, struct kp_arena *arena)
+{
+    const struct patch_node element = patch_node_of_element(node);
+    struct kp_value *result = kp_value_array(arena);
+    size_t l = 0;
+    for (size_t i = 0; i < config->array.len; i++) {
+        int at = patch_find_element(node, current, config->array.items[i]), shared = next_shared(node, current, config, i);
+        for (; l < current->array.len; l++) {
+            bool others = patch_find_element(node, config, current->array.items[l]) < 0;
+            if (others)
+                kp_value_append(arena, result, current->array.items[l]);
+            else if ((int)l == at || (int)l == shared || shared < 0)
+                break;
+        }
+        l += l < current->array.len && (int)l == at;
+        kp_value_append(arena, result, merge(&element, at >= 0 ? current->array.items[at] : NULL, config->array.items[i], arena));
+    }
+    for (; l < current->array.len; l++)
+        if (patch_find_element(node, config, current->array.items[l]) < 0)
+            kp_value_append(arena, result, current->array.items[l]);
+    return result;
+}
+
 static struct kp_value *merge(const struct patch_node *node, struct kp_value *current, const struct kp_value *config, struct kp_arena *arena)
 {
     bool list = node->kind == PATCH_LIST;
@@ -157,26 +193,7 @@ static struct kp_value *merge(const struct patch_node *node, struct kp_value *cu
         }
         return current;
     }
-    /* Applied elements come in their own order; those of others keep theirs, after the element they followed. */
-    const struct patch_node element = patch_node_of_element(node);
-    struct kp_value *result = kp_value_array(arena);
-    size_t taken = 0;
-    bool *used = KP_NEW_ARRAY(arena, bool, current->array.len + 1);
-    for (size_t i = 0; i < config->array.len; i++) {
-        int at = patch_find_element(node, current, config->array.items[i]);
-        for (; at >= 0 && taken < (size_t)at; taken++)
-            if (!used[taken] && patch_find_element(node, config, current->array.items[taken]) < 0) {
-                kp_value_append(arena, result, current->array.items[taken]);
-                used[taken] = true;
-            }
-        if (at >= 0)
-            used[at] = true;
-        kp_value_append(arena, result, merge(&element, at >= 0 ? current->array.items[at] : NULL, config->array.items[i], arena));
-    }
-    for (size_t i = 0; i < current->array.len; i++)
-        if (!used[i] && patch_find_element(node, config, current->array.items[i]) < 0)
-            kp_value_append(arena, result, current->array.items[i]);
-    return result;
+    return merge_list(node, current, config, arena);
 }
 
 static void sort_paths(struct kp_string_list *paths)

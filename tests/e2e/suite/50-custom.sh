@@ -88,8 +88,8 @@ test_custom_resources() {
   is 'True True' "$(kubectl get crd "$wd" -o 'jsonpath={.status.conditions[?(@.type=="NamesAccepted")].status} {.status.conditions[?(@.type=="Established")].status}')"
   is '["v1"] widget WidgetList' "$(kubectl get crd "$wd" -o 'jsonpath={.status.storedVersions} {.spec.names.singular} {.status.acceptedNames.listKind}')"
   like "^widgets +$NS-wd +$NS.example.com/v1 +true +Widget +create,delete,deletecollection,get,list,patch,update,watch +$NS-things" "$(kubectl api-resources --api-group="$NS.example.com" -o wide)"
-  is "widget.$NS.example.com/a created" "$(widget a '{size: 3, name: abc1, port: http, tags: [x, y], labels: {l: m}, parts: [{name: p}], free: {any: [1, {thing: null}]}}')"
-  is '{"color":"red","free":{"any":[1,{"thing":null}]},"labels":{"l":"m"},"name":"abc1","parts":[{"count":1,"name":"p"}],"port":"http","size":3,"tags":["x","y"]}' "$(field "$wd" a .spec)" 'defaults, and nothing lost'
+  is "widget.$NS.example.com/a created" "$(widget a '{size: 3, name: abc1, port: http, tags: [x, z], labels: {l: m}, parts: [{name: p}], free: {any: [1, {thing: null}]}}')"
+  is '{"color":"red","free":{"any":[1,{"thing":null}]},"labels":{"l":"m"},"name":"abc1","parts":[{"count":1,"name":"p"}],"port":"http","size":3,"tags":["x","z"]}' "$(field "$wd" a .spec)" 'defaults, and nothing lost'
   is 1 "$(field "$wd" a .metadata.generation)"
   like '^a +red +[0-9]+s$' "$(k get "$NS-wd" --no-headers)"
   is 'NAME COLOR READY WEIGHT AGE' "$(k get "$wd" -o wide | head -n 1 | xargs)"
@@ -124,7 +124,7 @@ test_custom_refusals() {
   has 'must appear in spec.versions' "$(widgets | sed 's/name: v1$/name: v2/' | kubectl apply -f - 2>&1)"
   # Names that somebody has are not given twice.
   widgets | sed "s/widgets/gadgets/; s/widgets/gadgets/" | kubectl apply -f - >/dev/null
-  names_conflict() { is KindConflict "$(kubectl get crd "gadgets.$NS.example.com" -o 'jsonpath={.status.conditions[?(@.type=="NamesAccepted")].reason}')"; }
+  names_conflict() { is ListKindConflict "$(kubectl get crd "gadgets.$NS.example.com" -o 'jsonpath={.status.conditions[?(@.type=="NamesAccepted")].reason}')"; }
   wait_until 5 names_conflict
   kubectl delete crd "gadgets.$NS.example.com" >/dev/null
   gone
@@ -166,10 +166,10 @@ spec: $2
 YAML
   }
   has 'serverside-applied' "$(applied one '{size: 1, tags: [x], parts: [{name: p, count: 2}]}')"
-  has 'serverside-applied' "$(applied two '{size: 1, tags: [y], parts: [{name: q}]}')"
-  is '["x","y"] ["p","q"]' "$(k get "$wd" a -o 'jsonpath={.spec.tags} ["{.spec.parts[0].name}","{.spec.parts[1].name}"]')" 'sets and lists by key are merged'
-  has 'conflict with "one": .spec.size' "$(applied two '{size: 2, tags: [y]}')"
-  has 'serverside-applied' "$(applied two '{size: 2, tags: [y]}' --force-conflicts)"
+  has 'serverside-applied' "$(applied two '{size: 1, tags: [z], parts: [{name: q}]}')"
+  is '["x","z"] ["p","q"]' "$(k get "$wd" a -o 'jsonpath={.spec.tags} ["{.spec.parts[0].name}","{.spec.parts[1].name}"]')" 'sets and lists by key are merged'
+  has 'conflict with "one": .spec.size' "$(applied two '{size: 2, tags: [z]}')"
+  has 'serverside-applied' "$(applied two '{size: 2, tags: [z]}' --force-conflicts)"
   is '2 ["p"]' "$(k get "$wd" a -o 'jsonpath={.spec.size} ["{.spec.parts[*].name}"]')" 'what is given up goes'
   has 'unknown field "spec.colour"' "$(applied one '{size: 2, colour: red}' --validate=strict --force-conflicts)"
   widget b '{size: 1}' >/dev/null
