@@ -304,13 +304,29 @@ static void apply_sees_equal_quantities_and_defaulted_keys(void **state)
     assert_int_equal(got->spec->template->spec->containers.items[0].ports.len, 1);
 }
 
+/* Cases worked out by hand from structured-merge-diff's rule. */
+static void apply_keeps_the_order_of_both(void **state)
+{
+    static const char *const cases[][3] = {{"x/a, x/b, x/c", "x/n, x/b", "[\"x/a\",\"x/n\",\"x/b\",\"x/c\"]"},
+                                           {"x/a, x/b", "x/b, x/a", "[\"x/b\",\"x/a\"]"},
+                                           {"x/a, x/o, x/b", "x/b, x/n, x/a", "[\"x/o\",\"x/b\",\"x/n\",\"x/a\"]"},
+                                           {"x/o, x/p", "x/n", "[\"x/o\",\"x/p\",\"x/n\"]"}};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < KP_ARRAY_LEN(cases); i++) {
+        static const char head[] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: m, finalizers: [";
+        void *m = apply(f, &k8s_config_map_type, "a", false, NULL, kp_arena_printf(f->arena, "%s%s]}", head, cases[i][0]));
+        m = apply(f, &k8s_config_map_type, "b", false, m, kp_arena_printf(f->arena, "%s%s]}", head, cases[i][1]));
+        assert_string_equal(text(f, &k8s_config_map_type, m, "metadata", "finalizers"), cases[i][2]);
+    }
+}
+
 static void apply_owns_set_items_by_value(void **state)
 {
     struct fixture *f = *state;
     static const char head[] = "apiVersion: v1\nkind: ConfigMap\n";
     void *m = apply(f, &k8s_config_map_type, "a", false, NULL, kp_arena_printf(f->arena, "%smetadata: {name: m, finalizers: [x/a]}", head));
     m = apply(f, &k8s_config_map_type, "b", false, m, kp_arena_printf(f->arena, "%smetadata: {name: m, finalizers: [x/b]}", head));
-    assert_string_equal(text(f, &k8s_config_map_type, m, "metadata", "finalizers"), "[\"x/b\",\"x/a\"]");
+    assert_string_equal(text(f, &k8s_config_map_type, m, "metadata", "finalizers"), "[\"x/a\",\"x/b\"]");
     assert_string_equal(set_of(f, &k8s_config_map_type, m, "a"), "{\"f:metadata\":{\"f:finalizers\":{\"v:\\\"x/a\\\"\":{}}}}");
     m = apply(f, &k8s_config_map_type, "a", false, m, kp_arena_printf(f->arena, "%smetadata: {name: m}", head));
     assert_string_equal(text(f, &k8s_config_map_type, m, "metadata", "finalizers"), "[\"x/b\"]");
@@ -357,7 +373,7 @@ int main(void)
         TEST(apply_takes_away_an_element_with_its_defaults),
         TEST(apply_leaves_what_others_added_to_an_element),
         TEST(apply_sees_equal_quantities_and_defaulted_keys),
-        TEST(apply_owns_set_items_by_value),
+        TEST(apply_keeps_the_order_of_both), TEST(apply_owns_set_items_by_value),
         TEST(update_moves_ownership),
         TEST(apply_refuses_what_is_incomplete),
     };

@@ -2,6 +2,7 @@
 #include "controlplane/apiserver/registry/registry_internal.h"
 
 #include "controlplane/apiserver/watch/watch_internal.h"
+#include "tests/unit/controlplane/apiserver/caches_memory_test.h"
 #include "tests/unit/controlplane/apiserver/fake_store_test.h"
 #include "tests/unit/controlplane/apiserver/widget_test.h"
 
@@ -44,11 +45,9 @@ static int tear_down(void **state)
 {
     struct fixture *f = *state;
     registry_free(f->registry);
-    struct wcache *caches = f->caches->caches;
     wcache_set_free(f->caches); /* keeps its memory, as its comment says */
     loop_free(f->loop);
-    free(caches);
-    free(f->caches);
+    caches_memory_free(f->caches);
     fake_store_free(f->store);
     kp_arena_free(f->arena);
     free(f);
