@@ -50,13 +50,19 @@ static struct entry *find_entry(struct custom *custom, const char *name)
     return NULL;
 }
 
+/* What it made stays: kp_resources_extend wants it so. */
+static void forget(struct entry *entry)
+{
+    free(entry->name);
+    free(entry->uid);
+    free(entry->spec);
+}
+
 /* Requests that have it in hand go on with what is left of it, and end. */
 static void retire(struct custom *custom, struct entry *entry)
 {
     wcache_set_remove(custom->caches, registry_custom_cache_kind(entry->custom));
-    free(entry->name);
-    free(entry->uid);
-    free(entry->spec);
+    forget(entry);
     *entry = custom->entries[--custom->len];
 }
 
@@ -259,6 +265,11 @@ void custom_free(struct custom *custom)
     pthread_cond_broadcast(&custom->changed);
     pthread_mutex_unlock(&custom->mutex);
     pthread_join(custom->thread, NULL);
+    for (size_t i = 0; i < custom->len; i++)
+        forget(&custom->entries[i]);
+    free(custom->entries);
+    custom->entries = NULL;
+    custom->len = 0;
 }
 
 bool custom_synced(const struct custom *custom)

@@ -78,28 +78,34 @@ static int delete_one(struct registry *registry, const struct kp_resource *resou
     return code == KP_ENOTFOUND ? 0 : code;
 }
 
+/* Those that are left after it: of a list that is as new as the store. */
+static int delete_all(struct registry *registry, const struct kp_resource *resource, struct kp_arena *arena, size_t *ret_found)
+{
+    struct api_status status = API_STATUS(arena);
+    struct registry_request rq = registry_own_request(arena, &status, resource, "", "");
+    const struct registry_list_options options = {.limit = 0};
+    struct registry_list list;
+    int code = registry_list(registry, &rq, &options, &list);
+    if (code < 0)
+        return code;
+    *ret_found = list.objects.len;
+    for (size_t i = 0; code == 0 && i < list.objects.len; i++)
+        code = delete_one(registry, resource, list.objects.items[i], arena);
+    wcache_list_done(&list.objects);
+    return code;
+}
+
 int custom_clean_up(struct registry *registry, const crd_t *crd, const struct registry_custom *served, struct kp_arena *arena, bool *ret_done)
 {
-    struct registry_list list = {0};
+    size_t found = served ? 1 : 0;
     int code = 0;
-    *ret_done = false;
-    if (!kp_string_list_has(&crd->metadata->finalizers, REGISTRY_CRD_FINALIZER)) {
-        *ret_done = true; /* somebody else's finalizers hold it */
+    *ret_done = !kp_string_list_has(&crd->metadata->finalizers, REGISTRY_CRD_FINALIZER); /* somebody else's finalizers hold it */
+    if (*ret_done)
         return 0;
-    }
-    if (served) {
-        const struct kp_resource *resource = registry_custom_storage(served);
-        struct api_status status = API_STATUS(arena);
-        struct registry_request rq = registry_own_request(arena, &status, resource, "", "");
-        const struct registry_list_options options = {.limit = 0};
-        code = registry_list(registry, &rq, &options, &list);
-        for (size_t i = 0; code == 0 && i < list.objects.len; i++)
-            code = delete_one(registry, resource, list.objects.items[i], arena);
-        size_t there = code < 0 && !list.objects.items ? 1 : list.objects.len;
-        wcache_list_done(&list.objects);
-        if (code < 0 || there)
-            return code; /* another look tells whether they are gone: they may have finalizers */
-    }
+    for (int pass = 0; code == 0 && found && pass < 2; pass++) /* the second sees that they are gone; those with finalizers are not yet */
+        code = delete_all(registry, registry_custom_storage(served), arena, &found);
+    if (code < 0 || found)
+        return code;
     code = finish(registry, crd, arena);
     *ret_done = code == 0;
     return code;

@@ -235,3 +235,26 @@ YAML
   is '' "$(k get "$wd" -o name)"
   gone
 }
+
+# A chart that brings its definition and an object of it, as most that have definitions do.
+test_custom_helm() {
+  local helm=$CACHE/helm chart=$DIR/chart-$NS
+  [ -x "$helm" ] || skip "no $helm: tests/tools/fetch-clients brings it"
+  mkdir -p "$chart/crds" "$chart/templates"
+  printf 'apiVersion: v2\nname: widgets\nversion: 1.0.0\n' >"$chart/Chart.yaml"
+  widgets >"$chart/crds/widgets.yaml"
+  cat >"$chart/templates/widget.yaml" <<YAML
+apiVersion: $NS.example.com/v1
+kind: Widget
+metadata: {name: {{ .Release.Name }}}
+spec: {size: {{ .Values.size | default 1 }}}
+YAML
+  timeout 60 "$helm" -n "$NS" install a "$chart" >/dev/null
+  is 1 "$(field "widgets.$NS.example.com" a .spec.size)"
+  timeout 60 "$helm" -n "$NS" upgrade a "$chart" --set size=5 >/dev/null
+  is '5 red' "$(k get "widgets.$NS.example.com" a -o 'jsonpath={.spec.size} {.spec.color}')"
+  has 'should be less than or equal to 10' "$(timeout 60 "$helm" -n "$NS" upgrade a "$chart" --set size=11 2>&1)"
+  timeout 60 "$helm" -n "$NS" uninstall a >/dev/null
+  is '' "$(k get "widgets.$NS.example.com" -o name)"
+  gone
+}
