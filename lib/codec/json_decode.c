@@ -493,6 +493,19 @@ static int gather_rest(struct decoder *d, const char *key, size_t len, struct kp
     return 0;
 }
 
+/* A field's value; in a struct with a rest one of another shape than the field's goes there, so that nothing that is JSON is refused. */
+static int decode_or_gather(struct decoder *d, const struct kp_type *type, const struct kp_field *field, void *obj, const struct kp_path *at, struct kp_buf *rest)
+{
+    const struct kp_reader before = d->r;
+    int rc = decode_field(d, type, field, obj, at);
+    if (rc != KP_EBADREQUEST || !rest || field->value)
+        return rc;
+    d->r = before;
+    d->r.error->code = 0;
+    memset(KP_AT(obj, field->offset), 0, field->cardinality == KP_ONE && field->kind == KP_KIND_STRUCT ? sizeof(void *) : sizeof(struct kp_list));
+    return gather_rest(d, field->json_name, field->json_name_len, rest);
+}
+
 static int store_rest(struct decoder *d, const struct kp_type *type, void *obj, struct kp_buf *rest)
 {
     if (!rest->len)
@@ -530,7 +543,7 @@ static int decode_struct(struct decoder *d, const struct kp_type *type, void *ob
             if (strict && (seen[i / 64] >> (i % 64) & 1))
                 kp_path_problem(&at, "duplicate field", d->r.arena, &d->options->problems);
             seen[i / 64] |= (uint64_t)1 << (i % 64);
-            rc = decode_field(d, type, field, obj, &at);
+            rc = decode_or_gather(d, type, field, obj, &at, has_rest ? &rest : NULL);
         } else {
             bool taken;
             rc = decode_type_meta(d, type, key, &at, &taken);

@@ -73,6 +73,7 @@ static void test_values_come_back(void **state)
     /* What the schema does not name: dropping it is not the tables' business. */
     comes_back(&made, HEAD ",\"spec\":{\"unknown\":{\"a\":[1,2]},\"size\":1},\"data\":{\"x\":\"y\"},\"status\":{\"any\":true}}");
     comes_back(&made, HEAD ",\"\":1,\"spec\":{\"\":{}}}");
+    comes_back(&made, HEAD ",\"spec\":7,\"status\":\"fine\"}");
     kp_arena_free(made.arena);
 }
 
@@ -107,6 +108,15 @@ static void test_shape(void **state)
     assert_int_equal(kp_field_find(type, "pod")->kind, KP_KIND_RAW);
     assert_null(kp_field_find(type, "")); /* the rest is nobody's field */
     comes_back(&made, HEAD ",\"spec\":{\"set\":[],\"parts\":[{\"name\":\"n\"}],\"labels\":{},\"by\":{\"k\":{}},\"size\":0,\"more\":1}}");
+    /* Values of another shape than the schema has: told of by validation, and not lost by the tables. */
+    comes_back(&made, HEAD ",\"spec\":[1,{\"a\":2}]}");
+    comes_back(&made, HEAD ",\"spec\":{\"parts\":[{\"name\":\"n\"},7],\"set\":\"x\",\"labels\":{\"a\":1},\"by\":{\"k\":[]},\"size\":3}}");
+    comes_back(&made, HEAD ",\"spec\":{\"by\":{\"k\":{\"x\":1},\"l\":true},\"labels\":\"none\",\"parts\":{}}}");
+    struct kp_error error = {0};
+    void *obj = NULL;
+    static const char *const broken[] = {"{\"metadata\":7}", "{\"metadata\":{\"labels\":{\"a\":1}}}", "{\"spec\":{\"labels\":{\"a\":1}", "{\"spec\":[}"};
+    for (size_t i = 0; i < KP_ARRAY_LEN(broken); i++)
+        assert_int_equal(kp_json_decode(made.type, broken[i], strlen(broken[i]), made.arena, NULL, &obj, &error), KP_EBADREQUEST);
     kp_arena_free(made.arena);
 }
 
