@@ -17,6 +17,7 @@ struct entry {
 struct custom {
     struct registry *registry;
     struct wcache_set *caches;
+    struct registry_schemas *schemas;
     pthread_t thread;
     pthread_mutex_t mutex; /* of the three below */
     pthread_cond_t changed;
@@ -68,7 +69,7 @@ static void retire(struct custom *custom, struct entry *entry)
 
 static int start_serving(struct custom *custom, const crd_t *crd, char *spec, struct kp_error *error)
 {
-    struct registry_custom *made = registry_custom_new(crd);
+    struct registry_custom *made = registry_custom_new(crd, custom->schemas);
     const struct wcache_kind *kind = registry_custom_cache_kind(made);
     int code = wcache_set_add(custom->caches, kind, error);
     if (code < 0)
@@ -249,6 +250,7 @@ struct custom *custom_new(struct registry *registry, struct wcache_set *caches)
     struct custom *custom = kp_calloc(1, sizeof(*custom));
     custom->registry = registry;
     custom->caches = caches;
+    custom->schemas = registry_schemas_new();
     pthread_mutex_init(&custom->mutex, NULL);
     pthread_cond_init(&custom->changed, NULL);
     KP_ASSERT(pthread_create(&custom->thread, NULL, run, custom) == 0);

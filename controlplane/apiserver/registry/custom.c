@@ -4,13 +4,24 @@
 #include "controlplane/apiserver/structural/structural.h"
 
 #define ALL_VERBS (KP_VERB_CREATE | KP_VERB_DELETE | KP_VERB_DELETECOLLECTION | KP_VERB_GET | KP_VERB_LIST | KP_VERB_PATCH | KP_VERB_UPDATE | KP_VERB_WATCH)
+#define SCHEMAS_BYTES_MAX ((size_t)4 << 30) /* of all schemas there ever were; the store holds less */
 #define SUB_VERBS (KP_VERB_GET | KP_VERB_PATCH | KP_VERB_UPDATE)
+
+/* What a schema was made into. Once for each text of a schema under one name: definitions are changed for many reasons, and what was made stays. */
+struct custom_schema {
+    struct structural *structural;
+    const struct kp_type *type, *list_type;
+};
+struct registry_schemas {
+    struct kp_arena *arena;
+    struct kp_strmap *by_text;
+};
 
 /* One version: kp_resource.custom leads to it. */
 struct custom_version {
     struct registry_custom *owner;
     struct kp_resource resource;
-    struct structural *structural;
+    const struct structural *structural;
     bool served;
     const char *warning; /* of a deprecated one; NULL: none */
 };
@@ -29,7 +40,7 @@ static const struct custom_version *version_of(const struct kp_resource *resourc
     return resource->custom;
 }
 
-static struct structural *schema_of(const struct registry_request *rq)
+static const struct structural *schema_of(const struct registry_request *rq)
 {
     return version_of(rq->resource)->structural;
 }
@@ -72,6 +83,31 @@ bool registry_custom_changed(const struct registry_request *rq, const void *obj,
         kp_value_remove(b, "status");
     }
     return !kp_value_equal(a, b);
+}
+
+/* ---- schemas --------------------------------------------------------------------------------------------------------------------------------- */
+struct registry_schemas *registry_schemas_new(void)
+{
+    struct registry_schemas *schemas = kp_calloc(1, sizeof(*schemas));
+    schemas->arena = kp_arena_new(SCHEMAS_BYTES_MAX);
+    schemas->by_text = kp_strmap_new();
+    return schemas;
+}
+
+static const struct custom_schema *find_schema(struct registry_schemas *schemas, const struct k8s_json_schema_props *schema, const struct structural_names *names)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    kp_buf_printf(&text, "%s/%s %s %s ", names->group, names->version, names->kind, names->list_kind);
+    if (schema)
+        kp_json_encode(&k8s_json_schema_props_type, schema, &text);
+    struct custom_schema *found = kp_strmap_get(schemas->by_text, text.data);
+    if (found)
+        return found;
+    found = KP_NEW(schemas->arena, struct custom_schema);
+    found->structural = structural_new(schema);
+    structural_types(schema, names, schemas->arena, &found->type, &found->list_type);
+    kp_strmap_put(schemas->by_text, text.data, found);
+    return found;
 }
 
 /* ---- making -------------------------------------------------------------------------------------------------------------------------------- */
@@ -127,19 +163,19 @@ static const char *deprecation(const struct registry_custom *custom, const struc
 }
 
 static void make_version(struct registry_custom *custom, const struct k8s_custom_resource_definition *crd,
-                         const struct k8s_custom_resource_definition_version *version)
+                         const struct k8s_custom_resource_definition_version *version, struct registry_schemas *schemas)
 {
     const struct k8s_custom_resource_definition_names *names = crd->spec->names;
     const struct structural_names type_names = {crd->spec->group, version->name, names->kind, names->list_kind};
-    const struct k8s_json_schema_props *schema = version->schema ? version->schema->open_apiv3_schema : NULL;
+    const struct custom_schema *schema = find_schema(schemas, version->schema ? version->schema->open_apiv3_schema : NULL, &type_names);
     struct custom_version *out = &custom->versions[custom->n_versions++];
     struct kp_resource *resource = &out->resource;
-    *out = (struct custom_version){.owner = custom, .structural = structural_new(schema), .served = version->served, .warning = deprecation(custom, crd, version)};
+    *out = (struct custom_version){.owner = custom, .structural = schema->structural, .served = version->served, .warning = deprecation(custom, crd, version)};
     *resource = (struct kp_resource){.group = copy(custom, crd->spec->group), .version = copy(custom, version->name), .name = copy(custom, names->plural),
                                      .singular = copy(custom, names->singular), .kind = copy(custom, names->kind),
                                      .short_names = copy_words(custom, &names->short_names), .categories = copy_words(custom, &names->categories),
-                                     .namespaced = kp_streq(crd->spec->scope, "Namespaced"), .verbs = ALL_VERBS, .custom = out};
-    structural_types(schema, &type_names, custom->arena, &resource->type, &resource->list_type);
+                                     .namespaced = kp_streq(crd->spec->scope, "Namespaced"), .verbs = ALL_VERBS, .custom = out,
+                                     .type = schema->type, .list_type = schema->list_type};
     make_columns(custom, resource, version);
     make_subresources(custom, resource, version);
     if (version->served)
@@ -172,7 +208,7 @@ static void make_row(struct registry_custom *custom, const struct k8s_custom_res
     }
 }
 
-struct registry_custom *registry_custom_new(const struct k8s_custom_resource_definition *crd)
+struct registry_custom *registry_custom_new(const struct k8s_custom_resource_definition *crd, struct registry_schemas *schemas)
 {
     struct kp_arena *arena = kp_arena_new(0);
     struct registry_custom *custom = KP_NEW(arena, struct registry_custom);
@@ -181,7 +217,7 @@ struct registry_custom *registry_custom_new(const struct k8s_custom_resource_def
     custom->versions = KP_NEW_ARRAY(arena, struct custom_version, count + 1);
     custom->served = KP_NEW_ARRAY(arena, const struct kp_resource *, count + 1);
     for (size_t i = 0; i < count; i++)
-        make_version(custom, crd, &crd->spec->versions.items[i]);
+        make_version(custom, crd, &crd->spec->versions.items[i], schemas);
     for (size_t i = 0; i < count; i++)
         if (crd->spec->versions.items[i].storage) {
             custom->kind.storage = &custom->versions[i].resource;

@@ -113,8 +113,10 @@ struct k8s_custom_resource_definition;
 bool registry_crd_condition(struct k8s_custom_resource_definition *crd, const char *type, bool status, const char *reason, const char *message, int64_t now_s,
                             struct kp_arena *arena);
 struct registry_custom; /* what one definition makes; for good: requests may have it in hand */
-/* Of a definition that validation passed, with all names filled in; borrows nothing. */
-struct registry_custom *registry_custom_new(const struct k8s_custom_resource_definition *crd);
+struct registry_schemas; /* made of the schemas of all versions so far; for good. One thread at a time */
+struct registry_schemas *registry_schemas_new(void);
+/* Of a definition that validation passed, with all names filled in; borrows nothing but schemas, which gets what is new. */
+struct registry_custom *registry_custom_new(const struct k8s_custom_resource_definition *crd, struct registry_schemas *schemas);
 void registry_custom_serve(struct registry_custom *custom, struct wcache *cache); /* before its resources are given to kp_resources_extend */
 const struct registry_kind *registry_custom_kind(const struct registry_custom *custom);
 const struct wcache_kind *registry_custom_cache_kind(const struct registry_custom *custom);
