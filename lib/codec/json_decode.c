@@ -489,7 +489,10 @@ static int gather_rest(struct decoder *d, const char *key, size_t len, struct kp
     kp_buf_putc(rest, rest->len ? ',' : '{');
     kp_json_string_n(rest, key, len);
     kp_buf_putc(rest, ':');
-    kp_buf_append(rest, raw.json, raw.len);
+    if (raw.json)
+        kp_buf_append(rest, raw.json, raw.len);
+    else
+        kp_buf_puts(rest, "null");
     return 0;
 }
 

@@ -335,7 +335,6 @@ static bool is_uri(const char *s)
 
 static bool is_base64(const char *s)
 {
-    KP_AUTO_BUF struct kp_buf out = {0};
     size_t len = strlen(s);
     return len > 0 && len % 4 == 0 && strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=") == len && strcspn(s, "=") + 2 >= len &&
            (s[len - 1] == '=' || !strchr(s, '='));

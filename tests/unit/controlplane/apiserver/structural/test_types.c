@@ -73,6 +73,7 @@ static void test_values_come_back(void **state)
     /* What the schema does not name: dropping it is not the tables' business. */
     comes_back(&made, HEAD ",\"spec\":{\"unknown\":{\"a\":[1,2]},\"size\":1},\"data\":{\"x\":\"y\"},\"status\":{\"any\":true}}");
     comes_back(&made, HEAD ",\"\":1,\"spec\":{\"\":{}}}");
+    comes_back(&made, HEAD ",\"unknown\":null,\"spec\":{\"a\":null},\"more\":{}}");
     comes_back(&made, HEAD ",\"spec\":7,\"status\":\"fine\"}");
     kp_arena_free(made.arena);
 }
