@@ -3,6 +3,7 @@
 
 #include <strings.h>
 
+#define REQUEST_ARENA_CAP ((size_t)1 << 30) /* a safety net: handlers bound what they take of it */
 #define HEAD_ARENA_CAP ((size_t)4 << 20)
 
 struct exchange *exchange_new(struct server_conn *conn)
@@ -23,7 +24,7 @@ struct exchange *exchange_new(struct server_conn *conn)
     conn->exchanges = ex;
     conn->exchange_count++;
     snprintf(ex->peer_address, sizeof(ex->peer_address), "%s", transport_peer(conn->transport));
-    ex->req.arena = kp_arena_new(0);
+    ex->req.arena = kp_arena_new(REQUEST_ARENA_CAP);
     ex->req.peer_address = ex->peer_address;
     ex->req.peer = ex->peer ? &ex->peer->identity : NULL;
     ex->req.scheme = transport_is_tls(conn->transport) ? "https" : "http";

@@ -7,12 +7,24 @@
 
 #define AGAIN_MS 1000 /* after a failure, and while objects of a deleted definition are still there */
 
+#define HANDLE_BYTES_MAX ((size_t)4 << 30) /* of one definition: a write that others are faster than reads it anew up to thirty times */
+
 /* A definition that is served. */
 struct entry {
     char *name, *uid;
     char *spec; /* as JSON: another one makes another custom */
     struct registry_custom *custom;
     bool seen; /* in this round */
+};
+/* What is remembered of a definition from round to round, without its schemas: a cluster may have a thousand, and each event is a round. */
+struct known {
+    char *name;
+    int64_t revision;
+    struct kp_arena *arena; /* of light */
+    crd_t *light;           /* names, group, times, conditions */
+    bool settled;           /* nothing is to be done while it and the verdict on its names stay as they are */
+    bool conflicted;
+    bool seen;              /* in this round */
 };
 struct custom {
     struct registry *registry;
@@ -25,6 +37,7 @@ struct custom {
     bool synced; /* atomic */
     struct entry *entries;
     size_t len, cap;
+    struct kp_strmap *known; /* by name */
 };
 
 /* ---- what is served ---------------------------------------------------------------------------------------------------- */
@@ -122,40 +135,116 @@ static bool names_were_accepted(const crd_t *crd)
     return false;
 }
 
-/* Those whose names were accepted come first: what somebody has is not taken away. */
-static void read_definitions(struct custom *custom, struct kp_arena *arena, struct definitions *ret)
+/* ---- what is remembered of definitions ---- */
+static void free_known(void *arg)
 {
-    const struct registry_kind *kind = registry_kind_of(&k8s_customresourcedefinitions_resource);
-    struct wcache_list list = {0};
-    const struct wcache_filter filter = {0};
-    wcache_list(registry_cache_of(custom->registry, kind), &filter, NULL, 0, arena, &list);
-    crd_t **all = KP_NEW_ARRAY(arena, crd_t *, list.len + 1);
-    *ret = (struct definitions){.items = KP_NEW_ARRAY(arena, crd_t *, list.len + 1)};
-    for (size_t i = 0; i < list.len; i++)
-        all[i] = registry_decode(kind, list.items[i], arena);
-    if (list.len > 1)
-        qsort(all, list.len, sizeof(*all), by_age);
+    struct known *known = arg;
+    kp_arena_free(known->arena);
+    free(known->name);
+    free(known);
+}
+
+static crd_t *make_light(const crd_t *crd, struct kp_arena *arena)
+{
+    crd_t *light = KP_OBJECT_NEW(arena, k8s_custom_resource_definition);
+    light->metadata->name = kp_arena_strdup(arena, crd->metadata->name);
+    light->metadata->creation_timestamp = crd->metadata->creation_timestamp;
+    light->metadata->deletion_timestamp = crd->metadata->deletion_timestamp;
+    light->spec->group = kp_arena_strdup(arena, crd->spec->group);
+    light->spec->names = KP_OBJECT_CLONE(arena, k8s_custom_resource_definition_names, crd->spec->names);
+    light->status = KP_OBJECT_CLONE(arena, k8s_custom_resource_definition_status, crd->status);
+    return light;
+}
+
+static crd_t *decode_definition(const struct wcache_object *object, struct kp_arena *arena)
+{
+    return registry_decode(registry_kind_of(&k8s_customresourcedefinitions_resource), object, arena);
+}
+
+static struct known *remember(struct custom *custom, const struct wcache_object *object)
+{
+    struct known *known = kp_strmap_get(custom->known, object->name);
+    if (!known) {
+        known = kp_calloc(1, sizeof(*known));
+        known->name = kp_strdup(object->name);
+        kp_strmap_put(custom->known, known->name, known);
+    }
+    known->seen = true;
+    if (known->revision == object->revision)
+        return known;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    kp_arena_free(known->arena);
+    known->arena = kp_arena_new(0);
+    known->light = make_light(decode_definition(object, arena), known->arena);
+    known->revision = object->revision;
+    known->settled = false;
+    return known;
+}
+
+/* Removing while iterating is not the map's; their names are gathered first. */
+static void forget_unseen(struct custom *custom, struct kp_arena *arena)
+{
+    struct kp_string_list names = {0};
+    const char *name;
+    void *value;
+    for (size_t iter = 0; kp_strmap_next(custom->known, &iter, &name, &value);) {
+        struct known *known = value;
+        if (!known->seen)
+            kp_string_list_add(arena, &names, kp_arena_strdup(arena, name));
+        known->seen = false;
+    }
+    for (size_t i = 0; i < names.len; i++)
+        free_known(kp_strmap_remove(custom->known, names.items[i]));
+}
+
+/* ---- one round: what is to be done for whom ---- */
+struct round {
+    struct definitions all;       /* the light ones */
+    struct known **known;         /* of each */
+    const struct wcache_object **objects;
+};
+
+/* Those whose names were accepted come first: what somebody has is not taken away. */
+static void begin_round(struct custom *custom, const struct wcache_list *list, struct kp_arena *arena, struct round *ret)
+{
+    struct order {
+        crd_t *light; /* first: by_age sorts by it */
+        struct known *known;
+        const struct wcache_object *object;
+    } *order = KP_NEW_ARRAY(arena, struct order, list->len + 1);
+    for (size_t i = 0; i < list->len; i++) {
+        struct known *known = remember(custom, list->items[i]);
+        order[i] = (struct order){known->light, known, list->items[i]};
+    }
+    if (list->len > 1)
+        qsort(order, list->len, sizeof(*order), by_age);
+    *ret = (struct round){.all = {.items = KP_NEW_ARRAY(arena, crd_t *, list->len + 1)}, .known = KP_NEW_ARRAY(arena, struct known *, list->len + 1),
+                          .objects = KP_NEW_ARRAY(arena, const struct wcache_object *, list->len + 1)};
     for (int accepted = 1; accepted >= 0; accepted--)
-        for (size_t i = 0; i < list.len; i++)
-            if (names_were_accepted(all[i]) == (accepted == 1))
-                ret->items[ret->len++] = all[i];
-    wcache_list_done(&list);
-    if (ret->len > CUSTOM_DEFINITIONS_MAX) {
+        for (size_t i = 0; i < list->len; i++)
+            if (names_were_accepted(order[i].light) == (accepted == 1)) {
+                ret->known[ret->all.len] = order[i].known;
+                ret->objects[ret->all.len] = order[i].object;
+                ret->all.items[ret->all.len++] = order[i].light;
+            }
+    if (ret->all.len > CUSTOM_DEFINITIONS_MAX) {
         kp_warn("there are too many definitions: the newest are not served", NULL);
-        ret->len = CUSTOM_DEFINITIONS_MAX;
+        ret->all.len = CUSTOM_DEFINITIONS_MAX;
     }
 }
 
-/* One definition. True when everything is as it should be. */
-static bool handle(struct custom *custom, const crd_t *crd, const char *conflict, const char *reason, bool *ret_changed, struct kp_arena *arena)
+/* One definition that is not settled. True when everything is as it should be. */
+static bool handle(struct custom *custom, const struct wcache_object *object, const char *conflict, const char *reason)
 {
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(HANDLE_BYTES_MAX);
+    const crd_t *crd = decode_definition(object, arena);
     struct kp_error error = {0};
-    bool done = true;
-    if (!conflict && serve(custom, crd, ret_changed, &error) < 0) {
+    bool done = true, changed = false;
+    if (!conflict && serve(custom, crd, &changed, &error) < 0) {
         kp_warn("a custom resource is not served yet", "name", crd->metadata->name, "error", error.message, NULL);
         return false;
     }
-    if (*ret_changed)
+    if (changed && custom_synced(custom)) /* in the first round all at once: until then nobody is told that there is none */
         publish(custom);
     if (!crd->metadata->deletion_timestamp.set)
         return custom_write_status(custom->registry, crd, conflict, reason, arena) == 0;
@@ -166,30 +255,47 @@ static bool handle(struct custom *custom, const crd_t *crd, const char *conflict
     return code == 0 && done;
 }
 
+static bool handle_all(struct custom *custom, const struct round *round, struct kp_arena *arena)
+{
+    bool good = true, *accepted = KP_NEW_ARRAY(arena, bool, round->all.len + 1);
+    for (size_t i = 0; i < round->all.len; i++) {
+        struct known *known = round->known[i];
+        const char *reason = "", *conflict = custom_name_conflict(&round->all, i, accepted, arena, &reason);
+        accepted[i] = !conflict;
+        if (!known->settled || known->conflicted != (conflict != NULL)) {
+            known->conflicted = conflict != NULL;
+            known->settled = handle(custom, round->objects[i], conflict, reason);
+        } else if (!conflict) {
+            struct entry *entry = find_entry(custom, known->name);
+            if (entry)
+                entry->seen = true;
+        }
+        good &= known->settled;
+    }
+    return good;
+}
+
 static bool sync_all(struct custom *custom)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    struct definitions all;
-    bool good = true;
-    read_definitions(custom, arena, &all);
-    bool *accepted = KP_NEW_ARRAY(arena, bool, all.len + 1);
+    struct wcache_list list = {0};
+    const struct wcache_filter filter = {0};
+    struct round round;
+    wcache_list(registry_cache_of(custom->registry, registry_kind_of(&k8s_customresourcedefinitions_resource)), &filter, NULL, 0, arena, &list);
+    begin_round(custom, &list, arena, &round);
     for (size_t i = 0; i < custom->len; i++)
         custom->entries[i].seen = false;
-    for (size_t i = 0; i < all.len; i++) {
-        const char *reason = "", *conflict = custom_name_conflict(&all, i, accepted, arena, &reason);
-        bool changed = false;
-        accepted[i] = !conflict;
-        good &= handle(custom, all.items[i], conflict, reason, &changed, arena);
-    }
-    bool retired = false;
+    bool good = handle_all(custom, &round, arena), stale = !custom_synced(custom);
+    wcache_list_done(&list);
     for (size_t i = custom->len; i-- > 0;)
         if (!custom->entries[i].seen) {
             kp_info("custom resource not served any more", "name", custom->entries[i].name, NULL);
             retire(custom, &custom->entries[i]);
-            retired = true;
+            stale = true;
         }
-    if (retired)
+    if (stale)
         publish(custom);
+    forget_unseen(custom, arena);
     __atomic_store_n(&custom->synced, true, __ATOMIC_RELEASE);
     return good;
 }
@@ -251,6 +357,7 @@ struct custom *custom_new(struct registry *registry, struct wcache_set *caches)
     custom->registry = registry;
     custom->caches = caches;
     custom->schemas = registry_schemas_new();
+    custom->known = kp_strmap_new();
     pthread_mutex_init(&custom->mutex, NULL);
     pthread_cond_init(&custom->changed, NULL);
     KP_ASSERT(pthread_create(&custom->thread, NULL, run, custom) == 0);
@@ -269,6 +376,7 @@ void custom_free(struct custom *custom)
     pthread_join(custom->thread, NULL);
     for (size_t i = 0; i < custom->len; i++)
         forget(&custom->entries[i]);
+    kp_strmap_free(custom->known, free_known);
     free(custom->entries);
     custom->entries = NULL;
     custom->len = 0;

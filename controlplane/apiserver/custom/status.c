@@ -5,6 +5,15 @@ struct verdict {
     const char *conflict, *reason;
 };
 
+/* A copy to change status and metadata of: spec, which holds the schemas, is the original's. */
+static crd_t *copy_but_spec(const crd_t *crd, struct kp_arena *arena)
+{
+    crd_t *copy = kp_arena_memdup(arena, crd, sizeof(*crd));
+    copy->metadata = kp_object_clone(&k8s_object_meta_type, crd->metadata, arena);
+    copy->status = KP_OBJECT_CLONE(arena, k8s_custom_resource_definition_status, crd->status);
+    return copy;
+}
+
 /* Names once accepted stay so: a definition that came later cannot take them away. */
 static void fill_status(crd_t *crd, const struct verdict *verdict, int64_t now_s, struct kp_arena *arena)
 {
@@ -20,7 +29,7 @@ static void fill_status(crd_t *crd, const struct verdict *verdict, int64_t now_s
 
 static int make_status(void *arg, struct registry_request *rq, const void *current, void **ret_new)
 {
-    crd_t *crd = kp_object_clone(&k8s_custom_resource_definition_type, current, rq->arena);
+    crd_t *crd = copy_but_spec(current, rq->arena);
     fill_status(crd, arg, rq->now_s, rq->arena);
     *ret_new = crd;
     return 0;
@@ -29,7 +38,7 @@ static int make_status(void *arg, struct registry_request *rq, const void *curre
 int custom_write_status(struct registry *registry, const crd_t *crd, const char *conflict, const char *reason, struct kp_arena *arena)
 {
     struct verdict verdict = {conflict, reason};
-    crd_t *wanted = kp_object_clone(&k8s_custom_resource_definition_type, crd, arena);
+    crd_t *wanted = copy_but_spec(crd, arena);
     fill_status(wanted, &verdict, kp_now_s(), arena);
     if (kp_object_equal(&k8s_custom_resource_definition_status_type, wanted->status, crd->status))
         return 0;
@@ -46,7 +55,7 @@ int custom_write_status(struct registry *registry, const crd_t *crd, const char 
 /* ---- the end --------------------------------------------------------------------------------------------------------------- */
 static int make_finished(void *arg, struct registry_request *rq, const void *current, void **ret_new)
 {
-    crd_t *crd = kp_object_clone(&k8s_custom_resource_definition_type, current, rq->arena);
+    crd_t *crd = copy_but_spec(current, rq->arena);
     struct kp_string_list kept = {0};
     (void)arg;
     for (size_t i = 0; i < crd->metadata->finalizers.len; i++)

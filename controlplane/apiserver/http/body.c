@@ -1,6 +1,10 @@
 /* Request bodies: decoding, strictness, and delete options from body and query. */
 #include "controlplane/apiserver/http/http_internal.h"
 
+/* What a body may take in memory: a write holds several copies and trees of it, and a request's arena ends the process when it is full. A schema of
+   three megabytes would take two hundred. */
+#define DECODED_BYTES_MAX ((size_t)32 << 20)
+
 const char *query_of(struct api_request *ar, const char *name)
 {
     return http_request_query(ar->http, name);
@@ -66,7 +70,7 @@ static int check_kind(struct api_request *ar, const struct kp_type *type, const 
     return 0;
 }
 
-int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_obj)
+static int decode_as(struct api_request *ar, const struct kp_type *type, void **ret_obj)
 {
     enum output_form form;
     struct kp_error error = {0};
@@ -91,6 +95,21 @@ int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_o
     if (check_kind(ar, type, &decode) < 0)
         return ar->status.code;
     return report_problems(ar, type, &decode.problems);
+}
+
+int check_decoded(struct api_request *ar, size_t before, size_t max)
+{
+    size_t used = kp_arena_used(ar->arena) - before;
+    if (used <= max)
+        return 0;
+    return status_fail(&ar->status, KP_ETOOLARGE, 413, "RequestEntityTooLarge", "the object takes %zu bytes of memory, the limit is %zu: make it smaller", used, max);
+}
+
+int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_obj)
+{
+    size_t before = kp_arena_used(ar->arena);
+    int code = decode_as(ar, type, ret_obj);
+    return code < 0 ? code : check_decoded(ar, before, DECODED_BYTES_MAX);
 }
 
 static int options_from_query(struct api_request *ar, struct k8s_delete_options *options)

@@ -63,6 +63,8 @@ size_t response_headers(struct api_request *ar, const char *content_type, struct
 /* ---- body.c ---- */
 /* Decodes the body as type (checking kind and apiVersion), with fieldValidation; problems become warnings or a 400. */
 int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_obj);
+/* 413 when what was made of a body since `before` (kp_arena_used) is more than max bytes. */
+int check_decoded(struct api_request *ar, size_t before, size_t max);
 enum registry_validation field_validation(struct api_request *ar, int *ret_code);
 int report_problems(struct api_request *ar, const struct kp_type *type, const struct kp_string_list *problems);
 int decode_delete_options(struct api_request *ar, struct k8s_delete_options **ret_options);

@@ -3,6 +3,8 @@
 
 #include "controlplane/apiserver/registry/patch.h"
 
+#define PATCHED_BYTES_MAX ((size_t)128 << 20) /* trees and sets of fields beside the object: four times what a body may take */
+
 static const struct kp_type *storage_type(struct api_request *ar)
 {
     return registry_storage_type(ar->rq.kind);
@@ -111,9 +113,12 @@ static int make_patched(void *arg, struct registry_request *rq, const void *curr
     struct api_request *ar = p->ar;
     const struct kp_type *type = ar->resource->type;
     void *obj = NULL;
+    size_t before = kp_arena_used(ar->arena);
     p->problems = (struct kp_string_list){0};
     if (patch_apply(type, &p->request, registry_convert(storage_type(ar), current, type, rq->arena), rq->arena, &p->problems, &obj, rq->status) < 0)
         return rq->status->code;
+    if (check_decoded(ar, before, PATCHED_BYTES_MAX) < 0)
+        return ar->status.code;
     if ((ar->resource->custom && prune_patched(ar, &obj, &p->problems) < 0) || refuse_problems(p) < 0)
         return ar->status.code;
     struct k8s_object_meta *meta = kp_object_meta(type, obj);

@@ -122,6 +122,11 @@ test_custom_refusals() {
   has 'must have exactly one version marked as storage version' "$(widgets | sed 's/storage: true/storage: false/' | kubectl create -f - 2>&1)"
   has 'field is immutable' "$(widgets | sed 's/scope: Namespaced/scope: Cluster/' | kubectl apply -f - 2>&1)"
   has 'must appear in spec.versions' "$(widgets | sed 's/name: v1$/name: v2/' | kubectl apply -f - 2>&1)"
+  # More than the server would hold several times.
+  has 'the limit is 33554432: make it smaller' "$({
+    widgets | sed '/^              free:/q'
+    seq 80000 | sed 's/.*/              p&: {type: string}/'
+  } | sed "s/widgets\\./huge./; s/plural: widgets/plural: huge/" | kubectl create -f - 2>&1)"
   # Names that somebody has are not given twice.
   widgets | sed "s/widgets/gadgets/; s/widgets/gadgets/" | kubectl apply -f - >/dev/null
   names_conflict() { is ListKindConflict "$(kubectl get crd "gadgets.$NS.example.com" -o 'jsonpath={.status.conditions[?(@.type=="NamesAccepted")].reason}')"; }
