@@ -63,8 +63,11 @@ static void warn_of_rules(struct registry_request *rq, const struct k8s_custom_r
     }
 }
 
+/* Conditions are an empty list until there are some: `kubectl wait` gives up on null. */
 void crd_prepare_create(struct registry_request *rq, void *obj)
 {
+    struct k8s_custom_resource_definition *crd = obj;
+    crd->status->conditions.items = kp_arena_alloc(rq->arena, 1);
     note_storage_version(rq, obj);
     warn_of_rules(rq, obj);
 }

@@ -146,6 +146,17 @@ static void test_served_under_its_schema(void **state)
     assert_int_equal(f->status.http_status, 422);
 }
 
+static void test_waits_for_its_conditions(void **state)
+{
+    struct fixture *f = *state;
+    struct registry_request rq = request(f, &k8s_customresourcedefinitions_resource, "", "");
+    KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
+    assert_int_equal(registry_create(f->registry, &rq, decode(f, &k8s_custom_resource_definition_type, crd_text(f, "widgets", "Widget", 10)), &object), 0);
+    const char *text = kp_arena_strndup(f->arena, (const char *)object->json->data, object->json->len);
+    assert_non_null(strstr(text, "\"conditions\":[]")); /* null ends kubectl wait */
+    wait_condition(f, "widgets.shop.test", "Established", "True: InitialNamesAccepted");
+}
+
 static void test_names_are_not_given_twice(void **state)
 {
     struct fixture *f = *state;
@@ -242,7 +253,7 @@ static void test_refused(void **state)
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-    const struct CMUnitTest tests[] = {TEST(test_served_under_its_schema), TEST(test_names_are_not_given_twice), TEST(test_another_schema_takes_its_place),
+    const struct CMUnitTest tests[] = {TEST(test_served_under_its_schema), TEST(test_waits_for_its_conditions), TEST(test_names_are_not_given_twice), TEST(test_another_schema_takes_its_place),
                                        TEST(test_gone_with_its_objects), TEST(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
