@@ -1,6 +1,6 @@
 /* All four kinds of patch against a pod; the first byte chooses. A result goes in again, so that what a patch makes can be patched. */
 #include "api/k8s.h"
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 
 #define FUZZ_BYTES_MAX 65536
 

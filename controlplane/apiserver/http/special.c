@@ -1,7 +1,7 @@
 /* Subresources and kinds with a life of their own: scale, binding, eviction, token, and the reviews that are never stored. */
 #include "controlplane/apiserver/http/http_internal.h"
 
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 
 static bool is(const char *a, const char *b)
 {

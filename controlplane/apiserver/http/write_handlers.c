@@ -1,7 +1,7 @@
 /* create, update, patch, delete and deletecollection of stored objects and their status-like subresources. */
 #include "controlplane/apiserver/http/http_internal.h"
 
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 
 #define PATCHED_BYTES_MAX ((size_t)128 << 20) /* trees and sets of fields beside the object: four times what a body may take */
 

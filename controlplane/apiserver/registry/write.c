@@ -1,7 +1,7 @@
 /* Creates and updates: defaults, admission, strategy, validation, one optimistic transaction. */
 #include "controlplane/apiserver/registry/registry_internal.h"
 
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 
 #define UPDATE_ATTEMPTS_MAX 30
 #define GENERATE_NAME_ATTEMPTS_MAX 8

@@ -1,6 +1,6 @@
 /* Custom resources over HTTP: how they are discovered, and which forms of them and of patches there are. */
 #include "controlplane/apiserver/http/http_internal.h"
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 #include "tests/unit/controlplane/apiserver/server_test.h"
 #include "tests/unit/controlplane/apiserver/widgets_test.h"
 

@@ -1,6 +1,6 @@
 /* The four kinds of patch on real types, and who owns what afterwards. */
 #include "api/k8s.h"
-#include "controlplane/apiserver/registry/patch_internal.h"
+#include "controlplane/apiserver/patch/patch_internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

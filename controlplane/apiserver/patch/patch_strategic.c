@@ -1,6 +1,6 @@
 /* Strategic merge patch: lists merged by key as the schema says, with the directives $patch, $retainKeys, $setElementOrder and
  * $deleteFromPrimitiveList (k8s.io/apimachinery strategicpatch). */
-#include "controlplane/apiserver/registry/patch_internal.h"
+#include "controlplane/apiserver/patch/patch_internal.h"
 
 #define DELETE_PRIMITIVE "$deleteFromPrimitiveList/"
 #define ELEMENT_ORDER "$setElementOrder/"

@@ -1,6 +1,6 @@
 /* Patches and managed fields: JSON patch, JSON merge patch, strategic merge patch, server-side apply. Pure: no I/O. */
-#ifndef APISERVER_REGISTRY_PATCH_H
-#define APISERVER_REGISTRY_PATCH_H
+#ifndef APISERVER_PATCH_H
+#define APISERVER_PATCH_H
 
 #include "controlplane/apiserver/status/status.h"
 #include "lib/codec/codec.h"

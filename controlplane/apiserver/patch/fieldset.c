@@ -1,5 +1,5 @@
 /* Field sets as trees in the form of FieldsV1, and what server-side apply asks of them (structured-merge-diff's fieldpath). */
-#include "controlplane/apiserver/registry/patch_internal.h"
+#include "controlplane/apiserver/patch/patch_internal.h"
 
 /* A leaf is {}; "." in a node says that the node itself is in the set beside what is below it. */
 static struct kp_value *leaf(struct kp_arena *arena)

@@ -1,6 +1,6 @@
 /* Server-side apply and managed fields: who owns which field, conflicts, and the removal of what an applier gave up
  * (structured-merge-diff's merge.Updater). */
-#include "controlplane/apiserver/registry/patch_internal.h"
+#include "controlplane/apiserver/patch/patch_internal.h"
 
 #define APPLY_MANAGERS_MAX 1000
 

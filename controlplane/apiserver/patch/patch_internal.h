@@ -3,7 +3,7 @@
 #define APISERVER_PATCH_INTERNAL_H
 
 #include "api/k8s.h"
-#include "controlplane/apiserver/registry/patch.h"
+#include "controlplane/apiserver/patch/patch.h"
 
 #define PATCH_DEPTH_MAX 100
 #define PATCH_COPY_BYTES_MAX ((size_t)3 << 20) /* that the copy operations of one JSON patch may make together, as upstream */

@@ -1,5 +1,5 @@
 /* The four kinds of patch, from body to new object. */
-#include "controlplane/apiserver/registry/patch_internal.h"
+#include "controlplane/apiserver/patch/patch_internal.h"
 
 struct patch_node patch_node_of_type(const struct kp_type *type)
 {
