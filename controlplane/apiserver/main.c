@@ -1,6 +1,7 @@
 /* kube-apiserver: flags, wiring, start and end. */
 #include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/backend/backend.h"
 #include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/http/http.h"
 #include "controlplane/apiserver/registry/registry.h"
@@ -112,6 +113,7 @@ struct program {
     struct registry *registry;
     struct custom *custom;
     struct tls_context *tls, *kubelet_tls;
+    struct backends *backends;
     struct api_server *server;
     char address[INET6_ADDRSTRLEN]; /* advertised */
     pthread_mutex_t mutex;
@@ -190,6 +192,11 @@ static int make_storage(struct program *program, struct kp_error *error)
         return error->code;
     const struct wcache_kind *const *kinds = registry_cache_kinds(&count);
     program->caches = wcache_set_new(program->store_loop, program->store, kinds, count);
+    const struct backends_config backends = {.loop = program->http_loop,
+                                             .caches = program->caches,
+                                             .client_cert_file = flags.proxy_client_cert_file,
+                                             .client_key_file = flags.proxy_client_key_file};
+    program->backends = backends_new(&backends);
     return 0;
 }
 

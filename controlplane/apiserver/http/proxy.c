@@ -1,6 +1,8 @@
 /* Passing requests on: to kubelets (log, exec, attach, portforward, nodes/proxy) and to pods and Services. */
 #include "controlplane/apiserver/http/http_internal.h"
 
+#include "controlplane/apiserver/backend/backend.h"
+
 #define PROXY_HEADERS_MAX 64
 #define KUBELET_PORT_DEFAULT 10250
 
@@ -365,46 +367,11 @@ static int pod_target(struct api_request *ar, const char *name, const char *port
 
 static int service_target(struct api_request *ar, const char *name, const char *port, const char **ret_host, int *ret_port)
 {
-    const struct k8s_service *service = cached(ar, &k8s_services_resource, ar->info.ns, name);
-    if (!service)
+    struct kp_error error = {0};
+    int code = backend_resolve(ar->server->config.caches, ar->info.ns, name, port, ar->arena, ret_host, ret_port, &error);
+    if (code == KP_ENOTFOUND)
         return status_not_found(&ar->status, "", "services", name);
-    const struct k8s_service_port *wanted = NULL;
-    for (size_t i = 0; i < service->spec->ports.len; i++) {
-        const struct k8s_service_port *p = &service->spec->ports.items[i];
-        bool named = kp_streq(p->name, port), numbered = strcmp(kp_arena_printf(ar->arena, "%d", p->port), port) == 0;
-        if (!wanted && (named || numbered || (!*port && service->spec->ports.len == 1)))
-            wanted = p;
-    }
-    if (!wanted)
-        return status_fail(&ar->status, KP_EUNAVAILABLE, 503, "ServiceUnavailable", "no endpoints available for service \"%s\"", ar->info.name);
-    struct kp_selector selector = {0};
-    kp_label_selector_from_map(&(struct kp_string_map){0}, ar->arena, &selector);
-    selector.items = KP_NEW(ar->arena, struct kp_requirement);
-    selector.items[0] = (struct kp_requirement){.key = "kubernetes.io/service-name", .op = KP_SEL_EQUALS};
-    kp_string_list_add(ar->arena, &selector.items[0].values, name);
-    selector.len = 1;
-    struct wcache_filter filter = {.ns = ar->info.ns, .labels = &selector};
-    struct wcache_list list;
-    const struct registry_kind *kind = registry_kind_of(&k8s_endpointslices_resource);
-    wcache_list(registry_cache_of(ar->server->config.registry, kind), &filter, NULL, 0, ar->arena, &list);
-    size_t candidates = 0;
-    for (size_t i = 0; i < list.len; i++) {
-        const struct k8s_endpoint_slice *slice = registry_decode(kind, list.items[i], ar->arena);
-        for (size_t p = 0; p < slice->ports.len; p++) {
-            if (!kp_streq(slice->ports.items[p].name ? slice->ports.items[p].name : "", wanted->name ? wanted->name : ""))
-                continue;
-            for (size_t e = 0; e < slice->endpoints.len; e++) {
-                const struct k8s_endpoint *endpoint = &slice->endpoints.items[e];
-                bool ready = !endpoint->conditions || !endpoint->conditions->has_ready || endpoint->conditions->ready;
-                if (!ready || !endpoint->addresses.len || kp_random_u64() % ++candidates != 0)
-                    continue;
-                *ret_host = endpoint->addresses.items[0];
-                *ret_port = slice->ports.items[p].port;
-            }
-        }
-    }
-    wcache_list_done(&list);
-    if (!candidates)
+    if (code < 0)
         return status_fail(&ar->status, KP_EUNAVAILABLE, 503, "ServiceUnavailable", "no endpoints available for service \"%s\"", ar->info.name);
     return 0;
 }
