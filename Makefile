@@ -209,6 +209,12 @@ faults: faults-bins
 	@BUILD=$(O) tests/faults/run
 	@BUILD=$(O) tests/faults-external/run
 
+# ---- what the end-to-end tests bring along: tests/e2e/<name>/*.c ------------------------------------------------------------
+$(O)/e2e/webhook: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/e2e/webhook/*.c)) $(LIB_ARCHIVES)
+	@mkdir -p $(@D); echo "  LD    $@"
+	@$(CC) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
+e2e-bins: $(O)/e2e/webhook
+
 # ---- fuzz targets: tests/fuzz/fuzz_*.c, clang's libFuzzer ----------------------------------------------------------------
 FUZZ_SRCS := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CC   ?= clang

@@ -219,6 +219,8 @@ static int make_policy(struct program *program, struct kp_error *error)
         return error->code;
     struct admission_config admission = {.caches = program->caches,
                                          .auth = program->auth,
+                                         .backends = program->backends,
+                                         .views = &registry_views,
                                          .enabled_plugins = flags.enable_admission_plugins,
                                          .disabled_plugins = flags.disable_admission_plugins};
     return admission_new(&admission, &program->admission, error);

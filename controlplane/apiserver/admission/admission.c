@@ -1,6 +1,17 @@
 /* The admission chain: which steps there are and in which order they run. */
 #include "controlplane/apiserver/admission/admission_internal.h"
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/webhook/webhook.h"
+
+static int mutating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+{
+    return admission->webhooks ? webhooks_mutate(admission->webhooks, a, status) : 0;
+}
+
+static int validating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+{
+    return admission->webhooks ? webhooks_validate(admission->webhooks, a, status) : 0;
+}
 
 static const struct {
     const char *name;
@@ -16,6 +27,8 @@ static const struct {
     {"CertificateApproval", NULL, admission_certificate_approval},
     {"CertificateSubjectRestriction", NULL, admission_certificate_subject},
     {"RBACEscalation", NULL, admission_rbac_escalation},
+    {"MutatingAdmissionWebhook", mutating_webhooks, NULL},
+    {"ValidatingAdmissionWebhook", NULL, validating_webhooks},
     {"ResourceQuota", NULL, NULL}, /* it writes: the registry charges last of all */
 };
 
@@ -50,6 +63,9 @@ int admission_new(const struct admission_config *config, struct admission **ret_
     admission->roles = wcache_find(config->caches, "rbac.authorization.k8s.io", "roles");
     admission->limit_ranges = wcache_find(config->caches, "", "limitranges");
     admission->pods = wcache_find(config->caches, "", "pods");
+    const struct webhooks_config webhooks = {.caches = config->caches, .backends = config->backends, .views = config->views};
+    if (config->backends)
+        admission->webhooks = webhooks_new(&webhooks);
     *ret_admission = admission;
     return 0;
 }
@@ -62,15 +78,43 @@ bool admission_enabled(const struct admission *admission, const char *name)
 
 void admission_free(struct admission *admission)
 {
+    if (!admission)
+        return;
+    webhooks_free(admission->webhooks);
     free(admission);
 }
 
-int admission_mutate(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+static int mutate_once(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
     for (size_t i = 0; i < KP_ARRAY_LEN(steps); i++)
         if (steps[i].mutate && !(admission->disabled & 1u << i) && steps[i].mutate(admission, a, status) < 0)
             return status->code;
     return 0;
+}
+
+/* When a webhook has changed the object all steps see it once more: what it added may need their defaults (upstream's reinvocation). */
+int admission_mutate(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+{
+    struct webhook_round round = {0};
+    a->round = &round;
+    int code = mutate_once(admission, a, status);
+    if (code == 0 && round.changed) {
+        round.again = true;
+        code = mutate_once(admission, a, status);
+    }
+    a->round = NULL;
+    return code;
+}
+
+int admission_ask_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+{
+    struct webhook_round round = {0};
+    a->round = &round;
+    int code = admission_enabled(admission, "MutatingAdmissionWebhook") ? mutating_webhooks(admission, a, status) : 0;
+    if (code == 0 && admission_enabled(admission, "ValidatingAdmissionWebhook"))
+        code = validating_webhooks(admission, a, status);
+    a->round = NULL;
+    return code;
 }
 
 int admission_validate(struct admission *admission, struct admission_attributes *a, struct api_status *status)

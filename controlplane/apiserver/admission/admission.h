@@ -3,6 +3,7 @@
 #define APISERVER_ADMISSION_H
 
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/backend/backend.h"
 #include "controlplane/apiserver/status/status.h"
 
 enum admission_operation { ADMISSION_CREATE, ADMISSION_UPDATE, ADMISSION_DELETE, ADMISSION_CONNECT };
@@ -18,10 +19,27 @@ struct admission_attributes {
     bool dry_run;
     struct kp_arena *arena;
     struct kp_string_list *warnings; /* texts for Warning headers */
+    const char *field_manager;       /* NULL: unknown */
+    struct kp_raw delete_options;    /* ADMISSION_DELETE: as sent */
+    void *request;                   /* for admission_views: the registry's; NULL when the object is not one that is stored */
+    struct webhook_round *round;     /* set by admission_mutate meanwhile */
+};
+/* How objects look to others; by the registry, which stands above this module. */
+struct admission_views {
+    bool (*same)(const struct kp_resource *a, const struct kp_resource *b); /* versions of one stored kind */
+    /* obj (attributes->type, may be NULL) as the body of attributes->subresource of resource, which is a version of attributes->resource.
+       *ret_type is that body's; false when it cannot be shown: a subresource whose body is not at hand. */
+    bool (*view)(const struct admission_attributes *attributes, const struct kp_resource *resource, const void *obj, const struct kp_type **ret_type,
+                 const void **ret_body);
+    /* The other way: attributes->object becomes what body, a changed view, says, with defaults. */
+    int (*take)(struct admission_attributes *attributes, const struct kp_resource *resource, const struct kp_type *type, void *body,
+                struct api_status *status);
 };
 struct admission_config {
     struct wcache_set *caches;    /* borrowed */
     struct auth *auth;            /* borrowed */
+    struct backends *backends;    /* borrowed; NULL: webhooks are not asked */
+    const struct admission_views *views; /* borrowed; required with backends */
     const char *enabled_plugins;  /* comma-separated, beside the default ones; NULL: none more */
     const char *disabled_plugins; /* NULL: none */
 };
@@ -35,5 +53,7 @@ void admission_free(struct admission *admission); /* accepts NULL */
    and before validation, validate after validation. */
 int admission_mutate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
 int admission_validate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
+/* Webhooks alone, mutating and then validating: for bodies that are not stored themselves (bindings, evictions, options of exec). */
+int admission_ask_webhooks(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
 
 #endif

@@ -10,7 +10,7 @@
 
 #define API_MUTATING_IN_FLIGHT_MAX 200
 #define API_READONLY_IN_FLIGHT_MAX 400
-#define API_HANDLER_THREADS_MAX 64
+#define API_HANDLER_THREADS_MAX 256 /* more than writes in flight: those may all wait for webhooks, which ask this server themselves */
 #define API_HANDLERS_QUEUED_MAX 2000
 #define API_BODY_BYTES_MAX ((size_t)3 << 20)
 #define API_WATCH_QUEUED_MAX ((size_t)64 << 20) /* unsent bytes of one watch; a slower reader is cut off */

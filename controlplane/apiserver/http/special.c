@@ -61,6 +61,46 @@ static void handle_scale(struct api_request *ar)
         respond_typed(ar, 200, &k8s_scale_type, scale);
 }
 
+/* ---- admission of what is not stored itself ---------------------------------------------------------------------------------- */
+static struct admission_attributes attributes_of(struct api_request *ar, const struct kp_type *type, void *obj)
+{
+    return (struct admission_attributes){.operation = ADMISSION_CREATE,
+                                         .resource = ar->resource,
+                                         .subresource = ar->info.subresource,
+                                         .type = type,
+                                         .ns = ar->info.ns,
+                                         .name = ar->rq.name,
+                                         .user = &ar->user,
+                                         .object = obj,
+                                         .dry_run = ar->rq.dry_run,
+                                         .field_manager = ar->rq.field_manager,
+                                         .arena = ar->arena,
+                                         .warnings = &ar->rq.warnings};
+}
+
+static int admit(struct api_request *ar, const struct kp_type *type, void **obj)
+{
+    struct admission *admission = ar->server->config.admission;
+    struct admission_attributes attributes = attributes_of(ar, type, *obj);
+    if (!admission)
+        return 0;
+    if (admission_mutate(admission, &attributes, &ar->status) < 0)
+        return ar->status.code;
+    *obj = attributes.object;
+    return admission_validate(admission, &attributes, &ar->status);
+}
+
+/* Of a body that ends up in another object: our own steps see that one. */
+static int ask_webhooks(struct api_request *ar, const struct kp_type *type, void **obj)
+{
+    struct admission *admission = ar->server->config.admission;
+    struct admission_attributes attributes = attributes_of(ar, type, *obj);
+    if (admission && admission_ask_webhooks(admission, &attributes, &ar->status) < 0)
+        return ar->status.code;
+    *obj = attributes.object;
+    return 0;
+}
+
 /* ---- binding, eviction, token --------------------------------------------------------------------------------------------- */
 static void respond_created_status(struct api_request *ar)
 {
@@ -85,7 +125,7 @@ static void handle_binding(struct api_request *ar)
     if (!*ar->rq.name) /* POST to bindings names the pod in the body */
         ar->rq.name = ((struct k8s_binding *)binding)->metadata->name ? ((struct k8s_binding *)binding)->metadata->name : "";
     ar->rq.subresource = "binding";
-    if (registry_bind(ar->server->config.registry, &ar->rq, binding) < 0)
+    if (ask_webhooks(ar, &k8s_binding_type, &binding) < 0 || registry_bind(ar->server->config.registry, &ar->rq, binding) < 0)
         respond_status(ar);
     else
         respond_created_status(ar);
@@ -94,31 +134,11 @@ static void handle_binding(struct api_request *ar)
 static void handle_eviction(struct api_request *ar)
 {
     void *eviction = NULL;
-    if (decode_body(ar, &k8s_eviction_type, &eviction) < 0 || registry_evict(ar->server->config.registry, &ar->rq, eviction) < 0)
+    if (decode_body(ar, &k8s_eviction_type, &eviction) < 0 || ask_webhooks(ar, &k8s_eviction_type, &eviction) < 0 ||
+        registry_evict(ar->server->config.registry, &ar->rq, eviction) < 0)
         respond_status(ar);
     else
         respond_created_status(ar);
-}
-
-static int admit(struct api_request *ar, const struct kp_type *type, void *obj)
-{
-    struct admission *admission = ar->server->config.admission;
-    struct admission_attributes attributes = {.operation = ADMISSION_CREATE,
-                                              .resource = ar->resource,
-                                              .subresource = ar->info.subresource,
-                                              .type = type,
-                                              .ns = ar->info.ns,
-                                              .name = ar->info.name,
-                                              .user = &ar->user,
-                                              .object = obj,
-                                              .dry_run = ar->rq.dry_run,
-                                              .arena = ar->arena,
-                                              .warnings = &ar->rq.warnings};
-    if (!admission)
-        return 0;
-    if (admission_mutate(admission, &attributes, &ar->status) < 0)
-        return ar->status.code;
-    return admission_validate(admission, &attributes, &ar->status);
 }
 
 static void handle_token(struct api_request *ar)
@@ -130,7 +150,7 @@ static void handle_token(struct api_request *ar)
         return;
     }
     kp_object_default(&k8s_token_request_type, request, ar->arena);
-    if (admit(ar, &k8s_token_request_type, request) < 0 ||
+    if (admit(ar, &k8s_token_request_type, &request) < 0 ||
         auth_token_request(ar->server->config.auth, ar->info.ns, ar->info.name, account->uid, request, ar->arena, &ar->status) < 0) {
         respond_status(ar);
         return;

@@ -128,6 +128,15 @@ static bool namespace_has_finalizers(struct deletion *del)
     return ns->spec->finalizers.len > 0;
 }
 
+static struct kp_raw encode_options(const struct deletion *del)
+{
+    KP_AUTO_BUF struct kp_buf json = {0};
+    if (!del->options)
+        return (struct kp_raw){0};
+    kp_json_encode(&k8s_delete_options_type, del->options, &json);
+    return (struct kp_raw){kp_arena_strndup(del->rq->arena, json.data, json.len), json.len};
+}
+
 /* KP_ECONFLICT without a status: somebody was faster. */
 static int attempt(struct deletion *del, struct wcache_object **ret_object, bool *ret_gone)
 {
@@ -139,6 +148,7 @@ static int attempt(struct deletion *del, struct wcache_object **ret_object, bool
     if (check_preconditions(del) < 0)
         return rq->status->code;
     registry_admission_attributes(rq, ADMISSION_DELETE, NULL, del->old, &attributes);
+    attributes.delete_options = encode_options(del);
     if (del->registry->admission && (admission_mutate(del->registry->admission, &attributes, rq->status) < 0 ||
                                      admission_validate(del->registry->admission, &attributes, rq->status) < 0))
         return rq->status->code;

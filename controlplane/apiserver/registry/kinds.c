@@ -85,8 +85,9 @@ static struct registry_kind rows[] = {
     {"scheduling.k8s.io", "priorityclasses", "v1", .validate = priority_class_validate, .validate_update = priority_class_validate_update},
     {"node.k8s.io", "runtimeclasses", "v1", .validate_update = runtime_class_validate_update},
     /* extension points */
-    {ADMISSION, "mutatingwebhookconfigurations", "v1", .flags = KIND_GENERATION},
-    {ADMISSION, "validatingwebhookconfigurations", "v1", .flags = KIND_GENERATION},
+    {ADMISSION, "mutatingwebhookconfigurations", "v1", .flags = KIND_GENERATION, .prepare_update = webhooks_prepare_update, .validate = mutating_webhooks_validate},
+    {ADMISSION, "validatingwebhookconfigurations", "v1", .flags = KIND_GENERATION, .prepare_update = webhooks_prepare_update,
+     .validate = validating_webhooks_validate},
     {ADMISSION, "validatingadmissionpolicies", "v1", .flags = KIND_GENERATION},
     {ADMISSION, "validatingadmissionpolicybindings", "v1", .flags = KIND_GENERATION},
     {ADMISSION, "mutatingadmissionpolicies", "v1", .flags = KIND_GENERATION},

@@ -32,6 +32,8 @@ const struct registry_kind *registry_kind_of(const struct kp_resource *resource)
 const struct kp_type *registry_storage_type(const struct registry_kind *kind);
 /* Between versions of one kind; from equal to to gives obj itself. */
 void *registry_convert(const struct kp_type *from, const void *obj, const struct kp_type *to, struct kp_arena *arena);
+/* For admission_config. */
+extern const struct admission_views registry_views;
 bool registry_creates_on_update(const struct registry_kind *kind);
 bool registry_field_selectable(const struct registry_kind *kind, const char *field);
 

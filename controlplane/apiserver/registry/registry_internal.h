@@ -130,7 +130,11 @@ void validate_non_negative(int64_t value, struct field_errors *errors, const cha
 /* enums and required fields that the schema knows, for the whole object */
 void validate_schema(const struct kp_type *type, const void *obj, struct field_errors *errors);
 
-/* scale.c: what a custom resource has at the paths of its scale, for its validate hook. */
+/* scale.c: 1 and what the scale subresource shows of an object, 0 when the object does not say how many replicas it wants, or a failure that is told. */
+int registry_make_scale(struct registry_request *rq, void *obj, struct k8s_scale **ret_scale);
+/* *obj becomes (changed, or another one) what the scale wants of it. */
+int registry_set_scale(struct registry_request *rq, const struct k8s_scale *wanted, void **obj);
+/* What a custom resource has at the paths of its scale, for its validate hook. */
 void validate_scale_paths(struct registry_request *rq, const void *obj, struct field_errors *errors);
 
 /* pod_placement.c: tolerations, affinity between pods, topology spread. */

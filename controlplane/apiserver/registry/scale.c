@@ -93,7 +93,7 @@ static int number_at(const struct kp_value *tree, const char *path, struct kp_ar
     return has;
 }
 
-/* As make_scale. */
+/* As registry_make_scale. */
 static int read_paths(struct registry_request *rq, const void *obj, struct k8s_scale *scale)
 {
     const struct registry_kind *kind = rq->kind;
@@ -154,8 +154,7 @@ void validate_scale_paths(struct registry_request *rq, const void *obj, struct f
 }
 
 /* ---- reading and writing --------------------------------------------------------------------------------------------- */
-/* 1, 0 when the object does not say how many replicas it wants, or a failure that is told. */
-static int make_scale(struct registry_request *rq, void *obj, struct k8s_scale **ret_scale)
+int registry_make_scale(struct registry_request *rq, void *obj, struct k8s_scale **ret_scale)
 {
     const struct registry_kind *kind = rq->kind;
     const struct kp_type *type = kind->storage->type;
@@ -184,7 +183,7 @@ int registry_scale_get(struct registry *registry, struct registry_request *rq, s
     KP_AUTO(wcache_object_unref) struct wcache_object *object = NULL;
     if (registry_get(registry, rq, NULL, &object) < 0)
         return rq->status->code;
-    int has = make_scale(rq, registry_decode(rq->kind, object, rq->arena), ret_scale);
+    int has = registry_make_scale(rq, registry_decode(rq->kind, object, rq->arena), ret_scale);
     if (has == 0)
         return status_internal(rq->status, "the spec replicas field \"%s\" does not exist", rq->kind->scale_spec_path);
     return KP_MIN(has, 0);
@@ -213,28 +212,32 @@ static int check_replicas(struct registry_request *rq, const struct k8s_scale *w
     return status_invalid(rq->status, "autoscaling", "Scale", rq->name, &errors);
 }
 
+int registry_set_scale(struct registry_request *rq, const struct k8s_scale *wanted, void **obj)
+{
+    bool *has;
+    if (rq->kind->scale_spec_path)
+        return write_path(rq, wanted->spec->replicas, obj);
+    int32_t *replicas = spec_replicas(rq->kind, *obj, &has);
+    *replicas = wanted->spec->replicas;
+    *has = true;
+    return 0;
+}
+
 static int make_scaled(void *arg, struct registry_request *rq, const void *current, void **ret_new)
 {
     struct scaling *scaling = arg;
     const struct kp_type *type = rq->kind->storage->type;
     void *obj = kp_object_clone(type, current, rq->arena);
     struct k8s_scale *before, *wanted = NULL;
-    int said = make_scale(rq, obj, &before);
+    int said = registry_make_scale(rq, obj, &before);
     if (said < 0)
         return rq->status->code;
     if (!said)
         KP_SET(before->spec, replicas, REPLICAS_UNSET);
     if (scaling->make(scaling->arg, rq, before, (void **)&wanted) < 0 || check_replicas(rq, wanted) < 0)
         return rq->status->code;
-    if (rq->kind->scale_spec_path) {
-        if (write_path(rq, wanted->spec->replicas, &obj) < 0)
-            return rq->status->code;
-    } else {
-        bool *has;
-        int32_t *replicas = spec_replicas(rq->kind, obj, &has);
-        *replicas = wanted->spec->replicas;
-        *has = true;
-    }
+    if (registry_set_scale(rq, wanted, &obj) < 0)
+        return rq->status->code;
     if (!kp_empty(wanted->metadata->resource_version))
         kp_object_meta(type, obj)->resource_version = wanted->metadata->resource_version;
     *ret_new = obj;
@@ -249,5 +252,5 @@ int registry_scale_update(struct registry *registry, struct registry_request *rq
     bool created;
     if (registry_update(registry, rq, &options, make_scaled, &scaling, &object, &created) < 0)
         return rq->status->code;
-    return KP_MIN(make_scale(rq, registry_decode(rq->kind, object, rq->arena), ret_scale), 0);
+    return KP_MIN(registry_make_scale(rq, registry_decode(rq->kind, object, rq->arena), ret_scale), 0);
 }

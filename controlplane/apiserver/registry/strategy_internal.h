@@ -73,6 +73,12 @@ STRATEGY_VALIDATE(job);
 STRATEGY_VALIDATE_UPDATE(job);
 STRATEGY_DEFAULTS(cron_job);
 STRATEGY_VALIDATE(cron_job);
+/* webhooks.c */
+STRATEGY_VALIDATE(validating_webhooks);
+STRATEGY_VALIDATE(mutating_webhooks);
+STRATEGY_PREPARE_UPDATE(webhooks);
+/* Operations, groups, versions and resources of a rule of a webhook or policy. */
+void validate_rule_with_operations(const struct k8s_rule_with_operations *rule, struct field_errors *errors, const char *path);
 /* groups.c */
 STRATEGY_PREPARE_CREATE(csr);
 STRATEGY_PREPARE_UPDATE(csr);

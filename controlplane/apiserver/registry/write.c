@@ -25,8 +25,10 @@ void registry_admission_attributes(struct registry_request *rq, enum admission_o
                                          .object = obj,
                                          .old_object = old,
                                          .dry_run = rq->dry_run,
+                                         .field_manager = rq->field_manager,
                                          .arena = rq->arena,
-                                         .warnings = &rq->warnings};
+                                         .warnings = &rq->warnings,
+                                         .request = rq->kind ? rq : NULL};
 }
 
 /* What is stored: JSON without a resourceVersion, which the key's revision tells. */
