@@ -99,6 +99,8 @@ void handle_version(struct api_request *ar);
 void handle_metrics(struct api_request *ar);
 void handle_proxy(struct api_request *ar);  /* nodes/proxy, pods/proxy, services/proxy */
 void handle_kubelet(struct api_request *ar); /* log, exec, attach, portforward */
+/* connect.c: 0, or what webhooks have against a connection. A webhook's changes of the options are not taken. */
+int admit_connection(struct api_request *ar);
 
 const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
 bool query_true(struct api_request *ar, const char *name);

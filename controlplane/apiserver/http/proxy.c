@@ -320,6 +320,8 @@ void handle_kubelet(struct api_request *ar)
         code = status_bad_request(&ar->status, "pod %s does not have a host assigned", ar->info.name);
     if (code == 0)
         code = kubelet_endpoint(ar, pod->spec->node_name, &target.endpoint);
+    if (code == 0 && strcmp(ar->info.subresource, "log") != 0)
+        code = admit_connection(ar);
     if (code < 0) {
         respond_status(ar);
         return;
@@ -390,6 +392,8 @@ void handle_proxy(struct api_request *ar)
     } else {
         code = service_target(ar, name, port, &host, &number);
     }
+    if (code == 0)
+        code = admit_connection(ar);
     if (code < 0) {
         respond_status(ar);
         return;
