@@ -1,6 +1,7 @@
 /* The admission chain: which steps there are and in which order they run. */
 #include "controlplane/apiserver/admission/admission_internal.h"
 #include "controlplane/apiserver/auth/auth.h"
+#include "controlplane/apiserver/policy/policy.h"
 #include "controlplane/apiserver/webhook/webhook.h"
 
 static int mutating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
@@ -11,6 +12,11 @@ static int mutating_webhooks(struct admission *admission, struct admission_attri
 static int validating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
     return admission->webhooks ? webhooks_validate(admission->webhooks, a, status) : 0;
+}
+
+static int validating_policies(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+{
+    return admission->policies ? policies_validate(admission->policies, a, status) : 0;
 }
 
 static const struct {
@@ -28,6 +34,7 @@ static const struct {
     {"CertificateSubjectRestriction", NULL, admission_certificate_subject},
     {"RBACEscalation", NULL, admission_rbac_escalation},
     {"MutatingAdmissionWebhook", mutating_webhooks, NULL},
+    {"ValidatingAdmissionPolicy", NULL, validating_policies},
     {"ValidatingAdmissionWebhook", NULL, validating_webhooks},
     {"ResourceQuota", NULL, NULL}, /* it writes: the registry charges last of all */
 };
@@ -63,9 +70,12 @@ int admission_new(const struct admission_config *config, struct admission **ret_
     admission->roles = wcache_find(config->caches, "rbac.authorization.k8s.io", "roles");
     admission->limit_ranges = wcache_find(config->caches, "", "limitranges");
     admission->pods = wcache_find(config->caches, "", "pods");
-    const struct webhooks_config webhooks = {.caches = config->caches, .backends = config->backends, .views = config->views};
+    const struct webhooks_config webhooks = {.caches = config->caches, .auth = config->auth, .backends = config->backends, .views = config->views};
+    const struct policies_config policies = {.caches = config->caches, .auth = config->auth, .views = config->views};
     if (config->backends)
         admission->webhooks = webhooks_new(&webhooks);
+    if (config->views)
+        admission->policies = policies_new(&policies);
     *ret_admission = admission;
     return 0;
 }
@@ -81,6 +91,7 @@ void admission_free(struct admission *admission)
     if (!admission)
         return;
     webhooks_free(admission->webhooks);
+    policies_free(admission->policies);
     free(admission);
 }
 
@@ -106,11 +117,13 @@ int admission_mutate(struct admission *admission, struct admission_attributes *a
     return code;
 }
 
-int admission_ask_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
+int admission_ask_extensions(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
     struct webhook_round round = {0};
     a->round = &round;
     int code = admission_enabled(admission, "MutatingAdmissionWebhook") ? mutating_webhooks(admission, a, status) : 0;
+    if (code == 0 && admission_enabled(admission, "ValidatingAdmissionPolicy"))
+        code = validating_policies(admission, a, status);
     if (code == 0 && admission_enabled(admission, "ValidatingAdmissionWebhook"))
         code = validating_webhooks(admission, a, status);
     a->round = NULL;

@@ -39,7 +39,7 @@ struct admission_config {
     struct wcache_set *caches;    /* borrowed */
     struct auth *auth;            /* borrowed */
     struct backends *backends;    /* borrowed; NULL: webhooks are not asked */
-    const struct admission_views *views; /* borrowed; required with backends */
+    const struct admission_views *views; /* borrowed; required with backends; NULL: policies are not asked either */
     const char *enabled_plugins;  /* comma-separated, beside the default ones; NULL: none more */
     const char *disabled_plugins; /* NULL: none */
 };
@@ -53,7 +53,7 @@ void admission_free(struct admission *admission); /* accepts NULL */
    and before validation, validate after validation. */
 int admission_mutate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
 int admission_validate(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
-/* Webhooks alone, mutating and then validating: for bodies that are not stored themselves (bindings, evictions, options of exec). */
-int admission_ask_webhooks(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
+/* Webhooks and policies alone, mutating and then validating: for bodies that are not stored themselves (bindings, evictions, options of exec). */
+int admission_ask_extensions(struct admission *admission, struct admission_attributes *attributes, struct api_status *status);
 
 #endif

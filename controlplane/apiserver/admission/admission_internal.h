@@ -9,6 +9,7 @@
 struct admission {
     struct admission_config config;
     struct webhooks *webhooks; /* owned; NULL: none are asked */
+    struct policies *policies; /* owned; likewise */
     unsigned disabled; /* bit per step */
     struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles, *limit_ranges;
 };

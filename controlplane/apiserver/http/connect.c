@@ -77,5 +77,5 @@ int admit_connection(struct api_request *ar)
                                               .object = read_options(ar),
                                               .arena = ar->arena,
                                               .warnings = &ar->rq.warnings};
-    return admission_ask_webhooks(admission, &attributes, &ar->status);
+    return admission_ask_extensions(admission, &attributes, &ar->status);
 }

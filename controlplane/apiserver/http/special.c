@@ -91,11 +91,11 @@ static int admit(struct api_request *ar, const struct kp_type *type, void **obj)
 }
 
 /* Of a body that ends up in another object: our own steps see that one. */
-static int ask_webhooks(struct api_request *ar, const struct kp_type *type, void **obj)
+static int ask_extensions(struct api_request *ar, const struct kp_type *type, void **obj)
 {
     struct admission *admission = ar->server->config.admission;
     struct admission_attributes attributes = attributes_of(ar, type, *obj);
-    if (admission && admission_ask_webhooks(admission, &attributes, &ar->status) < 0)
+    if (admission && admission_ask_extensions(admission, &attributes, &ar->status) < 0)
         return ar->status.code;
     *obj = attributes.object;
     return 0;
@@ -125,7 +125,7 @@ static void handle_binding(struct api_request *ar)
     if (!*ar->rq.name) /* POST to bindings names the pod in the body */
         ar->rq.name = ((struct k8s_binding *)binding)->metadata->name ? ((struct k8s_binding *)binding)->metadata->name : "";
     ar->rq.subresource = "binding";
-    if (ask_webhooks(ar, &k8s_binding_type, &binding) < 0 || registry_bind(ar->server->config.registry, &ar->rq, binding) < 0)
+    if (ask_extensions(ar, &k8s_binding_type, &binding) < 0 || registry_bind(ar->server->config.registry, &ar->rq, binding) < 0)
         respond_status(ar);
     else
         respond_created_status(ar);
@@ -134,7 +134,7 @@ static void handle_binding(struct api_request *ar)
 static void handle_eviction(struct api_request *ar)
 {
     void *eviction = NULL;
-    if (decode_body(ar, &k8s_eviction_type, &eviction) < 0 || ask_webhooks(ar, &k8s_eviction_type, &eviction) < 0 ||
+    if (decode_body(ar, &k8s_eviction_type, &eviction) < 0 || ask_extensions(ar, &k8s_eviction_type, &eviction) < 0 ||
         registry_evict(ar->server->config.registry, &ar->rq, eviction) < 0)
         respond_status(ar);
     else

@@ -79,6 +79,9 @@ STRATEGY_VALIDATE(mutating_webhooks);
 STRATEGY_PREPARE_UPDATE(webhooks);
 /* Operations, groups, versions and resources of a rule of a webhook or policy. */
 void validate_rule_with_operations(const struct k8s_rule_with_operations *rule, struct field_errors *errors, const char *path);
+/* policies.c */
+STRATEGY_VALIDATE(validating_policy);
+STRATEGY_VALIDATE(validating_binding);
 /* groups.c */
 STRATEGY_PREPARE_CREATE(csr);
 STRATEGY_PREPARE_UPDATE(csr);

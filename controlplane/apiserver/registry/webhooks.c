@@ -1,6 +1,9 @@
 /* Webhook configurations: what they may say (k8s.io/kubernetes pkg/apis/admissionregistration/validation). */
 #include "controlplane/apiserver/registry/strategy_internal.h"
 
+#include "controlplane/apiserver/extension/extension.h"
+#include "controlplane/apiserver/policy/policy.h"
+
 #define TIMEOUT_S_MIN 1
 #define TIMEOUT_S_MAX 30
 #define URL_FORM "; desired format: https://host[/path]"
@@ -12,6 +15,7 @@ struct hook {
     const struct k8s_rule_with_operations_items *rules;
     const struct k8s_label_selector *namespaces, *objects;
     const struct kp_string_list *versions;
+    const struct k8s_match_condition_items *conditions;
     bool has_timeout;
     int32_t timeout_s;
 };
@@ -23,6 +27,7 @@ struct hook {
                    .namespaces = (source)->namespace_selector,                                                                                           \
                    .objects = (source)->object_selector,                                                                                                 \
                    .versions = &(source)->admission_review_versions,                                                                                     \
+                   .conditions = &(source)->match_conditions,                                                                                            \
                    .has_timeout = (source)->has_timeout_seconds,                                                                                         \
                    .timeout_s = (source)->timeout_seconds})
 
@@ -205,6 +210,8 @@ static void check_hook(const struct hook *hook, struct field_errors *errors, con
         validate_label_selector(hook->objects, errors, kp_arena_printf(arena, "%s.objectSelector", path));
     check_client(hook->client, errors, kp_arena_printf(arena, "%s.clientConfig", path));
     check_versions(hook->versions, errors, path);
+    if (hook->conditions->len)
+        policy_check_conditions(hook->conditions, extension_environment(arena, false, NULL), errors, kp_arena_printf(arena, "%s.matchConditions", path));
 }
 
 static void check_hooks(const struct hook *hooks, size_t count, struct field_errors *errors)

@@ -26,14 +26,15 @@ static bool is_on(const char *value, const char *wanted)
     return value && strcmp(value, wanted) == 0;
 }
 
-/* What validation let through is a selector; one that is none selects nothing, and the log says so. */
-static void read_selector(struct kp_arena *arena, const struct k8s_label_selector *source, const char *hook, struct kp_selector *ret)
+static void read_rules(struct kp_arena *arena, const struct k8s_rule_with_operations_items *rules, struct extension_match *match)
 {
-    struct kp_error error = {0};
-    if (!source || kp_label_selector_from(source, arena, ret, &error) == 0)
-        return;
-    kp_warn("a webhook's selector cannot be used: it selects nothing", "webhook", hook, "error", error.message, NULL);
-    *ret = (struct kp_selector){.nothing = true};
+    match->n_rules = rules->len;
+    match->rules = KP_NEW_ARRAY(arena, struct extension_rule, KP_MAX(rules->len, (size_t)1));
+    for (size_t i = 0; i < rules->len; i++) {
+        const struct k8s_rule_with_operations *rule = &rules->items[i];
+        match->rules[i] = (struct extension_rule){.operations = &rule->operations, .groups = &rule->api_groups, .versions = &rule->api_versions,
+                                                  .resources = &rule->resources, .scope = rule->scope};
+    }
 }
 
 /* The two kinds of webhook have the same members in different structs. */
@@ -41,15 +42,15 @@ static void read_selector(struct kp_arena *arena, const struct k8s_label_selecto
     do {                                                                                                                                                 \
         (hook)->name = (source)->name;                                                                                                                   \
         (hook)->client = (source)->client_config;                                                                                                        \
-        (hook)->rules = (source)->rules;                                                                                                                 \
-        (hook)->conditions = (source)->match_conditions;                                                                                                 \
+        read_rules(arena, &(source)->rules, &(hook)->match);                                                                                             \
         (hook)->timeout_s = (source)->has_timeout_seconds ? (source)->timeout_seconds : WEBHOOK_TIMEOUT_S_DEFAULT;                                       \
         (hook)->ignore_failure = is_on((source)->failure_policy, "Ignore");                                                                              \
-        (hook)->exact = is_on((source)->match_policy, "Exact");                                                                                          \
+        (hook)->match.exact = is_on((source)->match_policy, "Exact");                                                                                          \
         (hook)->dry_run_allowed = is_on((source)->side_effects, "None") || is_on((source)->side_effects, "NoneOnDryRun");                                \
         (hook)->review_version = known_version(&(source)->admission_review_versions);                                                                    \
-        read_selector(arena, (source)->namespace_selector, (source)->name, &(hook)->namespaces);                                                         \
-        read_selector(arena, (source)->object_selector, (source)->name, &(hook)->objects);                                                               \
+        extension_selector(arena, (source)->namespace_selector, (source)->name, &(hook)->match.namespaces);                                              \
+        extension_selector(arena, (source)->object_selector, (source)->name, &(hook)->match.objects);                                                    \
+        extension_conditions_compile(&(source)->match_conditions, extension_environment(arena, false, NULL), arena, &(hook)->conditions);                \
     } while (0)
 
 static void read_mutating(struct webhook_config *config, const struct k8s_mutating_webhook_configuration *source, struct kp_arena *arena)
@@ -91,6 +92,8 @@ void webhook_config_unref(struct webhook_config *config)
 {
     if (!config || __atomic_sub_fetch(&config->refs, 1, __ATOMIC_ACQ_REL) > 0)
         return;
+    for (size_t i = 0; i < config->len; i++)
+        extension_conditions_done(&config->hooks[i].conditions);
     kp_arena_free(config->arena);
     free(config);
 }

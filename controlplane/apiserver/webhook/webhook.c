@@ -37,7 +37,7 @@ void webhooks_free(struct webhooks *webhooks)
 static void measure(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, const struct webhook_outcome *outcome,
                   const struct api_status *status, const char *error_type)
 {
-    const char *type = type_names[hook->mutating ? WEBHOOK_MUTATING : WEBHOOK_VALIDATING], *operation = webhook_operation(a->operation);
+    const char *type = type_names[hook->mutating ? WEBHOOK_MUTATING : WEBHOOK_VALIDATING], *operation = extension_operation(a->operation);
     const char *rejected = status->code ? "true" : "false";
     char code[16];
     snprintf(code, sizeof(code), "%d", outcome->code < 0 ? 500 : status->code ? status->http_status : 200);
@@ -85,18 +85,32 @@ static int conclude(struct webhooks *webhooks, const struct webhook *hook, const
 }
 
 /* ---- who is asked ---------------------------------------------------------------------------------------------------------------------------- */
+static int conditions_hold(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, const struct kp_resource *resource,
+                           struct api_status *status)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct extension_request told;
+    struct cel_value values[EXTENSION_VARIABLE_COUNT];
+    struct kp_error error = {0};
+    if (!extension_request_make(a, resource, webhooks->config.views, &told))
+        return 0;
+    extension_values(a, &told, webhooks->config.auth, extension_namespace_object(a, webhooks->namespaces, arena), NULL, arena, values);
+    int holds = extension_conditions_hold(&hook->conditions, values, arena, hook->ignore_failure, &error);
+    if (holds < 0)
+        status_forbidden(status, a->resource->group, a->resource->name, a->name, "%s", error.message);
+    return holds;
+}
+
 /* 1: it is to be asked, and *ret says what; 0: not; negative: the write is refused. */
 static int select_hook(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, struct webhook_question *ret,
                        struct api_status *status)
 {
-    const struct kp_resource *resource = webhook_match_rules(hook, a, webhooks->config.views);
-    if (!resource)
-        return 0;
-    int matches = webhook_match_namespace(webhooks, hook, a, status);
+    const struct kp_resource *resource;
+    int matches = extension_matches(&hook->match, a, webhooks->config.views, webhooks->namespaces, &resource, status);
+    if (matches > 0 && hook->conditions.len)
+        matches = conditions_hold(webhooks, hook, a, resource, status);
     if (matches <= 0)
         return matches;
-    if (!webhook_match_object(hook, a))
-        return 0;
     if (a->dry_run && !hook->dry_run_allowed)
         return status_bad_request(status, "admission webhook \"%s\" does not support dry run", hook->name);
     if (!hook->review_version) {
@@ -111,7 +125,7 @@ static int select_hook(struct webhooks *webhooks, const struct webhook *hook, co
 
 static bool nothing_to_ask(const struct webhooks *webhooks, enum webhook_type type, const struct admission_attributes *a)
 {
-    return !__atomic_load_n(&webhooks->tables[type].len, __ATOMIC_ACQUIRE) || webhook_exempt(a->resource);
+    return !__atomic_load_n(&webhooks->tables[type].len, __ATOMIC_ACQUIRE) || extension_exempt(a->resource);
 }
 
 /* ---- those that change ---------------------------------------------------------------------------------------------------------------------- */

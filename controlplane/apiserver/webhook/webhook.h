@@ -13,6 +13,7 @@
 
 struct webhooks_config {
     struct wcache_set *caches;           /* borrowed, like the others */
+    struct auth *auth; /* asked by conditions in CEL */
     struct backends *backends;
     const struct admission_views *views;
 };

@@ -2,6 +2,7 @@
 #ifndef APISERVER_WEBHOOK_INTERNAL_H
 #define APISERVER_WEBHOOK_INTERNAL_H
 
+#include "controlplane/apiserver/extension/extension.h"
 #include "controlplane/apiserver/webhook/webhook.h"
 
 #include "api/k8s.h"
@@ -13,12 +14,11 @@ struct webhook {
     const char *name;
     const char *uid; /* "configuration/name/index" */
     const struct k8s_webhook_client_config *client;
-    struct k8s_rule_with_operations_items rules;
-    struct kp_selector namespaces, objects;
-    struct k8s_match_condition_items conditions;
+    struct extension_match match;
+    struct extension_conditions conditions;
     const char *review_version; /* "v1" or "v1beta1"; NULL: none that we know */
     int32_t timeout_s;
-    bool mutating, ignore_failure, exact, reinvocable, dry_run_allowed;
+    bool mutating, ignore_failure, reinvocable, dry_run_allowed;
 };
 struct webhook_config {
     int refs; /* atomic */
@@ -55,18 +55,6 @@ void webhook_list_done(struct webhook_list *list);
 /* From a decoded configuration, which is borrowed for the call. */
 struct webhook_config *webhook_config_new(enum webhook_type type, const void *configuration);
 void webhook_config_unref(struct webhook_config *config); /* accepts NULL */
-
-/* ---- match.c: which webhooks a write concerns ---- */
-bool webhook_exempt(const struct kp_resource *resource); /* configurations and policies themselves */
-/* The version of the resource that the webhook wants to be asked about, or NULL: its rules do not name it. */
-const struct kp_resource *webhook_match_rules(const struct webhook *hook, const struct admission_attributes *a, const struct admission_views *views);
-bool webhook_rule_matches(const struct k8s_rule_with_operations *rule, const struct kp_resource *resource, const struct admission_attributes *a);
-const char *webhook_operation(enum admission_operation operation);
-/* The namespace of the request as upstream's attributes have it: of a Namespace its own name. */
-const char *webhook_namespace(const struct admission_attributes *a);
-/* 1, 0, or a negative code with *status: its namespace is not there. */
-int webhook_match_namespace(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, struct api_status *status);
-bool webhook_match_object(const struct webhook *hook, const struct admission_attributes *a);
 
 /* ---- review.c: what is asked, and what the answer says; pure ---- */
 struct webhook_question {
