@@ -69,7 +69,7 @@ static void check_value_validation(const struct k8s_json_schema_props *schema, b
         check_nested(schema->not, false, AT(here, &SPATH_CHILD(here.path, "not"), here.level));
     if (kp_empty(schema->pattern))
         return;
-    KP_AUTO(pattern_free) struct pattern *pattern = pattern_new(schema->pattern, here.errors->arena, &why);
+    KP_AUTO(kp_pattern_free) struct kp_pattern *pattern = kp_pattern_new(schema->pattern, here.errors->arena, &why);
     if (!pattern)
         invalid(here, "pattern", schema->pattern, kp_arena_printf(here.errors->arena, "must be a valid regular expression, but isn't: %s", why));
 }

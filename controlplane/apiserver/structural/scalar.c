@@ -21,7 +21,7 @@ static void validate_text(const struct snode *node, const char *text, const stru
                         node->max_length == 1 ? "byte" : "bytes");
     else if (node->min_length > 0 && characters(text) < node->min_length)
         verdict_invalid(verdict, path, "FieldValueInvalid", &value, "should be at least %lld chars long", (long long)node->min_length);
-    else if (node->pattern && !pattern_matches(node->pattern, text))
+    else if (node->pattern && !kp_pattern_matches(node->pattern, text, strlen(text)))
         verdict_invalid(verdict, path, "FieldValueInvalid", &value, "should match '%s'", node->pattern_text);
 }
 

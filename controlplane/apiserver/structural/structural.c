@@ -98,11 +98,11 @@ static void add_pattern(struct structural *st, struct snode *node, const char *t
 {
     const char *fault = NULL;
     node->pattern_text = kp_arena_strdup(st->arena, text);
-    node->pattern = pattern_new(text, st->arena, &fault);
+    node->pattern = kp_pattern_new(text, st->arena, &fault);
     if (!node->pattern)
         return; /* structural_check had something against it */
     if (st->n_patterns % 16 == 0)
-        st->patterns = kp_realloc(st->patterns, (st->n_patterns + 16) * sizeof(struct pattern *));
+        st->patterns = kp_realloc(st->patterns, (st->n_patterns + 16) * sizeof(struct kp_pattern *));
     st->patterns[st->n_patterns++] = node->pattern;
 }
 
@@ -198,7 +198,7 @@ void structural_free(struct structural *structural)
     if (!structural)
         return;
     for (size_t i = 0; i < structural->n_patterns; i++)
-        pattern_free(structural->patterns[i]);
+        kp_pattern_free(structural->patterns[i]);
     free(structural->patterns);
     kp_arena_free(structural->arena);
     free(structural);

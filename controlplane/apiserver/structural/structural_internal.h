@@ -3,6 +3,7 @@
 #define APISERVER_STRUCTURAL_INTERNAL_H
 
 #include "controlplane/apiserver/structural/structural.h"
+#include "lib/pattern/pattern.h"
 
 /* What of a value, a path's part or a list of values a message repeats, in bytes: messages are many and the arena is finite. */
 #define STRUCTURAL_VALUE_TEXT_MAX 4096
@@ -11,16 +12,6 @@
 /* Bytes that one object's defaults may take in memory: far more than an object that can be stored makes. */
 #define STRUCTURAL_DEFAULTS_MAX ((size_t)64 << 20)
 #define STRUCTURAL_DROPPED_MAX 100
-
-/* ---- pattern.c: RE2's syntax, as CRDs write it ---------------------------------------------------------------------------- */
-#define PATTERN_BYTES_MAX 16384
-struct pattern;
-/* NULL with *ret_fault (in arena or static) when it does not compile. */
-struct pattern *pattern_new(const char *text, struct kp_arena *arena, const char **ret_fault);
-void pattern_free(struct pattern *pattern); /* accepts NULL */
-KP_DEFINE_AUTO(struct pattern *, pattern_free)
-/* Whether some part of the text matches. Never takes long: what would is taken as no match. */
-bool pattern_matches(const struct pattern *pattern, const char *text);
 
 /* ---- format.c ----------------------------------------------------------------------------------------------------------- */
 typedef bool (*format_check)(const char *text);
@@ -63,7 +54,7 @@ struct snode {
     size_t n_enums;
     struct kp_string_list required, list_map_keys;
     const char *pattern_text;
-    struct pattern *pattern;
+    struct kp_pattern *pattern;
     bool has_maximum, has_minimum, has_multiple_of, exclusive_maximum, exclusive_minimum;
     double maximum, minimum, multiple_of;
     int64_t max_length, min_length, max_items, min_items, max_properties, min_properties; /* maxima: -1 = none */
@@ -71,7 +62,7 @@ struct snode {
 struct structural {
     struct kp_arena *arena;
     struct snode *root;
-    struct pattern **patterns; /* all of them, to be freed */
+    struct kp_pattern **patterns; /* all of them, to be freed */
     size_t n_patterns;
 };
 const struct sproperty *sproperty_find(const struct snode *node, const char *name); /* NULL when there is none */

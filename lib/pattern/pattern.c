@@ -1,6 +1,6 @@
-/* Patterns of schemas: RE2's syntax on PCRE2's matcher for automata, which does not backtrack. */
+/* Patterns: RE2's syntax on PCRE2's matcher for automata, which does not backtrack. */
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "controlplane/apiserver/structural/structural_internal.h"
+#include "lib/pattern/pattern.h"
 
 #include <math.h>
 #include <pcre2.h>
@@ -10,10 +10,13 @@
 #define STATES_MIN 32
 #define STATES_MAX 8192
 #define STEPS_MAX 5e8        /* bytes of the text times states squared: what the matcher does in some tenths of a second */
+#define FIND_STEPS_MAX 1000000   /* of the matcher that backtracks: some hundredths of a second */
+#define FIND_HEAP_KIB_MAX 16384
 #define STATE_INTS 6         /* of the matcher's workspace: three, in two lists */
 
-struct pattern {
-    pcre2_code *code;
+struct kp_pattern {
+    pcre2_code *code; /* behind whatever there is; NULL: made to find */
+    pcre2_code *find; /* alone, as it was written; NULL: made to match */
     pcre2_match_context *context;
 };
 
@@ -24,6 +27,7 @@ struct scanner {
     const char *fault; /* the words of Go's regexp/syntax */
     int fault_len;     /* bytes at p that are at fault */
     bool multiline;    /* a group has the flag m */
+    bool as_written;   /* for a matcher that backtracks, to which it matters how a repetition is written */
     struct kp_buf out;
     size_t item;       /* where the last single character or class begins in out; NO_ITEM: it was something else */
 };
@@ -182,7 +186,7 @@ static bool scan_repetition(struct scanner *s, size_t len, bool too_many)
     size_t more = repetition(s->p + all, &ignored);
     if (more > 0)
         return fault(s, "invalid nested repetition operator", all + more);
-    if (*s->p != '+' || s->item == NO_ITEM)
+    if (*s->p != '+' || s->item == NO_ITEM || s->as_written)
         return take(s, all, false);
     add_once_and_star(s);
     s->p += all;
@@ -243,40 +247,52 @@ static pcre2_code *compile_search(const char *text, bool multiline, struct kp_ar
     return compile(search, multiline, arena, ret_fault);
 }
 
-struct pattern *pattern_new(const char *text, struct kp_arena *arena, const char **ret_fault)
+static struct kp_pattern *make(const char *text, bool find, struct kp_arena *arena, const char **ret_fault)
 {
-    struct scanner s = {.p = text, .item = NO_ITEM};
+    struct scanner s = {.p = text, .item = NO_ITEM, .as_written = find};
     pcre2_code *code = NULL;
-    if (strlen(text) > PATTERN_BYTES_MAX)
+    if (strlen(text) > KP_PATTERN_BYTES_MAX)
         *ret_fault = "error parsing regexp: expression is too large";
     else if (scan(&s))
-        code = compile_search(s.out.data ? s.out.data : "", s.multiline, arena, ret_fault);
+        code = find ? compile(s.out.data ? s.out.data : "", s.multiline, arena, ret_fault)
+                    : compile_search(s.out.data ? s.out.data : "", s.multiline, arena, ret_fault);
     else
         *ret_fault = s.fault_len ? kp_arena_printf(arena, "error parsing regexp: %s: `%.*s`", s.fault, s.fault_len, s.p)
                                  : kp_arena_printf(arena, "error parsing regexp: %s", s.fault);
     kp_buf_done(&s.out);
     if (!code)
         return NULL;
-    struct pattern *pattern = kp_calloc(1, sizeof(*pattern));
-    pattern->code = code;
+    struct kp_pattern *pattern = kp_calloc(1, sizeof(*pattern));
+    *(find ? &pattern->find : &pattern->code) = code;
     pattern->context = pcre2_match_context_create(NULL);
     KP_ASSERT(pattern->context != NULL);
-    pcre2_set_match_limit(pattern->context, 10000);
-    pcre2_set_depth_limit(pattern->context, 100);
-    pcre2_set_heap_limit(pattern->context, 1024);
+    pcre2_set_match_limit(pattern->context, find ? FIND_STEPS_MAX : 10000);
+    pcre2_set_depth_limit(pattern->context, find ? FIND_STEPS_MAX : 100);
+    pcre2_set_heap_limit(pattern->context, find ? FIND_HEAP_KIB_MAX : 1024);
     return pattern;
 }
 
-void pattern_free(struct pattern *pattern)
+struct kp_pattern *kp_pattern_new(const char *text, struct kp_arena *arena, const char **ret_fault)
+{
+    return make(text, false, arena, ret_fault);
+}
+
+struct kp_pattern *kp_pattern_new_finder(const char *text, struct kp_arena *arena, const char **ret_fault)
+{
+    return make(text, true, arena, ret_fault);
+}
+
+void kp_pattern_free(struct kp_pattern *pattern)
 {
     if (!pattern)
         return;
     pcre2_code_free(pattern->code);
+    pcre2_code_free(pattern->find);
     pcre2_match_context_free(pattern->context);
     free(pattern);
 }
 
-static int match(const struct pattern *pattern, const char *text, size_t len, int *workspace, size_t states)
+static int match(const struct kp_pattern *pattern, const char *text, size_t len, int *workspace, size_t states)
 {
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     KP_ASSERT(data != NULL);
@@ -286,9 +302,8 @@ static int match(const struct pattern *pattern, const char *text, size_t len, in
     return rc;
 }
 
-bool pattern_matches(const struct pattern *pattern, const char *text)
+bool kp_pattern_matches(const struct kp_pattern *pattern, const char *text, size_t len)
 {
-    size_t len = strlen(text);
     /* Each byte costs at most the square of the states there is room for, so longer texts get less room. */
     size_t states = KP_MIN((size_t)sqrt(STEPS_MAX / (double)(len + 1)), (size_t)STATES_MAX);
     states = KP_MAX(states, (size_t)STATES_MIN);
@@ -299,4 +314,18 @@ bool pattern_matches(const struct pattern *pattern, const char *text)
         rc = match(pattern, text, len, workspace, states);
     }
     return rc >= 0;
+}
+
+int kp_pattern_find(const struct kp_pattern *pattern, const char *text, size_t len, size_t from, size_t *ret_begin, size_t *ret_end)
+{
+    pcre2_match_data *data = pcre2_match_data_create(1, NULL);
+    KP_ASSERT(data != NULL);
+    int rc = pcre2_match(pattern->find, (PCRE2_SPTR)text, len, from, 0, data, pattern->context);
+    const PCRE2_SIZE *found = pcre2_get_ovector_pointer(data);
+    if (rc >= 0) {
+        *ret_begin = found[0];
+        *ret_end = found[1];
+    }
+    pcre2_match_data_free(data);
+    return rc >= 0 ? 1 : rc == PCRE2_ERROR_NOMATCH ? 0 : -1;
 }
