@@ -3,6 +3,8 @@
 #ifndef APISERVER_POLICY_H
 #define APISERVER_POLICY_H
 
+#include "api/k8s.h"
+
 #include "controlplane/apiserver/admission/admission.h"
 #include "lib/cel/cel.h"
 

@@ -90,7 +90,7 @@ static struct registry_kind rows[] = {
      .validate = validating_webhooks_validate},
     {ADMISSION, "validatingadmissionpolicies", "v1", .flags = KIND_GENERATION, .validate = validating_policy_validate},
     {ADMISSION, "validatingadmissionpolicybindings", "v1", .flags = KIND_GENERATION, .validate = validating_binding_validate},
-    {ADMISSION, "mutatingadmissionpolicies", "v1", .flags = KIND_GENERATION},
+    {ADMISSION, "mutatingadmissionpolicies", "v1", .flags = KIND_GENERATION, .prepare_create = mutating_policy_prepare_create},
     {ADMISSION, "mutatingadmissionpolicybindings", "v1", .flags = KIND_GENERATION},
     {"apiextensions.k8s.io", "customresourcedefinitions", "v1", .prefix = "/registry/apiextensions.k8s.io/customresourcedefinitions/",
      .flags = KIND_GENERATION | KIND_CONDITIONAL_UPDATE, .defaults = crd_defaults, .prepare_create = crd_prepare_create,

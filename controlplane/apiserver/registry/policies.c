@@ -101,3 +101,10 @@ void validating_binding_validate(struct registry_request *rq, const void *obj, s
                           "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)",
                           "spec.validationActions");
 }
+
+/* Nothing may be taken in silence that nothing comes of. */
+void mutating_policy_prepare_create(struct registry_request *rq, void *obj)
+{
+    (void)obj;
+    kp_string_list_add(rq->arena, &rq->warnings, "MutatingAdmissionPolicies are kept and have no effect: this server does not evaluate them; use a mutating webhook");
+}

@@ -82,6 +82,7 @@ void validate_rule_with_operations(const struct k8s_rule_with_operations *rule, 
 /* policies.c */
 STRATEGY_VALIDATE(validating_policy);
 STRATEGY_VALIDATE(validating_binding);
+STRATEGY_PREPARE_CREATE(mutating_policy);
 /* groups.c */
 STRATEGY_PREPARE_CREATE(csr);
 STRATEGY_PREPARE_UPDATE(csr);

@@ -1,4 +1,4 @@
-# Admission webhooks with the real kubectl: a server of ours (tests/e2e/webhook) on this host, behind a Service, asked by the API server.
+# Admission extended by users, with the real kubectl: webhooks - a server of ours (tests/e2e/webhook) on this host, behind a Service - and policies in CEL.
 # shellcheck shell=bash
 
 HOOK=$PWD/${BUILD:-build}/e2e/webhook
@@ -129,4 +129,93 @@ YAML
   has 'webhooks[0].rules[0].apiVersions: Required value' "$out"
   has "if '*/*' is present, must not specify other resources" "$out"
   has 'must include at least one of v1, v1beta1' "$out"
+}
+
+test_webhook_conditions() {
+  hook_up
+  hook Validating c deny CREATE configmaps "  matchConditions: [{name: only-z, expression: \"object.metadata.name.startsWith('z')\"}]"
+  k create configmap a >/dev/null
+  has 'denied the request: not today' "$(k create configmap z 2>&1)"
+  hook Validating c deny CREATE configmaps "  matchConditions: [{name: e, expression: \"object.data.k == 'v'\"}]"
+  has "configmaps \"b\" is forbidden: expression 'object.data.k == 'v'' resulted in error: no such key: data" "$(k create configmap b 2>&1)"
+  has "undeclared reference to 'params'" "$(kubectl get validatingwebhookconfiguration "$NS-c" -o yaml | sed "s/object.data.k == 'v'/params.x/" | kubectl replace -f - 2>&1)"
+}
+
+# name spec of the policy, actions of its binding [more of the binding]: about this namespace's configmaps and deployments.
+policy() {
+  kubectl apply -f - >/dev/null <<YAML
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: $NS-$1}
+spec:
+  matchConstraints:
+    namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: $NS}}
+    resourceRules: [{apiGroups: ["", apps], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [configmaps, deployments]}]
+$2
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: $NS-$1}
+spec:
+  policyName: $NS-$1
+  validationActions: $3
+${4:-}
+YAML
+  sleep 1
+}
+no_policies() { kubectl delete validatingadmissionpolicy,validatingadmissionpolicybinding "$NS-p" >/dev/null; }
+
+test_policies() {
+  policy p "
+  variables:
+  - {name: replicas, expression: \"object.kind == 'Deployment' ? object.spec.replicas : 0\"}
+  validations:
+  - {expression: 'variables.replicas <= 3', messageExpression: \"string(variables.replicas) + ' are too many in ' + namespaceObject.metadata.name\"}
+  - {expression: \"!('secret' in object.?data.orValue({}))\", message: no secrets here, reason: Forbidden}" '[Deny]'
+  has "deployments.apps \"d\" is forbidden: ValidatingAdmissionPolicy '$NS-p' with binding '$NS-p' denied request: 5 are too many in $NS" "$(k create deployment d --image="$PAUSE" --replicas=5 2>&1)"
+  k create deployment d --image="$PAUSE" --replicas=0 >/dev/null
+  has 'too many' "$(k patch deployment d -p '{"spec":{"replicas":4}}' 2>&1)"
+  has 'no secrets here' "$(k create configmap c --from-literal=secret=x 2>&1)"
+  has '"code":403' "$(api POST "/api/v1/namespaces/$NS/configmaps" -H 'Content-Type: application/json' -d '{"metadata":{"name":"c"},"data":{"secret":"x"}}' | tr -d ' ')"
+  k create configmap c --from-literal=open=x >/dev/null
+  kubectl patch validatingadmissionpolicybinding "$NS-p" --type merge -p '{"spec":{"validationActions":["Warn","Audit"]}}' >/dev/null
+  sleep 1
+  has "Warning: Validation failed for ValidatingAdmissionPolicy '$NS-p' with binding '$NS-p': no secrets here" "$(k create configmap w --from-literal=secret=x 2>&1)"
+  k get configmap w >/dev/null
+  no_policies
+}
+
+test_policies_with_parameters() {
+  policy p "
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  matchConditions: [{name: not-the-limit, expression: \"object.metadata.name != 'limit'\"}]
+  validations: [{expression: 'size(object.metadata.name) <= int(params.data.length)', message: too long}]" '[Deny]' \
+    '  paramRef: {name: limit, parameterNotFoundAction: Deny}'
+  has 'failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction' "$(k create configmap abc 2>&1)"
+  k create configmap limit --from-literal=length=3 >/dev/null
+  wait_until 5 k create configmap abc
+  has 'too long' "$(k create configmap abcd 2>&1)"
+  no_policies
+}
+
+test_policies_bad_input() {
+  local out
+  out=$(policy p "
+  variables: [{name: a-b, expression: '1 +'}]
+  validations: [{expression: 'object.x ==', message: m}, {expression: '1'}, {expression: 'request.foo == 1'}]" '[Deny, Warn]' 2>&1) && fail "it was taken: $out"
+  has 'name is not a valid CEL identifier' "$out"
+  has 'compilation failed: ERROR: <input>:1:12: Syntax error: mismatched input' "$out"
+  has 'spec.validations[1].expression: Invalid value: "1": must evaluate to bool' "$out"
+  has "undefined field 'foo'" "$out"
+  has 'must not contain both Deny and Warn' "$out"
+  has 'MutatingAdmissionPolicies are kept and have no effect' "$(kubectl create --dry-run=server -f - 2>&1 <<YAML
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: $NS}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints: {resourceRules: [{apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}]}
+  mutations: [{patchType: JSONPatch, jsonPatch: {expression: '[]'}}]
+YAML
+)"
 }
