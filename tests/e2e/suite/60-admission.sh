@@ -188,13 +188,13 @@ test_policies() {
 test_policies_with_parameters() {
   policy p "
   paramKind: {apiVersion: v1, kind: ConfigMap}
-  matchConditions: [{name: not-the-limit, expression: \"object.metadata.name != 'limit'\"}]
   validations: [{expression: 'size(object.metadata.name) <= int(params.data.length)', message: too long}]" '[Deny]' \
-    '  paramRef: {name: limit, parameterNotFoundAction: Deny}'
+    "  paramRef: {name: $NS-limit, namespace: default, parameterNotFoundAction: Deny}"
   has 'failed to configure binding: no params found for policy binding with `Deny` parameterNotFoundAction' "$(k create configmap abc 2>&1)"
-  k create configmap limit --from-literal=length=3 >/dev/null
+  kubectl -n default create configmap "$NS-limit" --from-literal=length=3 >/dev/null
   wait_until 5 k create configmap abc
   has 'too long' "$(k create configmap abcd 2>&1)"
+  kubectl -n default delete configmap "$NS-limit" >/dev/null
   no_policies
 }
 
@@ -202,7 +202,7 @@ test_policies_bad_input() {
   local out
   out=$(policy p "
   variables: [{name: a-b, expression: '1 +'}]
-  validations: [{expression: 'object.x ==', message: m}, {expression: '1'}, {expression: 'request.foo == 1'}]" '[Deny, Warn]' 2>&1) && fail "it was taken: $out"
+  validations: [{expression: 'object.x ==', message: m}, {expression: '1'}, {expression: 'request.foo == 1'}]" '[Deny, Warn]' 2>&1)
   has 'name is not a valid CEL identifier' "$out"
   has 'compilation failed: ERROR: <input>:1:12: Syntax error: mismatched input' "$out"
   has 'spec.validations[1].expression: Invalid value: "1": must evaluate to bool' "$out"
