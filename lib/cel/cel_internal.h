@@ -151,7 +151,8 @@ const struct cel_type *type_var_new(struct checker *c);
 bool assignable(struct checker *c, const struct cel_type *a, const struct cel_type *b);
 bool assignable_list(struct checker *c, const struct cel_type *const *a, const struct cel_type *const *b, size_t n);
 const struct cel_type *substitute(struct checker *c, const struct cel_type *type, bool to_dyn);
-const struct cel_type *join_types(struct checker *c, const struct expr *e, const struct cel_type *previous, const struct cel_type *current);
+/* What both are: dyn when they have nothing in common. previous NULL: there was none. */
+const struct cel_type *join_types(struct checker *c, const struct cel_type *previous, const struct cel_type *current);
 /* finish.c: types without variables, constants folded, patterns compiled */
 struct cel_program;
 void finish(struct checker *c, struct cel_program *program, struct expr *e);

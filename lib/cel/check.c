@@ -141,7 +141,7 @@ static void check_list(struct checker *c, struct expr *e)
     for (size_t i = 0; i < e->list.len; i++) {
         struct expr *part = e->list.items[i];
         check(c, part);
-        item = join_types(c, part, item, e->list.optional[i] ? unwrap(c, part) : part->type);
+        item = join_types(c, item, e->list.optional[i] ? unwrap(c, part) : part->type);
     }
     e->type = cel_list_of(c->arena, item ? item : type_var_new(c));
 }
@@ -152,9 +152,9 @@ static void check_map(struct checker *c, struct expr *e)
     for (size_t i = 0; i < e->map.len; i++) {
         const struct expr_entry *entry = &e->map.entries[i];
         check(c, entry->key);
-        key = join_types(c, entry->key, key, entry->key->type);
+        key = join_types(c, key, entry->key->type);
         check(c, entry->value);
-        value = join_types(c, entry->value, value, entry->optional ? unwrap(c, entry->value) : entry->value->type);
+        value = join_types(c, value, entry->optional ? unwrap(c, entry->value) : entry->value->type);
     }
     e->type = key ? cel_map_of(c->arena, key, value) : cel_map_of(c->arena, type_var_new(c), type_var_new(c));
 }

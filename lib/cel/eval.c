@@ -71,6 +71,7 @@ static struct cel_value ident(struct cel_eval *e, const struct expr *x)
 }
 
 static struct cel_value attribute(struct cel_eval *e, const struct expr *x, bool root_costs);
+static struct cel_value presence(struct cel_eval *e, const struct expr *x);
 
 /* What is before a dot or bracket: attributes cost one for their root, others one more than they themselves do. */
 static struct cel_value operand_of(struct cel_eval *e, const struct expr *x, bool root_costs)
@@ -134,8 +135,10 @@ static struct cel_value attribute(struct cel_eval *e, const struct expr *x, bool
     if (x->kind == EXPR_CALL && x->call.op == OP_CONDITIONAL)
         return conditional(e, x);
     bool select = x->kind == EXPR_SELECT;
+    if (select && x->select.test)
+        return presence(e, x);
     const struct expr *operand = select ? x->select.operand : x->call.args[0];
-    struct cel_value from = operand_of(e, operand, root_costs && !(select && x->select.test)), index;
+    struct cel_value from = operand_of(e, operand, root_costs), index;
     if (e->cancelled || is_error(&from))
         return e->cancelled ? ended(e) : from;
     if (select || x->call.op == OP_OPT_SELECT) {
@@ -388,9 +391,8 @@ struct cel_value evaluate(struct cel_eval *e, const struct expr *x)
     case EXPR_LITERAL:
         return x->literal;
     case EXPR_IDENT:
-        return attribute(e, x, true);
     case EXPR_SELECT:
-        return x->select.test ? presence(e, x) : attribute(e, x, true);
+        return attribute(e, x, true);
     case EXPR_CALL:
         return operation(e, x);
     case EXPR_LIST:

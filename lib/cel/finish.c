@@ -5,6 +5,7 @@
 struct finisher {
     struct checker *c;
     struct cel_program *program;
+    size_t formats; /* calls of format around: their lists may hold anything */
 };
 
 static void walk(struct finisher *f, struct expr *e);
@@ -102,8 +103,11 @@ static void finish_in(struct finisher *f, struct expr *e)
 
 static void finish_call(struct finisher *f, struct expr *e)
 {
+    bool is_format = strcmp(e->call.function, "format") == 0;
+    f->formats += is_format;
     for (size_t i = 0; i < e->call.n_args; i++)
         walk(f, e->call.args[i]);
+    f->formats -= is_format;
     if (e->call.op != OP_FUNCTION)
         return;
     if (e->call.n_overloads == 1 && strcmp(e->call.overloads[0]->id, "optional_or_optional") == 0)
@@ -116,12 +120,27 @@ static void finish_call(struct finisher *f, struct expr *e)
         finish_in(f, e);
 }
 
+/* Whether an item is of the first one's type, which *first becomes when there was none; told when not. */
+static bool same_as_first(struct finisher *f, const struct expr *item, bool optional, const struct cel_type **first)
+{
+    const struct cel_type *type = optional && type_is_optional(item->type) ? item->type->params[0] : item->type;
+    if (!*first)
+        *first = type;
+    if (f->formats > 0 || cel_type_same(*first, type))
+        return true;
+    fault_add(f->c->source, item->at, "expected type '%s' but found '%s'", cel_type_text(*first, f->c->arena), cel_type_text(type, f->c->arena));
+    return false;
+}
+
 static void finish_map(struct finisher *f, struct expr *e)
 {
     bool constant = true;
+    const struct cel_type *key = NULL, *value = NULL;
     for (size_t i = 0; i < e->map.len; i++) {
         walk(f, e->map.entries[i].key);
         walk(f, e->map.entries[i].value);
+        same_as_first(f, e->map.entries[i].key, false, &key);
+        same_as_first(f, e->map.entries[i].value, e->map.entries[i].optional, &value);
         constant = constant && is_constant(e->map.entries[i].key) && is_constant(e->map.entries[i].value) && !e->map.entries[i].optional;
     }
     if (constant)
@@ -130,9 +149,11 @@ static void finish_map(struct finisher *f, struct expr *e)
 
 static void finish_list(struct finisher *f, struct expr *e)
 {
-    bool optional = false;
+    bool optional = false, same = true;
+    const struct cel_type *first = NULL;
     for (size_t i = 0; i < e->list.len; i++) {
         walk(f, e->list.items[i]);
+        same = same && same_as_first(f, e->list.items[i], e->list.optional[i], &first);
         optional = optional || e->list.optional[i];
     }
     if (!optional && all_constant(e->list.items, e->list.len))
@@ -169,5 +190,5 @@ static void walk(struct finisher *f, struct expr *e)
 
 void finish(struct checker *c, struct cel_program *program, struct expr *e)
 {
-    walk(&(struct finisher){c, program}, e);
+    walk(&(struct finisher){.c = c, .program = program}, e);
 }

@@ -150,23 +150,45 @@ static void put_hex(struct cel_eval *e, struct kp_buf *out, const struct cel_val
     }
 }
 
-static bool as_double(const struct cel_value *v, double *ret)
+/* As the locale en-US has it: commas between thousands. */
+static void put_grouped(struct cel_eval *e, struct kp_buf *out, const char *text)
 {
-    *ret = v->kind == CEL_DOUBLE ? v->number : v->kind == CEL_INT ? (double)v->integer : (double)v->uinteger;
-    return v->kind == CEL_DOUBLE || v->kind == CEL_INT || v->kind == CEL_UINT;
+    size_t digits = strcspn(text + (*text == '-'), ".");
+    if (*text == '-')
+        put_s(e, out, "-");
+    text += *text == '-';
+    for (size_t i = 0; i < digits; i++) {
+        put_s(e, out, i > 0 && (digits - i) % 3 == 0 ? "," : "");
+        put(e, out, text + i, 1);
+    }
+    put_s(e, out, text + digits);
+}
+
+/* Likewise: 1.5×10⁰³. */
+static void put_scientific(struct cel_eval *e, struct kp_buf *out, const char *text)
+{
+    static const char *const raised[] = {"\u2070", "\u00b9", "\u00b2", "\u00b3", "\u2074", "\u2075", "\u2076", "\u2077", "\u2078", "\u2079"};
+    const char *exponent = strchr(text, 'e');
+    put(e, out, text, (size_t)(exponent - text));
+    put_s(e, out, "\u00d710");
+    for (const char *p = exponent + 1; *p; p++)
+        put_s(e, out, *p == '-' ? "\u207b" : *p == '+' ? "" : raised[*p - '0']);
 }
 
 static bool put_fixed(struct cel_eval *e, struct kp_buf *out, const struct cel_value *v, char clause, int precision)
 {
-    double d;
-    if (!as_double(v, &d))
+    double d = v->kind == CEL_DOUBLE ? v->number : 0;
+    if (v->kind != CEL_DOUBLE)
         return false;
     if (isnan(d) || isinf(d)) {
         put_double(e, out, d, false);
         return true;
     }
     KP_AUTO_FREE char *text = kp_asprintf(clause == 'f' ? "%.*f" : "%.*e", precision, d);
-    put_s(e, out, text);
+    if (clause == 'f')
+        put_grouped(e, out, text);
+    else
+        put_scientific(e, out, text);
     return true;
 }
 

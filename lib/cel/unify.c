@@ -193,12 +193,11 @@ const struct cel_type *substitute(struct checker *c, const struct cel_type *type
     return out;
 }
 
-const struct cel_type *join_types(struct checker *c, const struct expr *e, const struct cel_type *previous, const struct cel_type *current)
+const struct cel_type *join_types(struct checker *c, const struct cel_type *previous, const struct cel_type *current)
 {
     if (!previous)
         return current;
     if (assignable(c, previous, current))
         return more_general(previous, current);
-    fault_add(c->source, e->at, "expected type '%s' but found '%s'", cel_type_text(previous, c->arena), cel_type_text(current, c->arena));
-    return &cel_fault_type;
+    return &cel_dyn;
 }

@@ -10,11 +10,6 @@
 #define DEPRECATION_WARNING_MAX 256
 #define APPROVAL "api-approved.kubernetes.io"
 
-static const struct k8s_custom_resource_definition *crd_of(const void *obj)
-{
-    return obj;
-}
-
 static const char *lower(const char *s, struct kp_arena *arena)
 {
     char *copy = kp_arena_strdup(arena, s ? s : "");
@@ -53,23 +48,12 @@ static void note_storage_version(struct registry_request *rq, struct k8s_custom_
     }
 }
 
-static void warn_of_rules(struct registry_request *rq, const struct k8s_custom_resource_definition *crd)
-{
-    for (size_t i = 0; i < crd->spec->versions.len; i++) {
-        const struct k8s_custom_resource_definition_version *version = &crd->spec->versions.items[i];
-        if (version->schema && version->schema->open_apiv3_schema && structural_has_rules(version->schema->open_apiv3_schema))
-            kp_string_list_add(rq->arena, &rq->warnings,
-                               kp_arena_printf(rq->arena, "spec.versions[%zu].schema.openAPIV3Schema: x-kubernetes-validations are kept, but this server does not evaluate CEL", i));
-    }
-}
-
 /* Conditions are an empty list until there are some: `kubectl wait` gives up on null. */
 void crd_prepare_create(struct registry_request *rq, void *obj)
 {
     struct k8s_custom_resource_definition *crd = obj;
     crd->status->conditions.items = kp_arena_alloc(rq->arena, 1);
     note_storage_version(rq, obj);
-    warn_of_rules(rq, obj);
 }
 
 void crd_prepare_update(struct registry_request *rq, void *obj, const void *old)
@@ -78,8 +62,6 @@ void crd_prepare_update(struct registry_request *rq, void *obj, const void *old)
     struct k8s_custom_resource_definition_status *status = kp_arena_memdup(rq->arena, crd->status, sizeof(*status)); /* the old one's is shared */
     crd->status = status;
     note_storage_version(rq, crd);
-    if (!kp_object_equal(&k8s_custom_resource_definition_spec_type, crd->spec, crd_of(old)->spec))
-        warn_of_rules(rq, crd);
 }
 
 /* The finalizer goes when no object is left; upstream adds it here, too. */

@@ -72,6 +72,17 @@ static void custom_validate(struct registry_request *rq, const void *obj, struct
         validate_scale_paths(rq, obj, errors);
 }
 
+static void custom_validate_create(struct registry_request *rq, const void *obj, struct field_errors *errors)
+{
+    structural_rules(schema_of(rq), kp_value_from_object(rq->kind->storage->type, obj, rq->arena), NULL, errors, &rq->warnings);
+}
+
+static void custom_validate_update(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors)
+{
+    const struct kp_type *type = rq->kind->storage->type;
+    structural_rules(schema_of(rq), kp_value_from_object(type, obj, rq->arena), kp_value_from_object(type, old, rq->arena), errors, &rq->warnings);
+}
+
 bool registry_custom_changed(const struct registry_request *rq, const void *obj, const void *old)
 {
     const struct kp_type *type = rq->kind->storage->type;
@@ -198,7 +209,9 @@ static void make_row(struct registry_custom *custom, const struct k8s_custom_res
                                    .prefix = kp_arena_printf(custom->arena, "/registry/%s/%s/", resource->group, resource->name),
                                    .fields = fields, .flags = KIND_GENERATION | KIND_CONDITIONAL_UPDATE | KIND_CUSTOM,
                                    .defaults = custom_defaults,
-                                   .validate = custom_validate};
+                                   .validate = custom_validate,
+                                   .validate_create = custom_validate_create,
+                                   .validate_update = custom_validate_update};
     kind->cache_kind = (struct wcache_kind){resource, kind->prefix, fields};
     if (storage->subresources && storage->subresources->scale) {
         const struct k8s_custom_resource_subresource_scale *scale = storage->subresources->scale;

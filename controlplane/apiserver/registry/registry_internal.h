@@ -40,6 +40,7 @@ struct registry_kind {
     void (*prepare_subresource)(struct registry_request *rq, void *obj, const void *old); /* instead of the generic separation */
     void (*prepare_delete)(struct registry_request *rq, void *obj); /* of one that is not being deleted yet */
     void (*validate)(struct registry_request *rq, const void *obj, struct field_errors *errors);
+    void (*validate_create)(struct registry_request *rq, const void *obj, struct field_errors *errors);
     void (*validate_update)(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors);
     int (*reserve)(struct registry_write *write, void *obj, const void *old); /* adds operations; obj NULL: deleted */
     int64_t (*grace_s)(const void *obj, int64_t asked_s); /* seconds until it may go; asked_s -1: not said */

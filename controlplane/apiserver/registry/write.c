@@ -124,6 +124,8 @@ static int validate_new(struct registry_request *rq, const void *obj)
     registry_validate_meta(rq, obj, &errors);
     if (rq->kind->validate)
         rq->kind->validate(rq, obj, &errors);
+    if (rq->kind->validate_create)
+        rq->kind->validate_create(rq, obj, &errors);
     validate_schema(rq->kind->storage->type, obj, &errors);
     const struct k8s_object_meta *meta = kp_object_meta(rq->kind->storage->type, obj);
     return status_invalid(rq->status, rq_group(rq), rq->resource->kind, meta->name, &errors);

@@ -63,4 +63,6 @@ void structural_check(const struct k8s_json_schema_props *schema, const char *pa
     check_fields(schema, path, errors);
     if (why && errors->len == before)
         field_invalid(errors, "", why, "%s", path);
+    if (errors->len == before)
+        check_compiled_rules(schema, path, errors);
 }

@@ -39,7 +39,7 @@ static void check(const struct checker *c, const struct snode *node, bool root, 
 
 void check_defaults(const struct k8s_json_schema_props *schema, const char *path, struct field_errors *errors)
 {
-    struct structural *structural = structural_new(schema);
+    struct structural *structural = structural_make(schema);
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     check(&(struct checker){errors, arena}, structural->root, true, false, &SPATH_ROOT(path));
     structural_free(structural);

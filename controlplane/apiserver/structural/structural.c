@@ -181,15 +181,24 @@ static struct snode *make(struct structural *st, const struct k8s_json_schema_pr
     make_list(st, &node->all_of, &schema->all_of, depth + 1);
     make_list(st, &node->any_of, &schema->any_of, depth + 1);
     make_list(st, &node->one_of, &schema->one_of, depth + 1);
+    rules_make(st, node, schema);
     return node;
 }
 
-struct structural *structural_new(const struct k8s_json_schema_props *schema)
+struct structural *structural_make(const struct k8s_json_schema_props *schema)
 {
     static const struct k8s_json_schema_props anything = {.x_kubernetes_preserve_unknown_fields = true};
     struct structural *st = kp_calloc(1, sizeof(*st));
     st->arena = kp_arena_new(0);
     st->root = make(st, schema ? schema : &anything, 1);
+    return st;
+}
+
+struct structural *structural_new(const struct k8s_json_schema_props *schema)
+{
+    struct structural *st = structural_make(schema);
+    if (st->root->has_rules)
+        rules_compile(st);
     return st;
 }
 
@@ -200,6 +209,7 @@ void structural_free(struct structural *structural)
     for (size_t i = 0; i < structural->n_patterns; i++)
         kp_pattern_free(structural->patterns[i]);
     free(structural->patterns);
+    rules_free(structural->root);
     kp_arena_free(structural->arena);
     free(structural);
 }

@@ -30,8 +30,11 @@ void structural_default(const struct structural *structural, struct kp_value *ob
    Includes the rules for lists of type set and map and for embedded resources; apiVersion, kind and metadata of the root are others' business but for
    restrictions of metadata.name. */
 void structural_validate(const struct structural *structural, const struct kp_value *object, struct field_errors *errors);
-/* Whether x-kubernetes-validations appear in it: rules in CEL are kept and not evaluated. */
-bool structural_has_rules(const struct k8s_json_schema_props *schema);
+/* What the rules of x-kubernetes-validations say of an object that is what its schema says, by upstream's order, costs and words. old: the object before an
+   update, NULL when it is new: rules that compare are asked on updates alone, and what an update leaves as it was is no error of it but a warning (in
+   warnings, whose memory is errors->arena). After errors that say a value is missing or of another shape, rules are not asked. */
+void structural_rules(const struct structural *structural, const struct kp_value *object, const struct kp_value *old, struct field_errors *errors,
+                      struct kp_string_list *warnings);
 
 /* ---- types.c: the schema as the codec's tables ------------------------------------------------------------------------------ */
 /* Names of the kind that the tables carry. */

@@ -3,6 +3,7 @@
 #define APISERVER_STRUCTURAL_INTERNAL_H
 
 #include "controlplane/apiserver/structural/structural.h"
+#include "lib/cel/cel.h"
 #include "lib/pattern/pattern.h"
 
 /* What of a value, a path's part or a list of values a message repeats, in bytes: messages are many and the arena is finite. */
@@ -28,6 +29,16 @@ enum {
     TYPE_BOOLEAN = 1 << 5,
 };
 struct snode;
+/* One of x-kubernetes-validations. */
+struct srule {
+    const char *rule, *message, *message_expression, *reason; /* reason NULL: none is said */
+    const char *field_path;                                   /* as it was written; NULL: none */
+    const char *below;                                        /* the field path without quotes and brackets that are not needed; NULL: the value itself */
+    bool optional_old, has_optional_old;
+    struct cel_program *program, *message_program; /* NULL when they do not compile, or there is none */
+    const char *fault, *message_fault;             /* why not */
+    bool uses_old;
+};
 struct sproperty {
     const char *name;
     struct snode *node;
@@ -57,6 +68,10 @@ struct snode {
     struct kp_pattern *pattern;
     bool has_maximum, has_minimum, has_multiple_of, exclusive_maximum, exclusive_minimum;
     double maximum, minimum, multiple_of;
+    struct srule *rules;
+    size_t n_rules;
+    bool has_rules;               /* here or below */
+    const struct cel_type *cel;   /* what expressions know of it; NULL: nothing, or no rules are anywhere near */
     int64_t max_length, min_length, max_items, min_items, max_properties, min_properties; /* maxima: -1 = none */
 };
 struct structural {
@@ -65,6 +80,8 @@ struct structural {
     struct kp_pattern **patterns; /* all of them, to be freed */
     size_t n_patterns;
 };
+/* structural_new without the rules compiled. */
+struct structural *structural_make(const struct k8s_json_schema_props *schema);
 const struct sproperty *sproperty_find(const struct snode *node, const char *name); /* NULL when there is none */
 const struct snode *snode_property(const struct snode *node, const char *name); /* NULL when there is none */
 /* Of a member of an object: its property, else additionalProperties, which may be NULL. */
@@ -100,6 +117,17 @@ void check_defaults(const struct k8s_json_schema_props *schema, const char *path
 void check_fields(const struct k8s_json_schema_props *schema, const char *path, struct field_errors *errors);
 void check_lists(const struct k8s_json_schema_props *schema, const struct spath *path, struct field_errors *errors);
 void check_rules(const struct k8s_json_schema_props *schema, const struct spath *path, struct field_errors *errors);
+
+/* ---- rules*.c: x-kubernetes-validations ------------------------------------------------------------------------------------------ */
+void rules_make(struct structural *st, struct snode *node, const struct k8s_json_schema_props *schema);
+void rules_compile(struct structural *st);
+void rules_free(struct snode *node);
+/* Whether the rules of a schema compile, and what else upstream asks of them. */
+void check_compiled_rules(const struct k8s_json_schema_props *schema, const char *path, struct field_errors *errors);
+/* rules_path.c: ".spec['a.b']" as a path below the node; NULL when it leads to no field. */
+const char *rule_field_path(const struct snode *node, const char *path, struct kp_arena *arena);
+/* rules_types.c: what expressions know of each schema at and below the root. */
+void rules_declare(struct structural *st);
 
 /* ---- prune.c, validate*.c ---------------------------------------------------------------------------------------------------- */
 void snode_prune(const struct snode *node, struct kp_value *value, bool root, struct kp_arena *arena, struct kp_string_list *dropped);

@@ -47,13 +47,3 @@ bool schema_walk(const struct k8s_json_schema_props *schema, schema_visit visit,
 {
     return walk(schema, 1, visit, context);
 }
-
-static bool has_rules(const struct k8s_json_schema_props *schema, int depth, void *context)
-{
-    return schema->x_kubernetes_validations.len > 0;
-}
-
-bool structural_has_rules(const struct k8s_json_schema_props *schema)
-{
-    return schema_walk(schema, has_rules, NULL);
-}

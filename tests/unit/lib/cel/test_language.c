@@ -54,7 +54,8 @@ static void fields_and_indexes_are_found_or_named(void **state)
               {"obj.__in__", "\"reserved\""}, {"obj.a__dash__b", "\"dash\""}, {"{'a': {'b': 1}}.a.b", "1"}, {"[[1, 2], [3]][0][1]", "2"}, {"'k' in obj.map", "true"},
               {"'z' in obj.map", "false"}, {"unset", "error: no such attribute(s): unset"}, {"x.list['a']", "error: unsupported index type 'string' in list"},
               {"x.i.y", "error: no such overload"}, {"obj.n == null", "ERROR: <input>:1:7: found no matching overload for '_==_' applied to '(string, null)'\n | obj.n == null\n | ......^"},
-              {"x.n == null", "true"}, {"has(x.n)", "true"}, {"dyn(obj)['i']", "7"});
+              {"x.n == null", "true"}, {"has(x.n)", "true"}, {"yes ? has(obj.i) : true", "true"}, {"yes ? has(obj.missing) : true", "false"},
+              {"(yes ? obj.map : obj.map).k", "\"v\""}, {"[has(obj.i)][0]", "true"}, {"dyn(obj)['i']", "7"});
 }
 
 static void formats_of_strings_give_their_types(void **state)

@@ -197,14 +197,6 @@ static void check_bounds_depth_and_size(void **state)
     assert_string_equal(test_lines(arena, &errors), "s: Forbidden: must not have more than 100000 schemas in it");
 }
 
-static void rules_are_found_wherever_they_are(void **state)
-{
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    assert_false(structural_has_rules(NULL));
-    assert_false(structural_has_rules(test_schema(arena, CRON_TAB)));
-    assert_true(structural_has_rules(test_schema(arena, ROOT("\"a\":{\"type\":\"array\",\"items\":{\"x-kubernetes-validations\":[{\"rule\":\"true\"}]}}"))));
-}
-
 /* ---- prune --------------------------------------------------------------------------------------------------------------------- */
 static void prune_drops_what_is_not_named(void **state)
 {
@@ -327,7 +319,6 @@ int main(void)
         cmocka_unit_test(check_refuses_lists_that_cannot_merge),
         cmocka_unit_test(check_refuses_defaults_that_do_not_hold),
         cmocka_unit_test(check_bounds_depth_and_size),
-        cmocka_unit_test(rules_are_found_wherever_they_are),
         cmocka_unit_test(prune_drops_what_is_not_named),
         cmocka_unit_test(no_schema_keeps_everything),
         cmocka_unit_test(prune_counts_at_most_a_hundred),

@@ -180,10 +180,10 @@ static bool matches(const char *pattern, const char *text)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *fault = NULL;
-    KP_AUTO(pattern_free) struct pattern *p = pattern_new(pattern, arena, &fault);
+    KP_AUTO(kp_pattern_free) struct kp_pattern *p = kp_pattern_new(pattern, arena, &fault);
     if (!p)
         fail_msg("%s: %s", pattern, fault);
-    return pattern_matches(p, text);
+    return kp_pattern_matches(p, text, strlen(text));
 }
 
 static void patterns_match_as_go_does(void **state)
@@ -241,7 +241,7 @@ static void patterns_have_no_more_than_go_has(void **state)
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     for (size_t i = 0; i < KP_ARRAY_LEN(refused); i++) {
         const char *fault = NULL;
-        KP_AUTO(pattern_free) struct pattern *p = pattern_new(refused[i], arena, &fault);
+        KP_AUTO(kp_pattern_free) struct kp_pattern *p = kp_pattern_new(refused[i], arena, &fault);
         if (p)
             fail_msg("%s is no pattern", refused[i]);
         assert_non_null(fault);
