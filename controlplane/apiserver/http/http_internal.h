@@ -37,6 +37,7 @@ struct api_request {
     const struct kp_subresource *subresource; /* NULL: the object itself */
     struct registry_request rq;
     const char *audit_id;
+    unsigned *counted; /* where it counts as in flight; who answers later takes it over. NULL: it does not */
     bool answered;
 };
 

@@ -289,14 +289,15 @@ static void serve(struct api_request *ar)
         respond_too_many(ar);
         return;
     }
+    ar->counted = limited ? counter(ar) : NULL;
     if (loaded(ar) && may(ar)) {
         if (ar->info.resource_request)
             dispatch_resource(ar);
         else
             dispatch_path(ar);
     }
-    if (limited)
-        __atomic_sub_fetch(counter(ar), 1, __ATOMIC_ACQ_REL);
+    if (ar->counted)
+        __atomic_sub_fetch(ar->counted, 1, __ATOMIC_ACQ_REL);
 }
 
 static void prepare(struct api_request *ar, struct http_request *req, struct api_server *server)
