@@ -37,6 +37,7 @@ struct api_request {
     const struct kp_subresource *subresource; /* NULL: the object itself */
     struct registry_request rq;
     const char *audit_id;
+    const struct aggregator_view *view; /* the APIServices, for paths that they matter to; NULL: there are none, or they have not been read yet */
     unsigned *counted; /* where it counts as in flight; who answers later takes it over. NULL: it does not */
     bool answered;
 };
@@ -100,6 +101,7 @@ void handle_version(struct api_request *ar);
 void handle_metrics(struct api_request *ar);
 void handle_proxy(struct api_request *ar);  /* nodes/proxy, pods/proxy, services/proxy */
 void handle_kubelet(struct api_request *ar); /* log, exec, attach, portforward */
+bool handle_aggregated(struct api_request *ar); /* what another API server serves; false: it is ours */
 
 const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
 bool query_true(struct api_request *ar, const char *name);
