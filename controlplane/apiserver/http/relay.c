@@ -44,6 +44,33 @@ static void relay_ref(struct relay *relay)
     __atomic_add_fetch(&relay->refs, 1, __ATOMIC_RELAXED);
 }
 
+/* ---- who asked may be gone before an answer begins ------------------------------------------------------------------------- */
+static void look(void *arg)
+{
+    struct relay *relay = arg;
+    if (http_request_cancelled(relay->request))
+        http_call_cancel(relay->owned);
+}
+
+static void begin_looking(void *arg)
+{
+    struct relay *relay = arg;
+    if (relay->over || relay->stream) {
+        relay_unref(relay);
+        return;
+    }
+    relay->timer = loop_timer_new(relay->server->config.loop, look, relay);
+    loop_timer_start(relay->timer, CANCEL_LOOK_MS, CANCEL_LOOK_MS);
+}
+
+static void stop_looking(struct relay *relay)
+{
+    if (!relay->timer)
+        return;
+    loop_timer_free(KP_TAKE(relay->timer));
+    relay_unref(relay); /* whoever calls has a reference of his own */
+}
+
 /* ---- the answer, on the loop ----------------------------------------------------------------------------------------------- */
 bool relay_hop_by_hop(const char *name)
 {
@@ -86,7 +113,8 @@ static void respond_failure(struct http_request *request, const struct relay_tar
     static const struct http_header header = {"Content-Type", "application/json"};
     const char *text = kp_arena_printf(request->arena, "%s: %s", what, why);
     bool late = code == KP_ETIMEOUT && target->timeout_ms > 0;
-    kp_warn("proxying a request failed", "path", request->path, "error", text, NULL);
+    if (code != KP_ECANCELLED) /* who asked has gone: nobody reads the answer */
+        kp_warn("proxying a request failed", "path", request->path, "error", text, NULL);
     if (target->aggregated && !late) {
         relay_respond_plain(request, 503, text);
         return;
@@ -140,6 +168,7 @@ static void on_headers(struct http_call *call, int status, const struct http_hea
     relay_ref(relay);
     http_stream_set_drain_callback(relay->stream, on_stream_drained, relay);
     http_stream_set_close_callback(relay->stream, on_stream_closed, relay);
+    stop_looking(relay);
 }
 
 static void on_data(struct http_call *call, const uint8_t *data, size_t len, void *arg)
@@ -161,6 +190,7 @@ static void on_end(struct http_call *call, const struct kp_error *error, void *a
     struct relay *relay = arg;
     (void)call;
     relay->over = true;
+    stop_looking(relay);
     if (relay->stream && error)
         http_stream_reset(relay->stream);
     else if (relay->stream)
@@ -168,30 +198,6 @@ static void on_end(struct http_call *call, const struct kp_error *error, void *a
     else if (!relay->answered)
         respond_failure(relay->request, &relay->target, error ? error->code : 0, "error trying to reach service", error ? error->message : "there was no answer");
     relay_unref(relay);
-}
-
-/* ---- who asked may be gone before an answer begins ------------------------------------------------------------------------- */
-static void look(void *arg)
-{
-    struct relay *relay = arg;
-    if (!relay->over && !relay->stream) {
-        if (http_request_cancelled(relay->request))
-            http_call_cancel(relay->owned);
-        return;
-    }
-    loop_timer_free(relay->timer);
-    relay_unref(relay);
-}
-
-static void begin_looking(void *arg)
-{
-    struct relay *relay = arg;
-    if (relay->over || relay->stream) {
-        relay_unref(relay);
-        return;
-    }
-    relay->timer = loop_timer_new(relay->server->config.loop, look, relay);
-    loop_timer_start(relay->timer, CANCEL_LOOK_MS, CANCEL_LOOK_MS);
 }
 
 static struct relay *relay_new(struct api_request *ar, const struct relay_target *target, int refs)
