@@ -131,7 +131,7 @@ static int find_version(const struct kp_value *groups, const char *group, const 
     return kp_fail(error, KP_ENOTFOUND, "its discovery does not have %s/%s", group, version);
 }
 
-#define RESOURCES_MAX 10000 /* of one group version: each is compared with those before it */
+#define RESOURCES_MAX 2000 /* of one group version: each is compared with those before it */
 
 int discover_parse(const char *text, size_t len, const char *group, const char *version, struct kp_arena *arena, struct kp_buf *out, struct kp_error *error)
 {
