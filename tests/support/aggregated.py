@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""An aggregated API server for tests: group things.test, version v1, one namespaced resource in memory.
+# An aggregated API server for tests: one kind in memory, for whoever shows a certificate of the front proxies.
+"""Group things.test, version v1, one namespaced resource.
 
 Believes X-Remote-* of whoever has a certificate of the front proxies' CA, as k8s.io/apiserver does, and nobody else.
 usage: aggregated.py --port N --cert FILE --key FILE --requestheader-ca FILE --allowed-name NAME [--group G] [--bind ADDRESS]
