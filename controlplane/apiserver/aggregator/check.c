@@ -114,10 +114,20 @@ static int make_status(void *arg, struct registry_request *rq, const void *curre
     return 0;
 }
 
+static bool is_told(const api_service_t *service, const struct finding *finding)
+{
+    for (size_t i = 0; i < service->status->conditions.len; i++) {
+        const struct k8s_api_service_condition *condition = &service->status->conditions.items[i];
+        if (kp_streq(condition->type, "Available"))
+            return kp_streq(condition->status, finding->available ? "True" : "False") && kp_streq(condition->reason, finding->reason) &&
+                   kp_streq(condition->message, finding->message);
+    }
+    return false;
+}
+
 static bool write_status(struct aggregator *aggregator, const struct tracked *tracked, struct finding *finding, struct kp_arena *arena)
 {
-    api_service_t *copy = KP_OBJECT_CLONE(arena, k8s_api_service, tracked->object);
-    if (!registry_api_service_condition(copy, finding->available, finding->reason, finding->message, kp_now_s(), arena))
+    if (is_told(tracked->object, finding))
         return true;
     struct api_status status = API_STATUS(arena);
     struct registry_request rq = registry_own_request(arena, &status, &k8s_apiservices_resource, "", tracked->name);

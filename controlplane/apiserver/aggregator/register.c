@@ -165,7 +165,7 @@ static void follow_definitions(struct aggregator *aggregator, struct kp_arena *a
     }
 }
 
-/* metrics.k8s.io and the like are for whoever defines them; a built-in group version is never a definition's. */
+/* A definition in a built-in group version changes nothing: that has its APIService. */
 static void want_custom(struct aggregator *aggregator, struct kp_arena *arena, struct work *work)
 {
     struct kp_strmap *names = kp_strmap_new();
