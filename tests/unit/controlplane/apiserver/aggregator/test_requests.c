@@ -170,9 +170,10 @@ static void a_large_answer_comes_whole(void **state)
     struct reading reading;
     things_work(f);
     f->behind.bytes = LARGE;
-    KP_AUTO(http_call_unref) struct http_call *call = start_reading(f, BASE "/large", &reading);
+    struct http_call *call = start_reading(f, BASE "/large", &reading);
     wait_for(&reading, 0, true);
     assert_int_equal(reading.bytes, LARGE);
+    http_call_unref(call);
 }
 
 static void on_echoed(struct http_tunnel *tunnel, const uint8_t *data, size_t len, void *arg) { on_data(NULL, data, len, arg); }
