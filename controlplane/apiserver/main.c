@@ -1,5 +1,6 @@
 /* kube-apiserver: flags, wiring, start and end. */
 #include "controlplane/apiserver/admission/admission.h"
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/auth/auth.h"
 #include "controlplane/apiserver/backend/backend.h"
 #include "controlplane/apiserver/custom/custom.h"
@@ -112,6 +113,7 @@ struct program {
     struct admission *admission;
     struct registry *registry;
     struct custom *custom;
+    struct aggregator *aggregator;
     struct tls_context *tls, *kubelet_tls;
     struct backends *backends;
     struct api_server *server;
@@ -226,6 +228,18 @@ static int make_policy(struct program *program, struct kp_error *error)
     return admission_new(&admission, &program->admission, error);
 }
 
+static int make_aggregator(struct program *program, struct kp_error *error)
+{
+    const struct aggregator_trust trust = {.client_ca_file = flags.client_ca_file,
+                                           .requestheader_client_ca_file = flags.requestheader_client_ca_file,
+                                           .requestheader_allowed_names = flags.requestheader_allowed_names,
+                                           .requestheader_username_headers = flags.requestheader_username_headers,
+                                           .requestheader_group_headers = flags.requestheader_group_headers,
+                                           .requestheader_extra_headers_prefix = flags.requestheader_extra_headers_prefix};
+    const struct aggregator_config config = {.registry = program->registry, .caches = program->caches, .backends = program->backends, .trust = &trust};
+    return aggregator_new(&config, &program->aggregator, error);
+}
+
 static int make_server(struct program *program, struct kp_error *error)
 {
     struct registry_config registry = {.store = program->store,
@@ -237,6 +251,8 @@ static int make_server(struct program *program, struct kp_error *error)
     if (port_range(&registry.node_port_min, &registry.node_port_max, error) < 0 || registry_new(&registry, &program->registry, error) < 0)
         return error->code;
     program->custom = custom_new(program->registry, program->caches);
+    if (make_aggregator(program, error) < 0)
+        return error->code;
     struct api_server_config server = {.loop = program->http_loop,
                                        .bind_address = flags.bind_address,
                                        .port = (uint16_t)flags.secure_port,
@@ -246,6 +262,8 @@ static int make_server(struct program *program, struct kp_error *error)
                                        .admission = program->admission,
                                        .auth = program->auth,
                                        .custom = program->custom,
+                                       .aggregator = program->aggregator,
+                                       .backends = program->backends,
                                        .kubelet_tls = program->kubelet_tls,
                                        .kubelet_address_types = flags.kubelet_preferred_address_types,
                                        .max_mutating = (unsigned)flags.max_mutating,
@@ -337,6 +355,7 @@ static void stop(struct program *program, pthread_t threads[2])
     pthread_mutex_unlock(&program->mutex);
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
+    aggregator_stop(program->aggregator);
     custom_free(program->custom);
     if (registry_withdraw_endpoint(program->registry, program->address, &error) < 0)
         kp_warn("our endpoint could not be withdrawn", "error", error.message, NULL);

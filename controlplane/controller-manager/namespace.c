@@ -1,4 +1,5 @@
-/* Namespaces: empties one that is being deleted, pods first, custom resources too, then lifts its finalizer. */
+/* Namespaces: empties one that is being deleted, pods first, custom resources and what other API servers have too, then lifts its finalizer. */
+#include "controlplane/controller-manager/aggregated.h"
 #include "controlplane/controller-manager/customs.h"
 #include "controlplane/controller-manager/controllers.h"
 
@@ -22,11 +23,15 @@ struct remains {
     const char *what; /* "pods. has 2 resource instances" for the condition's message */
     size_t failures;  /* custom resources that could not be listed */
     const char *why;
+    size_t undiscovered; /* group versions of other API servers that cannot be asked: something may be left there */
+    const char *undiscovered_why;
     bool unserved;    /* a custom resource was not served: its definition goes, or has only just come */
 };
 
-/* How much of a resource is left in the namespace, from the store itself: a cache may not know of the newest objects. */
-static int look(const struct plan_input *in, const struct kp_resource *resource, struct remains *remains, struct kp_error *error)
+/* How much of a resource is left in the namespace, from the store itself: a cache may not know of the newest objects. *ret_items: what, in the plan's
+   arena. */
+static int look_closely(const struct plan_input *in, const struct kp_resource *resource, struct remains *remains,
+                        const struct k8s_partial_object_metadata_items **ret_items, struct kp_error *error)
 {
     const struct client_list_options options = {.limit = 500, .metadata = true};
     void *list;
@@ -40,7 +45,14 @@ static int look(const struct plan_input *in, const struct kp_resource *resource,
                                         remains->what ? ", " : "", resource->name,
                                         kp_empty(resource->group) ? "." : kp_arena_printf(in->arena, ".%s", resource->group), items->len);
     remains->objects += items->len;
+    *ret_items = items;
     return 0;
+}
+
+static int look(const struct plan_input *in, const struct kp_resource *resource, struct remains *remains, struct kp_error *error)
+{
+    const struct k8s_partial_object_metadata_items *items;
+    return look_closely(in, resource, remains, &items, error);
 }
 
 static bool set_condition(const struct plan_input *in, struct k8s_namespace *ns, const char *type, const char *status, const char *reason,
@@ -67,7 +79,11 @@ static bool set_condition(const struct plan_input *in, struct k8s_namespace *ns,
 static void report(const struct plan_input *in, struct plan *plan, const struct k8s_namespace *ns, const struct remains *remains)
 {
     struct k8s_namespace *copy = KP_OBJECT_CLONE(in->arena, k8s_namespace, ns);
-    bool changed = set_condition(in, copy, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered");
+    bool changed = remains->undiscovered
+                       ? set_condition(in, copy, "NamespaceDeletionDiscoveryFailure", "True", "DiscoveryFailed",
+                                       kp_arena_printf(in->arena, "Discovery failed for some groups, %zu failing: unable to retrieve the complete list of server APIs: %s",
+                                                       remains->undiscovered, remains->undiscovered_why))
+                       : set_condition(in, copy, "NamespaceDeletionDiscoveryFailure", "False", "ResourcesDiscovered", "All resources successfully discovered");
     changed |= set_condition(in, copy, "NamespaceDeletionGroupVersionParsingFailure", "False", "ParsedGroupVersions", "All legacy kube types successfully parsed");
     changed |= remains->failures
                    ? set_condition(in, copy, "NamespaceDeletionContentFailure", "True", "ContentDeletionFailed",
@@ -97,6 +113,12 @@ static void finalize(const struct plan_input *in, struct plan *plan, const struc
     plan_update_sub(plan, &k8s_namespaces_resource, "finalize", copy);
 }
 
+static void add_failure(const struct plan_input *in, struct remains *rest, const struct kp_error *error)
+{
+    rest->failures++;
+    rest->why = rest->why ? kp_arena_printf(in->arena, "%s, %s", rest->why, error->message) : kp_arena_strdup(in->arena, error->message);
+}
+
 /* ---- custom resources ------------------------------------------------------------------------------------------------------ */
 struct definitions {
     const void *const *items; /* as cached when the plan began */
@@ -116,11 +138,35 @@ static void look_at_customs(const struct plan_input *in, struct plan *plan, cons
         if (code == KP_ENOTFOUND) {
             rest->unserved = true;
         } else if (code < 0) {
-            rest->failures++;
-            rest->why = rest->why ? kp_arena_printf(in->arena, "%s, %s", rest->why, error.message) : kp_arena_strdup(in->arena, error.message);
+            add_failure(in, rest, &error);
         }
         if (rest->objects > before)
             plan_delete_collection(plan, resource, in->name);
+    }
+}
+
+/* ---- aggregated API servers ------------------------------------------------------------------------------------------------- */
+/* Of a server that cannot be asked nobody knows what it has: the namespace stays until it answers, or its APIService goes. */
+static void look_at_aggregated(const struct plan_input *in, struct plan *plan, struct remains *rest)
+{
+    struct aggregated all;
+    aggregated_discover(in, &all);
+    rest->undiscovered = all.failed;
+    rest->undiscovered_why = all.why;
+    for (size_t i = 0; i < all.resources.len; i++) {
+        const struct kp_resource *resource = &all.resources.items[i];
+        const struct k8s_partial_object_metadata_items *items;
+        struct kp_error error = {0};
+        int code = look_closely(in, resource, rest, &items, &error);
+        if (code == KP_ENOTFOUND || code == KP_ENOTSUPPORTED) /* it says more than it does */
+            continue;
+        if (code < 0)
+            add_failure(in, rest, &error);
+        else if (items->len && (resource->verbs & KP_VERB_DELETECOLLECTION))
+            plan_delete_collection(plan, resource, in->name);
+        else
+            for (size_t k = 0; k < items->len; k++)
+                plan_delete(plan, resource, in->name, items->items[k].metadata->name, items->items[k].metadata->uid, -1, NULL);
     }
 }
 
@@ -163,6 +209,7 @@ static int look_at_rest(const struct plan_input *in, struct plan *plan, const st
             plan_delete_collection(plan, resources[i], in->name);
     }
     look_at_customs(in, plan, definitions, rest);
+    look_at_aggregated(in, plan, rest);
     return 0;
 }
 
@@ -184,16 +231,17 @@ static int plan_namespace(const struct plan_input *in, struct plan *plan, struct
     definitions.len = client_view_list(in->view, engine_cache(in->engine, &customs_definitions_resource), NULL, &definitions.items);
     if (look_at_rest(in, plan, &definitions, &rest, error) < 0)
         return error->code;
-    bool empty = rest.objects == 0 && rest.failures == 0 && !rest.unserved;
+    size_t unknown = rest.failures + rest.undiscovered;
+    bool empty = rest.objects == 0 && unknown == 0 && !rest.unserved;
     if (empty && check_definitions(in, &definitions, &empty, error) < 0)
         return error->code;
     if (empty) {
         finalize(in, plan, ns);
         return 0;
     }
-    if (rest.objects || rest.failures)
+    if (rest.objects || unknown)
         report(in, plan, ns, &rest);
-    if (rest.objects == 0 && rest.failures)
+    if (rest.objects == 0 && unknown)
         plan_back_off(plan);
     else
         plan_requeue_after_ms(plan, NAMESPACE_RETRY_MS);
@@ -204,6 +252,7 @@ static int setup_namespace(struct engine *engine, struct controller_run *run, vo
 {
     engine_watch(run, &k8s_namespaces_resource, engine_map_self);
     engine_informer(engine, &customs_definitions_resource);
+    engine_informer(engine, &k8s_apiservices_resource);
     return 0;
 }
 

@@ -167,12 +167,13 @@ static const struct rule_row role_rules[] = { /* in namespaces: role is "ns/name
 };
 static const struct {
     const char *role, *subject;
+    const char *name; /* of the binding; NULL: the role's */
 } role_bindings[] = {
-    {"kube-system/extension-apiserver-authentication-reader", "system:kube-controller-manager"},
-    {"kube-system/extension-apiserver-authentication-reader", "system:kube-scheduler"},
-    {"kube-system/kprov:vip", "kprov:vip"},
-    {"kube-system/system::leader-locking-kube-scheduler", "system:kube-scheduler"},
-    {"kube-system/system::leader-locking-kube-controller-manager", "system:kube-controller-manager"},
+    {"kube-system/extension-apiserver-authentication-reader", "system:kube-controller-manager", "system::extension-apiserver-authentication-reader"},
+    {"kube-system/extension-apiserver-authentication-reader", "system:kube-scheduler", "system::extension-apiserver-authentication-reader"},
+    {"kube-system/kprov:vip", "kprov:vip", NULL},
+    {"kube-system/system::leader-locking-kube-scheduler", "system:kube-scheduler", NULL},
+    {"kube-system/system::leader-locking-kube-controller-manager", "system:kube-controller-manager", NULL},
 };
 
 static void fill_rule(struct kp_arena *arena, const struct rule_row *row, struct k8s_policy_rule *rule)
@@ -297,7 +298,7 @@ static int ensure_roles(struct kp_arena *arena, auth_ensure_fn ensure, void *arg
         const char *slash = strchr(role_bindings[i].role, '/');
         struct k8s_role_binding *binding = KP_OBJECT_NEW(arena, k8s_role_binding);
         binding->metadata->namespace = kp_arena_strndup(arena, role_bindings[i].role, (size_t)(slash - role_bindings[i].role));
-        binding->metadata->name = slash + 1;
+        binding->metadata->name = role_bindings[i].name ? role_bindings[i].name : slash + 1;
         mark(arena, binding->metadata);
         binding->role_ref->api_group = "rbac.authorization.k8s.io";
         binding->role_ref->kind = "Role";

@@ -51,10 +51,12 @@ const char *backend_host(const struct backend *backend, struct kp_arena *arena);
 struct backend_call {
     struct backend backend;
     struct http_client_request request; /* Host is added; timeout_ms as there */
+    size_t answer_bytes_max;    /* 0: BACKEND_ANSWER_BYTES_MAX */
+    bool no_body;               /* only the answer's status is wanted */
     int code;                           /* out: 0, or the code of error */
     struct kp_error error;              /* out */
     int status;                         /* out: HTTP's */
-    struct kp_bytes body;               /* out: NUL-terminated, in arena; at most BACKEND_ANSWER_BYTES_MAX */
+    struct kp_bytes body;               /* out: NUL-terminated, in arena */
     const char *content_type;           /* out: "" when it says none; in arena */
     int64_t duration_ns;                /* out */
 };

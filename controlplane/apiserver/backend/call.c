@@ -30,10 +30,17 @@ static void on_headers(struct http_call *http, int status, const struct http_hea
     snprintf(one->content_type, sizeof(one->content_type), "%s", type ? type : "");
 }
 
+static size_t answer_max(const struct backend_call *call)
+{
+    return call->answer_bytes_max ? call->answer_bytes_max : BACKEND_ANSWER_BYTES_MAX;
+}
+
 static void on_data(struct http_call *http, const uint8_t *data, size_t len, void *arg)
 {
     struct one_call *one = arg;
-    if (one->body.len + len > BACKEND_ANSWER_BYTES_MAX) {
+    if (one->call->no_body)
+        return;
+    if (one->body.len + len > answer_max(one->call)) {
         one->too_large = true;
         http_call_cancel(http);
         return;
@@ -48,7 +55,7 @@ static void on_end(struct http_call *http, const struct kp_error *error, void *a
     (void)http;
     one->call->duration_ns = kp_mono_ns() - one->started_ns;
     if (one->too_large)
-        one->call->code = kp_fail(&one->call->error, KP_ETOOLARGE, "the answer is larger than %zu bytes", BACKEND_ANSWER_BYTES_MAX);
+        one->call->code = kp_fail(&one->call->error, KP_ETOOLARGE, "the answer is larger than %zu bytes", answer_max(one->call));
     else if (error) {
         one->call->error = *error;
         one->call->code = error->code;

@@ -1,14 +1,24 @@
 /* /api and /apis: groups, versions and resources, one by one or all at once (aggregated). */
 #include "controlplane/apiserver/http/http_internal.h"
 
+struct version {
+    const char *name;
+    int32_t priority;
+    const struct aggregator_entry *remote; /* who serves it; NULL: we do */
+};
 struct group {
     const char *name;
-    struct kp_string_list versions; /* preferred first */
+    int32_t priority; /* the greatest of its versions */
+    struct {
+        struct version *items;
+        size_t len;
+    } versions; /* preferred first */
 };
 struct groups {
     struct group *items;
     size_t len;
 };
+#define OWN_GROUP "apiregistration.k8s.io" /* the aggregator's: has no APIService, and goes before all */
 
 static bool served(const struct kp_resource *r)
 {
@@ -62,39 +72,73 @@ int version_compare(const char *a, const char *b)
     return (x.minor > y.minor) - (x.minor < y.minor);
 }
 
-static void add_version(struct groups *groups, const struct kp_resource *r, struct kp_arena *arena)
+static struct group *find_group(struct groups *groups, const char *name, struct kp_arena *arena)
 {
-    struct group *g = NULL;
-    for (size_t i = 0; i < groups->len && !g; i++)
-        if (strcmp(groups->items[i].name, r->group) == 0)
-            g = &groups->items[i];
-    if (!g) {
-        g = KP_LIST_ADD(arena, groups);
-        g->name = r->group;
-    }
-    struct kp_string_list *versions = &g->versions;
-    if (kp_string_list_has(versions, r->version))
+    for (size_t i = 0; i < groups->len; i++)
+        if (strcmp(groups->items[i].name, name) == 0)
+            return &groups->items[i];
+    struct group *group = KP_LIST_ADD(arena, groups);
+    group->name = name;
+    return group;
+}
+
+static bool has_version(const struct group *group, const char *name)
+{
+    for (size_t i = 0; i < group->versions.len; i++)
+        if (strcmp(group->versions.items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* As its APIService says, or would say if it were there. */
+static void add_version(struct groups *groups, const struct aggregator_view *view, const char *group_name, const char *name, bool custom, struct kp_arena *arena)
+{
+    struct group *group = find_group(groups, group_name, arena);
+    const struct aggregator_entry *entry = aggregator_find(view, group_name, name);
+    int32_t group_priority, version_priority;
+    if (has_version(group, name))
         return;
-    kp_string_list_add(arena, versions, r->version);
-    size_t at = versions->len - 1;
-    for (; at > 0 && version_compare(versions->items[at - 1], r->version) < 0; at--)
-        versions->items[at] = versions->items[at - 1];
-    versions->items[at] = r->version;
+    aggregator_priority(group_name, name, custom, &group_priority, &version_priority);
+    if (entry) {
+        group_priority = entry->group_priority;
+        version_priority = entry->version_priority;
+    }
+    if (strcmp(group_name, OWN_GROUP) == 0)
+        group_priority = INT32_MAX;
+    group->priority = KP_MAX(group->priority, group_priority);
+    struct version *version = KP_LIST_ADD(arena, &group->versions);
+    *version = (struct version){name, version_priority, entry && entry->remote ? entry : NULL};
 }
 
 static int compare_groups(const void *a, const void *b)
 {
-    return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
+    const struct group *left = a, *right = b;
+    if (left->priority != right->priority)
+        return left->priority > right->priority ? -1 : 1;
+    return strcmp(left->name, right->name);
 }
 
-static struct groups all_groups(struct kp_arena *arena)
+static int compare_versions(const void *a, const void *b)
+{
+    const struct version *left = a, *right = b;
+    if (left->priority != right->priority)
+        return left->priority > right->priority ? -1 : 1;
+    return version_compare(right->name, left->name);
+}
+
+static struct groups all_groups(const struct aggregator_view *view, struct kp_arena *arena)
 {
     size_t n;
     struct groups groups = {0};
     const struct kp_resource *const *resources = kp_resources(&n);
     for (size_t i = 0; i < n; i++)
         if (served(resources[i]))
-            add_version(&groups, resources[i], arena);
+            add_version(&groups, view, resources[i]->group, resources[i]->version, resources[i]->custom != NULL, arena);
+    for (size_t i = 0; view && i < view->len; i++)
+        if (view->items[i].remote && *view->items[i].group)
+            add_version(&groups, view, view->items[i].group, view->items[i].version, true, arena);
+    for (size_t i = 0; i < groups.len; i++)
+        qsort(groups.items[i].versions.items, groups.items[i].versions.len, sizeof(struct version), compare_versions);
     qsort(groups.items, groups.len, sizeof(*groups.items), compare_groups);
     return groups;
 }
@@ -123,8 +167,8 @@ static void fill_api_group(struct k8s_api_group *out, const struct group *group,
     out->name = group->name;
     for (size_t i = 0; i < group->versions.len; i++) {
         struct k8s_group_version_for_discovery *v = KP_LIST_ADD(arena, &out->versions);
-        v->group_version = group_version(group->name, group->versions.items[i], arena);
-        v->version = group->versions.items[i];
+        v->group_version = group_version(group->name, group->versions.items[i].name, arena);
+        v->version = group->versions.items[i].name;
     }
     out->preferred_version = KP_OBJECT_NEW(arena, k8s_group_version_for_discovery);
     *out->preferred_version = out->versions.items[0];
@@ -132,7 +176,7 @@ static void fill_api_group(struct k8s_api_group *out, const struct group *group,
 
 static void respond_group_list(struct api_request *ar)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar->view, ar->arena);
     struct k8s_api_group_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_group_list);
     for (size_t i = 0; i < groups.len; i++)
         if (*groups.items[i].name)
@@ -142,7 +186,7 @@ static void respond_group_list(struct api_request *ar)
 
 static bool respond_group(struct api_request *ar, const char *name)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar->view, ar->arena);
     for (size_t i = 0; i < groups.len; i++) {
         if (!*groups.items[i].name || strcmp(groups.items[i].name, name) != 0)
             continue;
@@ -244,6 +288,17 @@ static void put_resource(struct kp_buf *out, const struct kp_resource *r, struct
     kp_buf_puts(out, r->n_subresources ? "]}" : "}");
 }
 
+/* As its server said when it was last asked; one that cannot be asked now has it marked as stale. */
+static void put_remote_version(struct kp_buf *out, const struct aggregator_entry *entry)
+{
+    kp_buf_printf(out, "{\"version\":\"%s\"", entry->version);
+    if (entry->resources && entry->resources->len > strlen("[]")) {
+        kp_buf_puts(out, ",\"resources\":");
+        kp_buf_append(out, entry->resources->data, entry->resources->len);
+    }
+    kp_buf_printf(out, ",\"freshness\":\"%s\"}", entry->current ? "Current" : "Stale");
+}
+
 static void put_version(struct kp_buf *out, const struct group *group, const char *version, struct kp_arena *arena)
 {
     size_t n;
@@ -263,7 +318,7 @@ static void put_version(struct kp_buf *out, const struct group *group, const cha
 
 static void respond_aggregated(struct api_request *ar, bool core, const char *version)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar->view, ar->arena);
     bool first = true;
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_printf(&out, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[", version);
@@ -277,7 +332,11 @@ static void respond_aggregated(struct api_request *ar, bool core, const char *ve
         kp_buf_puts(&out, "},\"versions\":[");
         for (size_t j = 0; j < groups.items[i].versions.len; j++) {
             kp_buf_puts(&out, j ? "," : "");
-            put_version(&out, &groups.items[i], groups.items[i].versions.items[j], ar->arena);
+            const struct version *one = &groups.items[i].versions.items[j];
+            if (one->remote)
+                put_remote_version(&out, one->remote);
+            else
+                put_version(&out, &groups.items[i], one->name, ar->arena);
         }
         kp_buf_puts(&out, "]}");
     }

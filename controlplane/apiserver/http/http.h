@@ -2,6 +2,7 @@
 #ifndef APISERVER_HTTP_H
 #define APISERVER_HTTP_H
 
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/auth/auth.h"
 #include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/registry/registry.h"
@@ -26,6 +27,8 @@ struct api_server_config {
     struct admission *admission;
     struct auth *auth;
     struct custom *custom;            /* NULL: no custom resources */
+    struct aggregator *aggregator;    /* NULL: no aggregated API servers; else backends is there, too */
+    struct backends *backends;
     struct tls_context *kubelet_tls;  /* client certificate for kubelets; NULL: proxying fails */
     const char *kubelet_address_types; /* "InternalIP,ExternalIP,Hostname": which node address to use, in order */
     unsigned max_mutating, max_readonly; /* 0: defaults */

@@ -37,6 +37,8 @@ struct api_request {
     const struct kp_subresource *subresource; /* NULL: the object itself */
     struct registry_request rq;
     const char *audit_id;
+    const struct aggregator_view *view; /* the APIServices, for paths that they matter to; NULL: there are none, or they have not been read yet */
+    unsigned *counted; /* where it counts as in flight; who answers later takes it over. NULL: it does not */
     bool answered;
 };
 
@@ -101,6 +103,7 @@ void handle_proxy(struct api_request *ar);  /* nodes/proxy, pods/proxy, services
 void handle_kubelet(struct api_request *ar); /* log, exec, attach, portforward */
 /* connect.c: 0, or what webhooks have against a connection. A webhook's changes of the options are not taken. */
 int admit_connection(struct api_request *ar);
+bool handle_aggregated(struct api_request *ar); /* what another API server serves; false: it is ours */
 
 const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
 bool query_true(struct api_request *ar, const char *name);

@@ -1,9 +1,8 @@
 /* Passing requests on: to kubelets (log, exec, attach, portforward, nodes/proxy) and to pods and Services. */
-#include "controlplane/apiserver/http/http_internal.h"
+#include "controlplane/apiserver/http/relay_internal.h"
 
 #include "controlplane/apiserver/backend/backend.h"
 
-#define PROXY_HEADERS_MAX 64
 #define KUBELET_PORT_DEFAULT 10250
 
 /* Where a request goes on to. */
@@ -13,97 +12,12 @@ struct target {
     bool kubelet;         /* use the client certificate */
 };
 
-/* ---- one response passed through ------------------------------------------------------------------------------------------ */
-struct relay {
-    int refs;
-    struct http_client *client; /* of this call alone */
-    struct http_request *request;
-    struct http_stream *stream; /* once the headers came */
-    struct http_call *call;     /* from then on as well: set on the loop, where it is used; borrowed from owned */
-    struct http_call *owned;    /* set by who started it, before it lets go of the relay */
-    struct api_server *server;
-};
-
-static void free_relay(void *arg) /* on a worker: freeing a client waits for its loop */
-{
-    struct relay *relay = arg;
-    http_call_unref(relay->owned);
-    http_client_free(relay->client);
-    http_stream_unref(relay->stream);
-    http_request_unref(relay->request);
-    free(relay);
-}
-
-static void relay_unref(struct relay *relay)
-{
-    if (__atomic_sub_fetch(&relay->refs, 1, __ATOMIC_ACQ_REL) > 0)
-        return;
-    if (pool_submit(relay->server->pool, free_relay, relay) < 0)
-        kp_error_log("the worker pool is full: a finished proxy call stays in memory", NULL);
-}
-
-static void on_stream_closed(void *arg)
-{
-    struct relay *relay = arg;
-    http_call_cancel(relay->call);
-    relay_unref(relay);
-}
-
-static bool hop_by_hop(const char *name)
-{
-    static const char *const names[] = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "content-length", "date"};
-    for (size_t i = 0; i < KP_ARRAY_LEN(names); i++)
-        if (strcasecmp(names[i], name) == 0)
-            return true;
-    return false;
-}
-
-static void on_headers(struct http_call *call, int status, const struct http_header *headers, size_t count, void *arg)
-{
-    struct relay *relay = arg;
-    struct http_header kept[PROXY_HEADERS_MAX];
-    size_t n = 0;
-    for (size_t i = 0; i < count && n < PROXY_HEADERS_MAX; i++)
-        if (!hop_by_hop(headers[i].name))
-            kept[n++] = headers[i];
-    relay->call = call;
-    relay->stream = http_stream_start(relay->request, status, kept, n);
-    __atomic_add_fetch(&relay->refs, 1, __ATOMIC_RELAXED);
-    http_stream_set_close_callback(relay->stream, on_stream_closed, relay);
-}
-
-static void on_data(struct http_call *call, const uint8_t *data, size_t len, void *arg)
-{
-    struct relay *relay = arg;
-    KP_AUTO(kp_blob_unref) struct kp_blob *blob = kp_blob_new(data, len);
-    if (http_stream_write(relay->stream, blob) < 0)
-        http_call_cancel(call);
-}
-
-static void on_end(struct http_call *call, const struct kp_error *error, void *arg)
-{
-    struct relay *relay = arg;
-    (void)call;
-    if (relay->stream && error)
-        http_stream_reset(relay->stream);
-    else if (relay->stream)
-        http_stream_end(relay->stream);
-    else {
-        static const char text[] = "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"error trying to reach "
-                                   "service: the connection failed\",\"reason\":\"ServiceUnavailable\",\"code\":503}";
-        struct http_header header = {"Content-Type", "application/json"};
-        kp_warn("proxying a request failed", "path", relay->request->path, "error", error ? error->message : "", NULL);
-        http_respond(relay->request, 503, &header, 1, text, sizeof(text) - 1);
-    }
-    relay_unref(relay);
-}
-
-static size_t forwarded_headers(struct api_request *ar, struct http_header out[PROXY_HEADERS_MAX], bool upgrade)
+static size_t forwarded_headers(struct api_request *ar, struct http_header out[RELAY_HEADERS_MAX], bool upgrade)
 {
     size_t n = 0;
-    for (size_t i = 0; i < ar->http->header_count && n < PROXY_HEADERS_MAX - 1; i++) {
+    for (size_t i = 0; i < ar->http->header_count && n < RELAY_HEADERS_MAX - 1; i++) {
         const char *name = ar->http->headers[i].name;
-        bool drop = (hop_by_hop(name) && !(upgrade && strcasecmp(name, "upgrade") == 0)) || strcasecmp(name, "authorization") == 0 ||
+        bool drop = (relay_hop_by_hop(name) && !(upgrade && strcasecmp(name, "upgrade") == 0)) || strcasecmp(name, "authorization") == 0 ||
                     strcasecmp(name, "host") == 0 || strcasecmp(name, "accept-encoding") == 0;
         if (!drop)
             out[n++] = ar->http->headers[i];
@@ -123,88 +37,22 @@ static int make_client(struct api_request *ar, const struct target *target, stru
     return 0;
 }
 
-/* Bytes both ways, once the other side has switched protocols as well. */
-static void done_tunnel(void *arg)
+static void free_client(void *client)
 {
-    free_relay(arg);
-}
-
-static void on_tunnels_closed(void *arg)
-{
-    struct relay *relay = arg;
-    if (pool_submit(relay->server->pool, done_tunnel, relay) < 0)
-        kp_error_log("the worker pool is full: a finished tunnel's client stays in memory", NULL);
-}
-
-static void proxy_upgrade(struct api_request *ar, const struct target *target, struct http_client *client)
-{
-    struct http_header headers[PROXY_HEADERS_MAX], answer[PROXY_HEADERS_MAX];
-    struct kp_error error = {0};
-    struct http_response response = {0};
-    struct http_tunnel *back = NULL;
-    struct http_client_request request = {.method = ar->http->method, .path = target->path, .headers = headers, .timeout_ms = 30000};
-    request.header_count = forwarded_headers(ar, headers, true);
-    if (http_client_upgrade(client, &request, ar->arena, &response, &back, &error) < 0) {
-        http_client_free(client);
-        status_fail(&ar->status, KP_EUNAVAILABLE, 500, "InternalError", "error dialing backend: %s", error.message);
-        respond_status(ar);
-        return;
-    }
-    if (!back) {
-        const char *type = http_response_header(&response, "content-type");
-        http_client_free(client);
-        respond_bytes(ar, response.status, type ? type : "text/plain", response.body.data, response.body.len);
-        return;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < response.header_count && n < PROXY_HEADERS_MAX; i++)
-        if (!hop_by_hop(response.headers[i].name) || strcasecmp(response.headers[i].name, "upgrade") == 0)
-            answer[n++] = response.headers[i];
-    struct http_tunnel *front = http_upgrade(ar->http, answer, n);
-    ar->answered = true;
-    if (!front) { /* the peer has gone meanwhile */
-        http_tunnel_close(back);
-        http_tunnel_unref(back);
-        http_client_free(client);
-        return;
-    }
-    struct relay *relay = kp_calloc(1, sizeof(*relay));
-    relay->client = client;
-    relay->server = ar->server;
-    http_tunnel_splice(front, back, on_tunnels_closed, relay);
-    http_tunnel_unref(front);
-    http_tunnel_unref(back);
-}
-
-static void proxy_plain(struct api_request *ar, const struct target *target, struct http_client *client)
-{
-    static const struct http_call_callbacks callbacks = {.on_headers = on_headers, .on_data = on_data, .on_end = on_end};
-    struct http_header headers[PROXY_HEADERS_MAX];
-    struct http_client_request request = {.method = ar->http->method, .path = target->path, .headers = headers, .timeout_ms = -1};
-    request.header_count = forwarded_headers(ar, headers, false);
-    request.body = ar->http->body.data;
-    request.body_len = ar->http->body.len;
-    struct relay *relay = kp_calloc(1, sizeof(*relay));
-    relay->refs = 2; /* the call's, and ours until owned is set */
-    relay->client = client;
-    relay->request = http_request_ref(ar->http);
-    relay->server = ar->server;
-    ar->answered = true;
-    relay->owned = http_client_stream(client, &request, &callbacks, relay);
-    relay_unref(relay);
+    http_client_free(client);
 }
 
 static void proxy(struct api_request *ar, const struct target *target)
 {
-    struct http_client *client = NULL;
+    struct http_client *client = NULL; /* of this call alone */
+    struct http_header headers[RELAY_HEADERS_MAX];
     if (make_client(ar, target, &client) < 0) {
         respond_status(ar);
         return;
     }
-    if (http_header_has_token(ar->http->headers, ar->http->header_count, "connection", "upgrade"))
-        proxy_upgrade(ar, target, client);
-    else
-        proxy_plain(ar, target, client);
+    struct relay_target to = {.client = client, .release = free_client, .owner = client, .path = target->path, .headers = headers, .timeout_ms = -1};
+    to.header_count = forwarded_headers(ar, headers, relay_is_upgrade(ar));
+    relay_request(ar, &to);
 }
 
 /* ---- finding the other side ------------------------------------------------------------------------------------------------ */

@@ -172,15 +172,15 @@ static bool may_use_custom(struct api_request *ar)
     return false;
 }
 
-/* Nobody knows it, but definitions that were there before this server may not be served yet. */
+/* Nobody knows it, but definitions and APIServices that were there before this server may not be known yet. */
 static void unknown_resource(struct api_request *ar)
 {
-    struct custom *custom = ar->server->config.custom;
-    if (!custom || custom_synced(custom)) {
+    const struct api_server_config *config = &ar->server->config;
+    if ((!config->custom || custom_synced(config->custom)) && (!config->aggregator || ar->view)) {
         not_found(ar);
         return;
     }
-    status_too_many(&ar->status, 1, "custom resources are being read");
+    status_too_many(&ar->status, 1, "custom resources and APIServices are being read");
     respond_status(ar);
 }
 
@@ -257,7 +257,7 @@ static void dispatch_path(struct api_request *ar)
         handle_metrics(ar);
     } else if (kp_starts_with(path, "/openapi/")) {
         ar->answered = true;
-        openapi_serve(ar->http);
+        openapi_serve(ar->http, ar->view);
     } else if (is(path, "/.well-known/openid-configuration")) {
         auth_openid_configuration(ar->server->config.auth, ar->http->authority, &out);
         respond_bytes(ar, 200, "application/json", out.data, out.len);
@@ -289,14 +289,15 @@ static void serve(struct api_request *ar)
         respond_too_many(ar);
         return;
     }
-    if (loaded(ar) && may(ar)) {
+    ar->counted = limited ? counter(ar) : NULL;
+    if (loaded(ar) && may(ar) && !handle_aggregated(ar)) {
         if (ar->info.resource_request)
             dispatch_resource(ar);
         else
             dispatch_path(ar);
     }
-    if (limited)
-        __atomic_sub_fetch(counter(ar), 1, __ATOMIC_ACQ_REL);
+    if (ar->counted)
+        __atomic_sub_fetch(ar->counted, 1, __ATOMIC_ACQ_REL);
 }
 
 static void prepare(struct api_request *ar, struct http_request *req, struct api_server *server)
@@ -311,8 +312,12 @@ static void prepare(struct api_request *ar, struct http_request *req, struct api
 
 static void on_request(struct http_request *req, void *arg)
 {
+    struct api_server *server = arg;
     struct api_request ar;
-    prepare(&ar, req, arg);
+    bool matters = kp_starts_with(req->path, "/apis") || kp_starts_with(req->path, "/openapi");
+    KP_AUTO(aggregator_release) struct aggregator_view *view = matters ? aggregator_hold(server->config.aggregator) : NULL;
+    prepare(&ar, req, server);
+    ar.view = view;
     serve(&ar);
     KP_ASSERT(ar.answered);
 }

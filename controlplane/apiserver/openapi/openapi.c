@@ -1,5 +1,6 @@
 /* Serves the documents: which one, in which form, and whether the client has it already. */
 #include "controlplane/apiserver/openapi/openapi.h"
+#include "controlplane/apiserver/aggregator/aggregator.h"
 #include "controlplane/apiserver/openapi/openapi_internal.h"
 
 #include <malloc.h>
@@ -206,7 +207,32 @@ static void group_versions(struct kp_arena *arena, struct kp_string_list *names)
     kp_strmap_free(known, NULL);
 }
 
-static void serve_index(struct http_request *req)
+static bool is_aggregated(const struct aggregator_view *view, const char *name)
+{
+    for (size_t i = 0; view && i < view->len; i++) {
+        const struct aggregator_entry *entry = &view->items[i];
+        size_t group = strlen(entry->group);
+        if (entry->remote && kp_starts_with(name, "apis/") && strncmp(name + 5, entry->group, group) == 0 && name[5 + group] == '/' &&
+            strcmp(name + 5 + group + 1, entry->version) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void put_aggregated(struct kp_buf *out, const struct aggregator_view *view, struct kp_arena *arena)
+{
+    for (size_t i = 0; view && i < view->len; i++) {
+        const struct aggregator_entry *entry = &view->items[i];
+        if (!entry->remote || !entry->openapi_url)
+            continue;
+        oa_key(out, kp_arena_printf(arena, "apis/%s/%s", entry->group, entry->version));
+        kp_buf_putc(out, '{');
+        oa_member(out, "serverRelativeURL", entry->openapi_url);
+        kp_buf_putc(out, '}');
+    }
+}
+
+static void serve_index(struct http_request *req, const struct aggregator_view *view)
 {
     struct kp_string_list names = {0};
     group_versions(req->arena, &names);
@@ -214,11 +240,12 @@ static void serve_index(struct http_request *req)
     kp_buf_puts(&out, "{\"paths\":{");
     for (size_t i = 0; i < names.len; i++) {
         AUTO_DOCUMENT struct document document = {0};
-        if (!document_get(names.items[i], &document)) /* gone meanwhile */
+        if (is_aggregated(view, names.items[i]) || !document_get(names.items[i], &document)) /* gone meanwhile */
             continue;
         oa_key(&out, names.items[i]);
         kp_buf_printf(&out, "{\"serverRelativeURL\":\"" V3_PREFIX "%s?hash=%s\"}", names.items[i], document.etag);
     }
+    put_aggregated(&out, view, req->arena);
     kp_buf_puts(&out, "}}");
     const struct http_header headers[] = {{"Content-Type", "application/json"}, {"Cache-Control", "no-cache, private"}};
     http_respond(req, 200, headers, KP_ARRAY_LEN(headers), out.data, out.len);
@@ -242,13 +269,13 @@ static void serve_v3(struct http_request *req, const char *name)
     }
 }
 
-void openapi_serve(struct http_request *req)
+void openapi_serve(struct http_request *req, const struct aggregator_view *view)
 {
     const char *path = req->path;
     if (strcmp(path, "/openapi/v2") == 0)
         serve_v2(req);
     else if (strcmp(path, "/openapi/v3") == 0 || strcmp(path, V3_PREFIX) == 0)
-        serve_index(req);
+        serve_index(req, view);
     else if (kp_starts_with(path, V3_PREFIX))
         serve_v3(req, path + strlen(V3_PREFIX));
     else

@@ -3,6 +3,7 @@
 
 #define BATCHES_MAX 5
 #define BATCH_AGAIN_MS 100
+#define ENSURE_AT_ONCE 64 /* objects: each is an operation or more of STORE_OPS_MAX */
 
 static const struct auth_user loopback = {.name = "system:apiserver", .uid = ""};
 
@@ -47,6 +48,12 @@ struct bootstrap {
     struct registry *registry;
     struct kp_arena *arena;
     struct registry_batch *batch;
+    const struct given *given;
+};
+struct given { /* objects of cluster scope */
+    const struct kp_resource *resource;
+    const void *const *objects;
+    size_t count;
 };
 
 static int ensure_service_cidr(const struct bootstrap *bootstrap, struct kp_error *error)
@@ -106,12 +113,12 @@ static int ensure_policy(struct bootstrap *bootstrap, struct kp_error *error)
 }
 
 /* What is missing goes into one transaction: of several servers that start together one makes everything at once, and the others see it. */
-static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootstrap *, struct kp_error *), struct kp_error *error)
+static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootstrap *, struct kp_error *), const struct given *given, struct kp_error *error)
 {
     for (int attempt = 0; attempt < BATCHES_MAX; attempt++) {
         KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
         struct registry_batch batch = {.count = 0};
-        struct bootstrap bootstrap = {registry, arena, &batch};
+        struct bootstrap bootstrap = {registry, arena, &batch, given};
         if (ensure(&bootstrap, error) < 0)
             return error->code;
         int code = registry_batch_commit(registry, &batch, arena, error);
@@ -120,11 +127,32 @@ static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootst
         kp_sleep_ms(BATCH_AGAIN_MS); /* until the caches know what another server has made */
     }
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    return ensure(&(struct bootstrap){registry, arena, NULL}, error);
+    return ensure(&(struct bootstrap){registry, arena, NULL, given}, error);
 }
 
 int registry_bootstrap(struct registry *registry, struct kp_error *error)
 {
-    int code = ensure_at_once(registry, ensure_namespaces, error); /* first: what is in one asks for it */
-    return code < 0 ? code : ensure_at_once(registry, ensure_policy, error);
+    int code = ensure_at_once(registry, ensure_namespaces, NULL, error); /* first: what is in one asks for it */
+    return code < 0 ? code : ensure_at_once(registry, ensure_policy, NULL, error);
+}
+
+static int ensure_given(struct bootstrap *bootstrap, struct kp_error *error)
+{
+    const struct given *given = bootstrap->given;
+    for (size_t i = 0; i < given->count; i++) {
+        void *object = kp_object_clone(given->resource->type, given->objects[i], bootstrap->arena); /* what is tried again is as it was given */
+        if (create_if_absent(bootstrap->registry, bootstrap->arena, bootstrap->batch, given->resource, "", object, error) < 0)
+            return error->code;
+    }
+    return 0;
+}
+
+int registry_ensure(struct registry *registry, const struct kp_resource *resource, const void *const *objects, size_t count, struct kp_error *error)
+{
+    for (size_t done = 0; done < count; done += ENSURE_AT_ONCE) {
+        const struct given given = {resource, objects + done, KP_MIN(count - done, (size_t)ENSURE_AT_ONCE)};
+        if (ensure_at_once(registry, ensure_given, &given, error) < 0)
+            return error->code;
+    }
+    return 0;
 }

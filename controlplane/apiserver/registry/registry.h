@@ -134,9 +134,18 @@ void registry_custom_prune(const struct kp_resource *resource, struct kp_value *
 int registry_custom_decode(const struct kp_resource *resource, struct kp_value *object, struct kp_arena *arena, void **ret_obj, struct field_errors *errors,
                            struct kp_error *error) KP_NODISCARD;
 
+/* ---- aggregated API servers -------------------------------------------------------------------------------------------- */
+struct k8s_api_service;
+/* Sets the condition Available; false when it was so already. reason and message are borrowed. */
+bool registry_api_service_condition(struct k8s_api_service *service, bool available, const char *reason, const char *message, int64_t now_s,
+                                    struct kp_arena *arena);
+bool registry_api_service_local(struct k8s_api_service *service, int64_t now_s, struct kp_arena *arena); /* the condition of what we serve ourselves */
+
 /* ---- start-up --------------------------------------------------------------------------------------------------------- */
 /* Creates the namespaces, the ServiceCIDR and bootstrap RBAC objects that are missing. Retried by the caller. */
 int registry_bootstrap(struct registry *registry, struct kp_error *error) KP_NODISCARD;
+/* Creates those of the objects (of cluster scope, of resource->type) that are missing, many in one transaction. */
+int registry_ensure(struct registry *registry, const struct kp_resource *resource, const void *const *objects, size_t count, struct kp_error *error) KP_NODISCARD;
 /* Keeps the Service, Endpoints and EndpointSlice "kubernetes" in namespace default true. */
 int registry_publish_endpoint(struct registry *registry, const char *address, uint16_t port, struct kp_error *error) KP_NODISCARD;
 int registry_withdraw_endpoint(struct registry *registry, const char *address, struct kp_error *error) KP_NODISCARD;

@@ -111,6 +111,9 @@ STRATEGY_PREPARE_UPDATE(crd);
 void crd_prepare_delete(struct registry_request *rq, void *obj);
 STRATEGY_VALIDATE(crd);
 STRATEGY_VALIDATE_UPDATE(crd);
+/* apiservice.c */
+STRATEGY_PREPARE_CREATE(api_service);
+STRATEGY_VALIDATE(api_service);
 
 /* `field is immutable`, with the value as JSON. */
 void immutable_member(const struct kp_type *type, const void *now, const void *before, const char *name, struct field_errors *errors,

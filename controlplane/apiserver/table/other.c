@@ -360,6 +360,25 @@ static void resource_slice_row(struct cells *cells, const void *obj)
     cell_age(cells, &slice->metadata->creation_timestamp);
 }
 
+static void api_service_row(struct cells *cells, const void *obj)
+{
+    const struct k8s_api_service *service = obj;
+    const struct k8s_apiregistration_service_reference *ref = service->spec->service;
+    const char *available = "Unknown";
+    for (size_t i = 0; i < service->status->conditions.len; i++) {
+        const struct k8s_api_service_condition *condition = &service->status->conditions.items[i];
+        if (!kp_streq(condition->type, "Available"))
+            continue;
+        bool why = !kp_streq(condition->status, "True") && !kp_empty(condition->reason);
+        available = why ? kp_arena_printf(cells->arena, "%s (%s)", condition->status, condition->reason) : condition->status;
+        break;
+    }
+    cell_string(cells, service->metadata->name);
+    cell_string(cells, ref ? kp_arena_printf(cells->arena, "%s/%s", ref->namespace ? ref->namespace : "", ref->name ? ref->name : "") : "Local");
+    cell_string(cells, available);
+    cell_age(cells, &service->metadata->creation_timestamp);
+}
+
 const struct table_row table_other_rows[] = {
     {"endpoint_slice", endpoint_slice_row},
     {"lease", lease_row},
@@ -387,6 +406,7 @@ const struct table_row table_other_rows[] = {
     {"mutating_admission_policy_binding", mutating_policy_binding_row},
     {"flow_schema", flow_schema_row},
     {"priority_level_configuration", priority_level_row},
+    {"api_service", api_service_row},
     {"device_class", name_and_age},
     {"resource_claim", resource_claim_row},
     {"resource_claim_template", name_and_age},

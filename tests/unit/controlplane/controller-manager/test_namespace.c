@@ -185,6 +185,46 @@ static void a_custom_resource_that_cannot_be_listed_holds_only_itself(void **sta
     assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/status d\nrequeue with back-off\n");
 }
 
+/* ---- aggregated API servers ---- */
+#define THINGS "/apis/things.test/v1/namespaces/d/things"
+#define LIST_OF(verbs) "{\"kind\":\"APIResourceList\",\"groupVersion\":\"things.test/v1\",\"resources\":[{\"name\":\"things\",\"namespaced\":true,\"kind\":\"Thing\",\"verbs\":[" verbs "]}," \
+                       "{\"name\":\"things/echo\",\"namespaced\":true,\"kind\":\"Thing\",\"verbs\":[\"get\"]},{\"name\":\"seen\",\"namespaced\":true,\"kind\":\"Seen\",\"verbs\":[\"get\",\"list\"]}]}"
+
+static void aggregate(struct kcm_store_world *f, const char *available)
+{
+    KP_AUTO_FREE char *yaml = kp_asprintf("{metadata: {name: v1.things.test, uid: as1}, spec: {group: things.test, version: v1, service: {name: s, namespace: ext}},"
+                                          " status: {conditions: [{type: Available, status: '%s'}]}}", available);
+    world_put(f->world, &k8s_apiservices_resource, yaml);
+}
+
+static void what_other_api_servers_have_goes_too(void **state)
+{
+    struct kcm_store_world *f = *state;
+    aggregate(f, "True");
+    fake_api_refuse(f->api, "/apis/things.test/v1", 200, LIST_OF("\"list\",\"delete\",\"deletecollection\""));
+    fake_api_put(f->api, THINGS, "{\"metadata\":{\"name\":\"t\",\"namespace\":\"d\"}}", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "delete-collection things d/\nupdate namespaces/status d\nrequeue after 200 ms\n");
+    assert_string_equal(condition_of(f, "NamespaceDeletionDiscoveryFailure"), "False");
+    fake_api_refuse(f->api, "/apis/things.test/v1", 200, LIST_OF("\"list\",\"delete\""));
+    assert_string_equal(plan_of(f, "kubernetes"), "delete things d/t\nupdate namespaces/status d\nrequeue after 200 ms\n");
+    fake_api_remove(f->api, THINGS, "t", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/finalize d\n");
+}
+
+static void a_server_that_cannot_be_asked_holds_the_namespace_but_not_what_is_in_it(void **state)
+{
+    struct kcm_store_world *f = *state;
+    aggregate(f, "False");
+    fake_api_put(f->api, SECRETS, "{\"metadata\":{\"name\":\"s\",\"namespace\":\"d\"}}", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "delete-collection secrets d/\nupdate namespaces/status d\nrequeue after 200 ms\n");
+    fake_api_remove(f->api, SECRETS, "s", true);
+    assert_string_equal(plan_of(f, "kubernetes"), "update namespaces/status d\nrequeue with back-off\n");
+    assert_string_equal(condition_of(f, "NamespaceDeletionDiscoveryFailure"), "True");
+    assert_string_equal(condition_text(f, "NamespaceDeletionDiscoveryFailure"),
+                        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: things.test/v1: "
+                        "stale GroupVersion discovery: things.test/v1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +238,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_definition_that_vanishes_meanwhile_counts_as_empty, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_definition_that_the_cache_has_not_heard_of_holds_the_namespace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_custom_resource_that_cannot_be_listed_holds_only_itself, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_other_api_servers_have_goes_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_server_that_cannot_be_asked_holds_the_namespace_but_not_what_is_in_it, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,7 +184,7 @@ static void protobuf_has_the_limits_of_a_schema(void **state)
 static void handle(struct http_request *req, void *arg)
 {
     (void)arg;
-    openapi_serve(req);
+    openapi_serve(req, NULL);
 }
 
 static const char *link_to(struct asked *s, const char *gv)
