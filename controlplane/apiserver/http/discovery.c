@@ -10,8 +10,10 @@ struct groups {
     size_t len;
 };
 
-static bool served(const struct kp_resource *r)
+static bool served(const struct api_server *server, const struct kp_resource *r)
 {
+    if (builtin_metrics_has(r))
+        return builtin_metrics_on(server);
     return r->custom || registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
            (!*r->group && (strcmp(r->name, "bindings") == 0 || strcmp(r->name, "componentstatuses") == 0));
 }
@@ -87,13 +89,14 @@ static int compare_groups(const void *a, const void *b)
     return strcmp(((const struct group *)a)->name, ((const struct group *)b)->name);
 }
 
-static struct groups all_groups(struct kp_arena *arena)
+static struct groups all_groups(struct api_request *ar)
 {
+    struct kp_arena *arena = ar->arena;
     size_t n;
     struct groups groups = {0};
     const struct kp_resource *const *resources = kp_resources(&n);
     for (size_t i = 0; i < n; i++)
-        if (served(resources[i]))
+        if (served(ar->server, resources[i]))
             add_version(&groups, resources[i], arena);
     qsort(groups.items, groups.len, sizeof(*groups.items), compare_groups);
     return groups;
@@ -132,7 +135,7 @@ static void fill_api_group(struct k8s_api_group *out, const struct group *group,
 
 static void respond_group_list(struct api_request *ar)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar);
     struct k8s_api_group_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_group_list);
     for (size_t i = 0; i < groups.len; i++)
         if (*groups.items[i].name)
@@ -142,7 +145,7 @@ static void respond_group_list(struct api_request *ar)
 
 static bool respond_group(struct api_request *ar, const char *name)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar);
     for (size_t i = 0; i < groups.len; i++) {
         if (!*groups.items[i].name || strcmp(groups.items[i].name, name) != 0)
             continue;
@@ -191,7 +194,7 @@ static bool respond_resources(struct api_request *ar, const char *group, const c
     struct k8s_api_resource_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_resource_list);
     list->group_version = group_version(group, version, ar->arena);
     for (size_t i = 0; i < n; i++)
-        if (served(resources[i]) && strcmp(resources[i]->group, group) == 0 && strcmp(resources[i]->version, version) == 0)
+        if (served(ar->server, resources[i]) && strcmp(resources[i]->group, group) == 0 && strcmp(resources[i]->version, version) == 0)
             add_api_resource(ar, list, resources[i]);
     if (list->resources.len)
         respond_typed(ar, 200, &k8s_api_resource_list_type, list);
@@ -244,7 +247,7 @@ static void put_resource(struct kp_buf *out, const struct kp_resource *r, struct
     kp_buf_puts(out, r->n_subresources ? "]}" : "}");
 }
 
-static void put_version(struct kp_buf *out, const struct group *group, const char *version, struct kp_arena *arena)
+static void put_version(struct kp_buf *out, const struct group *group, const char *version, struct api_request *ar)
 {
     size_t n;
     const struct kp_resource *const *resources = kp_resources(&n);
@@ -252,18 +255,18 @@ static void put_version(struct kp_buf *out, const struct group *group, const cha
     kp_buf_printf(out, "{\"version\":\"%s\",\"resources\":[", version);
     for (size_t i = 0; i < n; i++) {
         const struct kp_resource *r = resources[i];
-        if (!served(r) || strcmp(r->group, group->name) != 0 || strcmp(r->version, version) != 0)
+        if (!served(ar->server, r) || strcmp(r->group, group->name) != 0 || strcmp(r->version, version) != 0)
             continue;
         kp_buf_puts(out, first ? "" : ",");
         first = false;
-        put_resource(out, r, arena);
+        put_resource(out, r, ar->arena);
     }
     kp_buf_puts(out, "],\"freshness\":\"Current\"}");
 }
 
 static void respond_aggregated(struct api_request *ar, bool core, const char *version)
 {
-    struct groups groups = all_groups(ar->arena);
+    struct groups groups = all_groups(ar);
     bool first = true;
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_printf(&out, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[", version);
@@ -277,7 +280,7 @@ static void respond_aggregated(struct api_request *ar, bool core, const char *ve
         kp_buf_puts(&out, "},\"versions\":[");
         for (size_t j = 0; j < groups.items[i].versions.len; j++) {
             kp_buf_puts(&out, j ? "," : "");
-            put_version(&out, &groups.items[i], groups.items[i].versions.items[j], ar->arena);
+            put_version(&out, &groups.items[i], groups.items[i].versions.items[j], ar);
         }
         kp_buf_puts(&out, "]}");
     }
