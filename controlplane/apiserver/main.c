@@ -91,7 +91,7 @@ static const struct kp_flag flag_table[] = {
     BOOL("allow-privileged", allow_privileged, "privileged containers are allowed"),
     BOOL("enable-bootstrap-token-auth", bootstrap_tokens, "secrets of type bootstrap.kubernetes.io/token identify joining nodes"),
     BOOL("anonymous-auth", anonymous_auth, "requests without credentials are the user system:anonymous"),
-    BOOL("builtin-resource-metrics", builtin_metrics, "answer metrics.k8s.io from the kubelets, unless an APIService names a server for it"),
+    BOOL("builtin-resource-metrics", builtin_metrics, "answer metrics.k8s.io by asking the kubelets, which needs --kubelet-client-certificate"),
     BOOL("profiling", profiling, "accepted; nothing is profiled"),
     DURATION("event-ttl", event_ttl_ns, "how long events are kept"),
     DURATION("request-timeout", request_timeout_ns, "longest time of an ordinary request"),
@@ -232,7 +232,7 @@ static int make_server(struct program *program, struct kp_error *error)
     if (port_range(&registry.node_port_min, &registry.node_port_max, error) < 0 || registry_new(&registry, &program->registry, error) < 0)
         return error->code;
     program->custom = custom_new(program->registry, program->caches);
-    if (flags.builtin_metrics)
+    if (flags.builtin_metrics && program->kubelet_tls) /* without a certificate no kubelet would answer */
         program->resource_metrics = resource_metrics_new(&(struct resource_metrics_config){.loop = program->http_loop, .tls = program->kubelet_tls});
     struct api_server_config server = {.loop = program->http_loop,
                                        .bind_address = flags.bind_address,

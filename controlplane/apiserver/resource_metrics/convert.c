@@ -14,8 +14,9 @@ int resource_metrics_decode(const char *text, size_t len, const struct resource_
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(4 * RESOURCE_METRICS_BYTES_MAX);
     void *summary = NULL;
-    if (kp_json_decode(&k8s_stats_summary_type, text, len, arena, NULL, &summary, error) < 0)
-        return error->code;
+    int code = kp_json_decode(&k8s_stats_summary_type, text, len, arena, NULL, &summary, error);
+    if (code < 0)
+        return code;
     struct resource_metrics_sample *sample = kp_calloc(1, sizeof(*sample));
     sample->refs = 1;
     sample->summary = summary;
