@@ -124,3 +124,49 @@ YAML
   wait_until 45 hpa_says bare 'missing request for cpu in container busybox of Pod bare-'
   like '^bare +Deployment/bare +cpu: <unknown>/50% +1 +3 +1 ' "$(k get hpa bare)"
 }
+
+# Anything with a scale is scaled, and what its schema refuses is told.
+test_autoscaler_of_a_custom_resource() {
+  k apply -f - >/dev/null <<YAML
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boxes.$NS.example.com}
+spec:
+  group: $NS.example.com
+  scope: Namespaced
+  names: {plural: boxes, singular: box, kind: Box}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    subresources: {status: {}, scale: {specReplicasPath: .spec.replicas, statusReplicasPath: .status.replicas, labelSelectorPath: .status.selector}}
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec: {type: object, properties: {replicas: {type: integer, maximum: 3}}}
+          status: {type: object, properties: {replicas: {type: integer}, selector: {type: string}}}
+YAML
+  kubectl wait --for=condition=Established "crd/boxes.$NS.example.com" --timeout=10s >/dev/null
+  k create -f - >/dev/null <<YAML
+apiVersion: $NS.example.com/v1
+kind: Box
+metadata: {name: b}
+spec: {replicas: 1}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: b}
+spec: {scaleTargetRef: {apiVersion: $NS.example.com/v1, kind: Box, name: b}, minReplicas: 2, maxReplicas: 9}
+YAML
+  wait_until 20 field_is box b '.spec.replicas' 2
+  k patch hpa b --type merge -p '{"spec":{"minReplicas":5}}' >/dev/null
+  wait_until 20 hpa_says b 'the HPA controller was unable to update the target scale: Box.'
+  field_is box b '.spec.replicas' 2
+  field_is hpa b '.status.desiredReplicas' 2
+  like 'FailedRescale +.*New size: 5; reason: Current number of replicas below Spec.MinReplicas; error: .*should be less than or equal to 3' "$(k describe hpa b)"
+  has_not 'New size: 5; reason: Current number of replicas below Spec.MinReplicas$' "$(k describe hpa b | grep SuccessfulRescale)"
+  k patch hpa b --type merge -p '{"spec":{"minReplicas":3}}' >/dev/null
+  wait_until 20 field_is box b '.spec.replicas' 3
+  hpa_says b 'the HPA controller was able to update the target scale to 3'
+}

@@ -131,10 +131,12 @@ static void hundreds_of_groups_are_told(void **state)
 
 static void metrics_are_discovered_while_they_are_built_in(void **state)
 {
-    struct http_response response = ask(*state, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
+    struct asked *s = *state;
+    asked_start(s, discover);
+    struct http_response response = ask(s, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
     assert_int_equal(response.status, 404);
     server.config.resource_metrics = (struct resource_metrics *)(void *)&server; /* only whether it is there matters */
-    response = ask(*state, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
+    response = ask(s, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
     server.config.resource_metrics = NULL;
     assert_int_equal(response.status, 200);
     assert_string_equal(text_of(&response),
