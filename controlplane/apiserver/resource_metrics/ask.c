@@ -108,6 +108,7 @@ static struct asked_node *need_node(struct resource_metrics *metrics, const stru
     node->asking = true;
     if (pool_submit(metrics->pool, ask_node, node) < 0) {
         node->asking = false;
+        resource_metrics_sample_unref(KP_TAKE(node->sample)); /* what it said before is too old */
         kp_warn("too many nodes wait to be asked for their metrics", "node", node->name, NULL);
     }
     return node;

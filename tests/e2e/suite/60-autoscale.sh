@@ -74,9 +74,12 @@ test_kubelet_resource_metrics() {
   like '"usageNanoCores":[1-9][0-9]*' "$out"
 }
 
+hpa_says() { has "$2" "$(k get hpa "$1" -o 'jsonpath={.status.conditions[*].message}')"; }
 hpa_size_is() { is "$1" "$(field hpa load '.status.desiredReplicas')"; }
 test_autoscale_up_and_down() {
   local out
+  k create deployment bare --image="$BUSYBOX" -- sleep 3600 >/dev/null # beside it: one that cannot be scaled, for it requests nothing
+  has 'horizontalpodautoscaler.autoscaling/bare autoscaled' "$(k autoscale deployment bare --min=1 --max=3 --cpu=50%)"
   busy load
   wait_until 40 k top pod -l app=load
   k apply -f - >/dev/null <<YAML
@@ -101,12 +104,11 @@ YAML
   rest load
   wait_until 60 hpa_size_is 1
   has 'All metrics below target' "$(k describe hpa load)"
+  hpa_says bare 'missing request for cpu in container busybox of Pod bare-'
+  like '^bare +Deployment/bare +cpu: <unknown>/50% +1 +3 +1 ' "$(k get hpa bare)"
 }
 
-hpa_says() { has "$2" "$(k get hpa "$1" -o 'jsonpath={.status.conditions[*].message}')"; }
 test_autoscaler_tells_what_is_wrong() {
-  k create deployment bare --image="$BUSYBOX" -- sleep 3600 >/dev/null
-  has 'horizontalpodautoscaler.autoscaling/bare autoscaled' "$(k autoscale deployment bare --min=1 --max=3 --cpu=50% 2>&1 || k autoscale deployment bare --min=1 --max=3 --cpu-percent=50 2>&1)"
   k create -f - >/dev/null <<YAML
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
@@ -121,8 +123,6 @@ YAML
   wait_until 10 hpa_says lost "the HPA controller was unable to get the target's current scale: deployments.apps \"nowhere\" not found"
   wait_until 10 hpa_says odd 'no matches for kind "Odd" in group "example.com"'
   has 'spec.maxReplicas: Invalid value: 0: must be greater than 0' "$(k patch hpa lost --type merge -p '{"spec":{"maxReplicas":0}}' 2>&1)"
-  wait_until 45 hpa_says bare 'missing request for cpu in container busybox of Pod bare-'
-  like '^bare +Deployment/bare +cpu: <unknown>/50% +1 +3 +1 ' "$(k get hpa bare)"
 }
 
 # Anything with a scale is scaled, and what its schema refuses is told.
