@@ -272,7 +272,7 @@ static void parse_resource(struct parser *p, struct words *words)
             break;
         const char *value = take(p, words, key);
         if (strcmp(key, "singular") == 0)
-            resource->singular = value;
+            resource->singular = strcmp(value, "-") == 0 ? "" : value;
         else if (strcmp(key, "kind") == 0)
             resource->kind = value;
         else if (strcmp(key, "scope") == 0)

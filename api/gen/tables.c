@@ -25,6 +25,8 @@ const char *gen_resource_prefix(const struct gen_schema *schema)
         return "events_"; /* core has events too */
     if (strcmp(schema->name, "autoscaling.v2") == 0)
         return "autoscaling_v2_";
+    if (strcmp(schema->name, "metrics.v1beta1") == 0)
+        return "metrics_"; /* it too has nodes and pods */
     return "";
 }
 

@@ -6,6 +6,7 @@
 #include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/http/http.h"
 #include "controlplane/apiserver/registry/registry.h"
+#include "controlplane/apiserver/resource_metrics/resource_metrics.h"
 #include "controlplane/apiserver/storage/storage.h"
 #include "controlplane/apiserver/watch/watch.h"
 
@@ -36,7 +37,7 @@ struct flags {
     const char *runtime_config, *feature_gates, *endpoint_reconciler_type;
     int64_t secure_port, v, max_mutating, max_readonly, min_request_timeout;
     int64_t event_ttl_ns, compaction_ns, request_timeout_ns, shutdown_delay_ns;
-    bool allow_privileged, bootstrap_tokens, anonymous_auth, profiling;
+    bool allow_privileged, bootstrap_tokens, anonymous_auth, profiling, builtin_metrics;
 };
 
 static struct flags flags = {.bind_address = "0.0.0.0",
@@ -50,7 +51,8 @@ static struct flags flags = {.bind_address = "0.0.0.0",
                              .event_ttl_ns = 3600LL * 1000000000,
                              .compaction_ns = 300LL * 1000000000,
                              .request_timeout_ns = 60LL * 1000000000,
-                             .anonymous_auth = true};
+                             .anonymous_auth = true,
+                             .builtin_metrics = true};
 
 #define STRING(flag, field, text) {flag, 0, KP_FLAG_STRING, &flags.field, text, NULL}
 #define I64(flag, field, text) {flag, 0, KP_FLAG_I64, &flags.field, text, NULL}
@@ -91,6 +93,7 @@ static const struct kp_flag flag_table[] = {
     BOOL("allow-privileged", allow_privileged, "privileged containers are allowed"),
     BOOL("enable-bootstrap-token-auth", bootstrap_tokens, "secrets of type bootstrap.kubernetes.io/token identify joining nodes"),
     BOOL("anonymous-auth", anonymous_auth, "requests without credentials are the user system:anonymous"),
+    BOOL("builtin-resource-metrics", builtin_metrics, "answer metrics.k8s.io by asking the kubelets, which needs --kubelet-client-certificate"),
     BOOL("profiling", profiling, "accepted; nothing is profiled"),
     DURATION("event-ttl", event_ttl_ns, "how long events are kept"),
     DURATION("request-timeout", request_timeout_ns, "longest time of an ordinary request"),
@@ -114,6 +117,7 @@ struct program {
     struct registry *registry;
     struct custom *custom;
     struct aggregator *aggregator;
+    struct resource_metrics *resource_metrics;
     struct tls_context *tls, *kubelet_tls;
     struct backends *backends;
     struct api_server *server;
@@ -253,6 +257,8 @@ static int make_server(struct program *program, struct kp_error *error)
     program->custom = custom_new(program->registry, program->caches);
     if (make_aggregator(program, error) < 0)
         return error->code;
+    if (flags.builtin_metrics && program->kubelet_tls) /* without a certificate no kubelet would answer */
+        program->resource_metrics = resource_metrics_new(&(struct resource_metrics_config){.loop = program->http_loop, .tls = program->kubelet_tls});
     struct api_server_config server = {.loop = program->http_loop,
                                        .bind_address = flags.bind_address,
                                        .port = (uint16_t)flags.secure_port,
@@ -265,6 +271,7 @@ static int make_server(struct program *program, struct kp_error *error)
                                        .aggregator = program->aggregator,
                                        .backends = program->backends,
                                        .kubelet_tls = program->kubelet_tls,
+                                       .resource_metrics = program->resource_metrics,
                                        .kubelet_address_types = flags.kubelet_preferred_address_types,
                                        .max_mutating = (unsigned)flags.max_mutating,
                                        .max_readonly = (unsigned)flags.max_readonly,

@@ -25,6 +25,7 @@ extern const struct controller taint_eviction_controller;
 extern const struct controller node_ipam_controller;
 extern const struct controller pod_gc_controller;
 extern const struct controller garbage_collector_controller;
+extern const struct controller horizontal_pod_autoscaler_controller;
 extern const struct controller csr_approving_controller;
 extern const struct controller csr_signing_controller;
 

@@ -364,7 +364,7 @@ static bool is_about_create(const struct plan_write *write)
 /* Whether the write is to be made at all; why: of the create that failed before it, or "". */
 static bool is_wanted(const struct plan_write *write, const char *why, struct kp_arena *arena)
 {
-    if (*why && is_about_create(write))
+    if (*why && (is_about_create(write) || write->if_done))
         return false;
     if (!write->told.fn)
         return true;
@@ -386,10 +386,14 @@ static int carry_out_all(struct controller_run *run, const char *key, const stru
         const struct plan_write *next = write->next;
         if (next && next->op == PLAN_EVENT_ON_FAILURE && code != KP_ECONFLICT)
             client_event(run->engine->recorder, &next->target, next->event_type, next->reason, "%s%s", next->text, this_error->message);
-        bool go_on = write->op == PLAN_CREATE && write->resource == &k8s_pods_resource;
+        bool told = write->go_on && code != KP_ECONFLICT;
+        bool go_on = told || (write->op == PLAN_CREATE && write->resource == &k8s_pods_resource);
         if (first_code == 0)
-            snprintf(why, sizeof(why), "%s", *error->message ? error->message : "unknown");
-        if (first_code == 0)
+            snprintf(why, sizeof(why), "%s", *this_error->message ? this_error->message : "unknown");
+        if (told)
+            kp_warn("a scale could not be changed", "resource", write->resource->name, "namespace", write->ns, "name", write->name, "error",
+                    this_error->message, NULL);
+        else if (first_code == 0)
             first_code = kp_wrap(error, "%s %s/%s", write->resource->name, write->ns, write->name);
         if (!go_on)
             break;

@@ -10,6 +10,7 @@
 struct engine;     /* one per process */
 struct controller_run; /* one per controller */
 struct plan;
+struct hpa_settings;
 
 /* What a plan reads. now_s is the wall clock at the start of the plan: plans take no time of their own. */
 struct plan_input {
@@ -47,6 +48,7 @@ struct engine_config {
     const char *signing_cert_pem, *signing_key_pem; /* signs CSRs; NULL: the signer is off */
     int64_t cluster_signing_duration_s;   /* one year */
     const char *cluster_name;
+    const struct hpa_settings *hpa; /* NULL: the defaults; borrowed until engine_stop */
 };
 const struct engine_config *engine_config(const struct engine *engine);
 /* The one shared informer of a resource over all namespaces; made on first use. Before engine_start only. */
@@ -89,6 +91,9 @@ void plan_update_status_told(struct plan *plan, const struct kp_resource *resour
 /* body: JSON text of the patch type. subresource may be NULL. */
 void plan_patch(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name,
                 const char *subresource, enum client_patch type, const char *body);
+/* Sets spec.replicas through the scale subresource. A failure that is no lost race does not end the plan, nor bring the key back: the events and the
+   status behind it tell (plan_event_on_failure, plan_event_if_done, plan_update_status_told). */
+void plan_scale(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name, int32_t replicas);
 /* uid may be NULL; grace_period_s -1: default; propagation NULL: default. */
 void plan_delete(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name, const char *uid,
                  int64_t grace_period_s, const char *propagation);
@@ -99,6 +104,8 @@ void plan_event(struct plan *plan, const struct kp_type *type, const void *obj, 
                 const char *format, ...) KP_PRINTF(6, 7);
 /* The same with the name of the object created last by this plan put at the end of the text: "Created pod: web-abcde". */
 void plan_event_created(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason, const char *text);
+/* The same of text as it is, unless a create or change of scale before it failed. */
+void plan_event_if_done(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason, const char *text);
 /* An event that is posted only when the write before it failed with anything; %s is the error's text. */
 void plan_event_on_failure(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason,
                            const char *format);

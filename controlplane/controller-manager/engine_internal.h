@@ -18,6 +18,8 @@ struct plan_write {
     struct client_event_target target;
     const char *event_type, *reason;
     bool append_created;
+    bool if_done; /* an event of what went well before */
+    bool go_on;   /* its failure is told, and ends nothing */
     struct { /* of a status that tells of failures; fn NULL: of any other */
         plan_failed_fn fn;
         void *obj; /* obj again, to be changed */

@@ -1,5 +1,6 @@
 /* kube-controller-manager: its flags, and which controllers run on the engine. */
 #include "controlplane/controller-manager/controllers.h"
+#include "controlplane/controller-manager/hpa.h"
 #include "lib/component/component.h"
 #include "lib/tls/tls.h"
 
@@ -11,7 +12,7 @@ static const struct controller *const controllers[] = {
     &endpointslice_controller,    &endpoints_controller,       &node_ipam_controller,
     &node_lifecycle_controller,   &taint_eviction_controller,  &pod_gc_controller,
     &garbage_collector_controller, &csr_approving_controller,  &csr_signing_controller,
-    &cron_job_controller,         &resourcequota_controller,
+    &cron_job_controller,         &resourcequota_controller,   &horizontal_pod_autoscaler_controller,
 };
 
 struct manager {
@@ -19,6 +20,9 @@ struct manager {
     const char *root_ca_file, *signing_cert_file, *signing_key_file, *service_account_key_file;
     int64_t node_cidr_mask_size, terminated_pod_gc_threshold;
     int64_t monitor_period_ns, monitor_grace_ns, signing_duration_ns;
+    const char *hpa_tolerance;
+    int64_t hpa_sync_ns, hpa_cpu_initialization_ns, hpa_readiness_delay_ns, hpa_downscale_ns;
+    struct hpa_settings hpa;
     bool allocate_node_cidrs, use_service_account_credentials;
     struct kp_arena *arena;
     struct engine *engine;
@@ -52,6 +56,22 @@ static bool enabled(const char *list, const char *name)
     return on && !off;
 }
 
+static int read_hpa_settings(struct manager *m, struct kp_error *error)
+{
+    char *end;
+    double tolerance = strtod(m->hpa_tolerance, &end);
+    if (end == m->hpa_tolerance || *end || !(tolerance >= 0))
+        return kp_fail(error, KP_EUSAGE, "--horizontal-pod-autoscaler-tolerance: %s is not a number of 0 or more", m->hpa_tolerance);
+    if (m->hpa_sync_ns < 1000000000)
+        return kp_fail(error, KP_EUSAGE, "--horizontal-pod-autoscaler-sync-period must be at least 1s");
+    m->hpa = (struct hpa_settings){.sync_period_ms = m->hpa_sync_ns / 1000000,
+                                   .tolerance = tolerance,
+                                   .cpu_initialization_s = m->hpa_cpu_initialization_ns / 1000000000,
+                                   .initial_readiness_delay_s = m->hpa_readiness_delay_ns / 1000000000,
+                                   .downscale_stabilization_s = m->hpa_downscale_ns / 1000000000};
+    return 0;
+}
+
 static int start(struct client *client, void *arg, struct kp_error *error)
 {
     struct manager *m = arg;
@@ -66,7 +86,10 @@ static int start(struct client *client, void *arg, struct kp_error *error)
         .terminated_pod_gc_threshold = m->terminated_pod_gc_threshold,
         .cluster_signing_duration_s = m->signing_duration_ns / 1000000000,
         .cluster_name = m->cluster_name,
+        .hpa = &m->hpa,
     };
+    if (read_hpa_settings(m, error) < 0)
+        return error->code;
     if (m->allocate_node_cidrs && kp_empty(m->cluster_cidr))
         return kp_fail(error, KP_EUSAGE, "--allocate-node-cidrs needs --cluster-cidr");
     if (read_pem(m->root_ca_file, m->arena, &config.root_ca_pem, error) < 0 ||
@@ -97,6 +120,11 @@ int main(int argc, char **argv)
         .monitor_period_ns = 5000000000,
         .monitor_grace_ns = 50000000000,
         .signing_duration_ns = 365LL * 24 * 3600 * 1000000000,
+        .hpa_tolerance = "0.1",
+        .hpa_sync_ns = 15000000000,
+        .hpa_cpu_initialization_ns = 300000000000,
+        .hpa_readiness_delay_ns = 30000000000,
+        .hpa_downscale_ns = 300000000000,
         .arena = kp_arena_new(0),
     };
     struct component_options options = {
@@ -118,8 +146,16 @@ int main(int argc, char **argv)
         {"node-monitor-period", 0, KP_FLAG_DURATION, &m.monitor_period_ns, "how often a node's heartbeat is looked at", NULL},
         {"node-monitor-grace-period", 0, KP_FLAG_DURATION, &m.monitor_grace_ns, "silence after which a node counts as unreachable", NULL},
         {"terminated-pod-gc-threshold", 0, KP_FLAG_I64, &m.terminated_pod_gc_threshold, "finished pods that are kept", NULL},
+        {"horizontal-pod-autoscaler-sync-period", 0, KP_FLAG_DURATION, &m.hpa_sync_ns, "how often each autoscaler is looked at", NULL},
+        {"horizontal-pod-autoscaler-tolerance", 0, KP_FLAG_STRING, &m.hpa_tolerance, "share a metric may be off before anything changes", NULL},
+        {"horizontal-pod-autoscaler-cpu-initialization-period", 0, KP_FLAG_DURATION, &m.hpa_cpu_initialization_ns,
+         "time after a pod's start in which its CPU counts only while it is ready", NULL},
+        {"horizontal-pod-autoscaler-initial-readiness-delay", 0, KP_FLAG_DURATION, &m.hpa_readiness_delay_ns,
+         "time after a pod's start in which becoming unready means it was never ready", NULL},
+        {"horizontal-pod-autoscaler-downscale-stabilization", 0, KP_FLAG_DURATION, &m.hpa_downscale_ns,
+         "how far back the highest recommendation counts before pods are removed", NULL},
     };
-    component_flags(&options, flags, 15);
+    component_flags(&options, flags, 20);
     const struct component_program program = {
         .description = "kube-controller-manager runs the controllers of a Kubernetes cluster.", .start = start, .stop = stop, .arg = &m,
     };

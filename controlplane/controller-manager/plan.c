@@ -84,6 +84,15 @@ void plan_patch(struct plan *plan, const struct kp_resource *resource, const cha
     write->text = body;
 }
 
+void plan_scale(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name, int32_t replicas)
+{
+    struct plan_write *write = add(plan, PLAN_PATCH, resource, ns, name);
+    write->subresource = "scale";
+    write->patch_type = CLIENT_PATCH_MERGE;
+    write->text = kp_arena_printf(plan->arena, "{\"spec\":{\"replicas\":%d}}", replicas);
+    write->go_on = true;
+}
+
 void plan_delete(struct plan *plan, const struct kp_resource *resource, const char *ns, const char *name, const char *uid,
                  int64_t grace_period_s, const char *propagation)
 {
@@ -126,6 +135,14 @@ void plan_event_created(struct plan *plan, const struct kp_type *type, const voi
     write->event_type = "Normal";
     write->text = text;
     write->append_created = true;
+}
+
+void plan_event_if_done(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason, const char *text)
+{
+    struct plan_write *write = add_event(plan, PLAN_EVENT, type, obj, reason);
+    write->event_type = "Normal";
+    write->text = text;
+    write->if_done = true;
 }
 
 void plan_event_on_failure(struct plan *plan, const struct kp_type *type, const void *obj, const char *reason,

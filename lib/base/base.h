@@ -160,6 +160,9 @@ int kp_parse_i64(const char *s, int64_t *ret_value);
 int kp_parse_u64(const char *s, uint64_t *ret_value);
 /* Go's duration syntax ("1h2m3.5s", "300ms", "0"); nanoseconds. Returns 0 or KP_EBADREQUEST. */
 int kp_parse_duration_ns(const char *s, int64_t *ret_ns);
+/* The same syntax as Go prints it: "1h2m3.5s", "1.5ms", "0s". */
+#define KP_DURATION_MAX 32
+void kp_format_duration(char out[KP_DURATION_MAX], int64_t ns);
 /* Of the NULL-terminated known words the one that a slip of the keyboard could have made into word, or NULL. */
 const char *kp_closest(const char *word, const char *const *known);
 size_t kp_base64_encoded_len(size_t len);

@@ -134,6 +134,37 @@ int kp_parse_duration_ns(const char *s, int64_t *ret_ns)
     return 0;
 }
 
+/* "12.5" of 12500 thousandths: the fraction without zeros at its end. */
+static void put_fraction(char *out, size_t size, uint64_t value, uint64_t unit)
+{
+    char digits[16];
+    int len = snprintf(digits, sizeof(digits), "%09llu", (unsigned long long)(value % unit * (1000000000 / unit)));
+    while (len > 0 && digits[len - 1] == '0')
+        digits[--len] = '\0';
+    snprintf(out, size, "%llu%s%s", (unsigned long long)(value / unit), len ? "." : "", digits);
+}
+
+void kp_format_duration(char out[KP_DURATION_MAX], int64_t ns)
+{
+    uint64_t n = ns < 0 ? -(uint64_t)ns : (uint64_t)ns, minutes = n / 60000000000U;
+    const char *sign = ns < 0 ? "-" : "";
+    char number[24];
+    if (n == 0) {
+        snprintf(out, KP_DURATION_MAX, "0s");
+    } else if (n < 1000000000) {
+        put_fraction(number, sizeof(number), n, n < 1000 ? 1 : n < 1000000 ? 1000 : 1000000);
+        snprintf(out, KP_DURATION_MAX, "%s%s%s", sign, number, n < 1000 ? "ns" : n < 1000000 ? "\u00b5s" : "ms");
+    } else {
+        put_fraction(number, sizeof(number), n % 60000000000U, 1000000000);
+        if (minutes >= 60)
+            snprintf(out, KP_DURATION_MAX, "%s%lluh%llum%ss", sign, (unsigned long long)(minutes / 60), (unsigned long long)(minutes % 60), number);
+        else if (minutes)
+            snprintf(out, KP_DURATION_MAX, "%s%llum%ss", sign, (unsigned long long)minutes, number);
+        else
+            snprintf(out, KP_DURATION_MAX, "%s%ss", sign, number);
+    }
+}
+
 bool kp_equal_constant_time(const void *a, const void *b, size_t len)
 {
     const volatile unsigned char *x = a, *y = b;

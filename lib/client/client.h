@@ -75,6 +75,9 @@ void client_thread_deadline(int64_t deadline_ms);
 
 int client_get(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                struct kp_arena *arena, void **ret_obj, struct kp_error *error);
+/* A subresource whose body is of another kind (scale). */
+int client_get_sub(struct client *client, const struct kp_resource *resource, const char *ns, const char *name, const char *subresource,
+                   const struct kp_type *body_type, struct kp_arena *arena, void **ret_obj, struct kp_error *error);
 /* As the API server's cache has it, which may be a little late, but asks nothing of etcd. */
 int client_get_cached(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                       struct kp_arena *arena, void **ret_obj, struct kp_error *error);

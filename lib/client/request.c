@@ -295,6 +295,14 @@ int client_get(struct client *client, const struct kp_resource *resource, const 
     return exchange(client, "GET", path.data, NULL, NULL, 0, resource->type, arena, ret_obj, error);
 }
 
+int client_get_sub(struct client *client, const struct kp_resource *resource, const char *ns, const char *name, const char *subresource,
+                   const struct kp_type *body_type, struct kp_arena *arena, void **ret_obj, struct kp_error *error)
+{
+    KP_AUTO_BUF struct kp_buf path = {0};
+    client_resource_path(&path, resource, ns, name, subresource);
+    return exchange(client, "GET", path.data, NULL, NULL, 0, body_type, arena, ret_obj, error);
+}
+
 int client_get_cached(struct client *client, const struct kp_resource *resource, const char *ns, const char *name,
                       struct kp_arena *arena, void **ret_obj, struct kp_error *error)
 {

@@ -140,6 +140,27 @@ static int get_time(struct decoder *d, const struct kp_field *field, struct slic
     return rc;
 }
 
+/* metav1.Duration: nanoseconds as field 1. */
+static int get_duration(struct decoder *d, struct slice in, const char **ret)
+{
+    struct tag tag;
+    char text[KP_DURATION_MAX];
+    int64_t ns = 0;
+    int rc;
+    while ((rc = get_tag(d, &in, &tag)) > 0)
+        if (tag.number == 1 && tag.wire == WIRE_VARINT)
+            ns = (int64_t)tag.varint;
+    if (rc < 0)
+        return rc;
+    kp_format_duration(text, ns);
+    char *s = kp_arena_try(d->arena, strlen(text) + 1);
+    if (!s)
+        return full(d);
+    memcpy(s, text, strlen(text));
+    *ret = s;
+    return 0;
+}
+
 static int get_int_or_string(struct decoder *d, struct slice in, struct kp_int_or_string *ret)
 {
     struct tag tag;
@@ -278,8 +299,9 @@ static int get_single(struct decoder *d, const struct kp_field *field, struct sl
 {
     switch (field->kind) {
     case KP_KIND_STRING:
-    case KP_KIND_DURATION:
         return get_string(d, in, slot);
+    case KP_KIND_DURATION:
+        return get_duration(d, in, slot);
     case KP_KIND_QUANTITY:
         return get_quantity(d, in, slot);
     case KP_KIND_INT_OR_STRING:

@@ -105,9 +105,18 @@ static void put_single(const struct kp_field *field, uint32_t number, const void
     uint64_t bits;
     switch (field->kind) {
     case KP_KIND_STRING:
-    case KP_KIND_DURATION:
         put_string(out, number, *(const char *const *)slot);
         break;
+    case KP_KIND_DURATION: { /* metav1.Duration: nanoseconds as field 1 */
+        int64_t ns = 0;
+        const char *s = *(const char *const *)slot;
+        if (!kp_empty(s) && kp_parse_duration_ns(s, &ns) < 0)
+            ns = 0;
+        at = open_message(out, number);
+        put_int(out, 1, ns);
+        close_message(out, at);
+        break;
+    }
     case KP_KIND_QUANTITY: {
         const char *s = *(const char *const *)slot;
         at = open_message(out, number);

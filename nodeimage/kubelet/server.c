@@ -116,6 +116,7 @@ int kubelet_server_start(struct kubelet *kubelet, struct kp_error *error)
     server->kubelet = kubelet;
     server->pool = pool_new("server", KUBELET_SERVER_THREADS_MAX, SERVER_QUEUE_MAX);
     server->auth = kubelet_auth_new(kubelet);
+    server->usage = kubelet_usage_new(kubelet->cri);
     int rc = kubelet_certs_server(kubelet, &server->tls, error);
     if (rc < 0)
         return rc;
@@ -140,6 +141,7 @@ void kubelet_server_free(struct kubelet_server *server)
     http_server_free(server->healthz);
     pool_free(server->pool);
     delegate_free(server->auth);
+    kubelet_usage_free(server->usage);
     tls_context_unref(server->tls);
     free(server);
 }

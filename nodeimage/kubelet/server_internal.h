@@ -5,6 +5,7 @@
 #include "lib/delegate/delegate.h"
 #include "lib/http/http.h"
 #include "nodeimage/kubelet/kubelet_internal.h"
+#include "nodeimage/kubelet/usage_internal.h"
 
 struct kubelet_server {
     struct kubelet *kubelet;
@@ -12,6 +13,7 @@ struct kubelet_server {
     struct http_server *https, *healthz;
     struct tls_context *tls;
     struct delegate *auth;
+    struct kubelet_usage *usage;
 };
 
 /* The parts of "/exec/ns/pod/[uid/]container". */
@@ -46,5 +48,10 @@ void kubelet_serve_metrics(struct kubelet *kubelet, struct http_request *req);
 void kubelet_serve_metrics_resource(struct kubelet *kubelet, struct http_request *req);
 void kubelet_serve_stats_summary(struct kubelet *kubelet, struct http_request *req);
 void kubelet_serve_configz(struct kubelet *kubelet, struct http_request *req);
+/* The text of /metrics/resource, and one pod of /stats/summary; pure. */
+void kubelet_usage_metrics(const struct kubelet_usage_sample *sample, struct kp_arena *arena, struct kp_buf *out);
+struct k8s_stats_summary;
+void kubelet_usage_add_pod(struct k8s_stats_summary *summary, const char *ns, const char *name, const char *uid,
+                           const struct kubelet_usage_report *report, struct kp_arena *arena);
 
 #endif

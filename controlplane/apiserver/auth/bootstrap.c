@@ -120,6 +120,7 @@ static const struct rule_row cluster_rules[] = {
     {"system:aggregate-to-view", READ, "networking.k8s.io", "ingresses,ingresses/status,networkpolicies", NULL},
     {"system:aggregate-to-view", READ, "policy", "poddisruptionbudgets,poddisruptionbudgets/status", NULL},
     {"system:aggregate-to-view", READ, "resource.k8s.io", "resourceclaims,resourceclaims/status,resourceclaimtemplates", NULL},
+    {"system:aggregated-metrics-reader", READ, "metrics.k8s.io", "pods,nodes", NULL}, /* as metrics-server brings it */
 };
 
 /* Roles made of others: admin holds edit, edit holds view. */
@@ -130,12 +131,16 @@ static const struct {
     {"edit", "rbac.authorization.k8s.io/aggregate-to-edit"},
     {"view", "rbac.authorization.k8s.io/aggregate-to-view"},
 };
+#define TO_ADMIN "rbac.authorization.k8s.io/aggregate-to-admin"
+#define TO_EDIT "rbac.authorization.k8s.io/aggregate-to-edit"
+#define TO_VIEW "rbac.authorization.k8s.io/aggregate-to-view"
 static const struct {
-    const char *role, *label, *label2;
+    const char *role, *labels[4];
 } aggregates[] = {
-    {"system:aggregate-to-admin", "rbac.authorization.k8s.io/aggregate-to-admin", NULL},
-    {"system:aggregate-to-edit", "rbac.authorization.k8s.io/aggregate-to-edit", "rbac.authorization.k8s.io/aggregate-to-admin"},
-    {"system:aggregate-to-view", "rbac.authorization.k8s.io/aggregate-to-view", "rbac.authorization.k8s.io/aggregate-to-edit"},
+    {"system:aggregate-to-admin", {TO_ADMIN}},
+    {"system:aggregate-to-edit", {TO_EDIT, TO_ADMIN}},
+    {"system:aggregate-to-view", {TO_VIEW, TO_EDIT}},
+    {"system:aggregated-metrics-reader", {TO_VIEW, TO_EDIT, TO_ADMIN}},
 };
 
 static const struct {
@@ -216,11 +221,8 @@ static int ensure_cluster_roles(struct kp_arena *arena, auth_ensure_fn ensure, v
         role->metadata->name = cluster_rules[i].role;
         mark(arena, role->metadata);
         for (size_t k = 0; k < KP_ARRAY_LEN(aggregates); k++)
-            if (kp_streq(aggregates[k].role, cluster_rules[i].role)) {
-                kp_string_map_set(arena, &role->metadata->labels, aggregates[k].label, "true");
-                if (aggregates[k].label2)
-                    kp_string_map_set(arena, &role->metadata->labels, aggregates[k].label2, "true");
-            }
+            for (size_t l = 0; kp_streq(aggregates[k].role, cluster_rules[i].role) && aggregates[k].labels[l]; l++)
+                kp_string_map_set(arena, &role->metadata->labels, aggregates[k].labels[l], "true");
         for (size_t k = i; k < KP_ARRAY_LEN(cluster_rules) && kp_streq(cluster_rules[k].role, cluster_rules[i].role); k++)
             fill_rule(arena, &cluster_rules[k], KP_LIST_ADD(arena, &role->rules));
         if (ensure(arg, &k8s_clusterroles_resource, role, true, error) < 0)

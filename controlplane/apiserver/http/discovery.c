@@ -20,8 +20,10 @@ struct groups {
 };
 #define OWN_GROUP "apiregistration.k8s.io" /* the aggregator's: has no APIService, and goes before all */
 
-static bool served(const struct kp_resource *r)
+static bool served(const struct api_server *server, const struct kp_resource *r)
 {
+    if (builtin_metrics_has(r))
+        return builtin_metrics_on(server);
     return r->custom || registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
            (!*r->group && (strcmp(r->name, "bindings") == 0 || strcmp(r->name, "componentstatuses") == 0));
 }
@@ -126,13 +128,15 @@ static int compare_versions(const void *a, const void *b)
     return version_compare(right->name, left->name);
 }
 
-static struct groups all_groups(const struct aggregator_view *view, struct kp_arena *arena)
+static struct groups all_groups(struct api_request *ar)
 {
+    const struct aggregator_view *view = ar->view;
+    struct kp_arena *arena = ar->arena;
     size_t n;
     struct groups groups = {0};
     const struct kp_resource *const *resources = kp_resources(&n);
     for (size_t i = 0; i < n; i++)
-        if (served(resources[i]))
+        if (served(ar->server, resources[i]))
             add_version(&groups, view, resources[i]->group, resources[i]->version, resources[i]->custom != NULL, arena);
     for (size_t i = 0; view && i < view->len; i++)
         if (view->items[i].remote && *view->items[i].group)
@@ -176,7 +180,7 @@ static void fill_api_group(struct k8s_api_group *out, const struct group *group,
 
 static void respond_group_list(struct api_request *ar)
 {
-    struct groups groups = all_groups(ar->view, ar->arena);
+    struct groups groups = all_groups(ar);
     struct k8s_api_group_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_group_list);
     for (size_t i = 0; i < groups.len; i++)
         if (*groups.items[i].name)
@@ -186,7 +190,7 @@ static void respond_group_list(struct api_request *ar)
 
 static bool respond_group(struct api_request *ar, const char *name)
 {
-    struct groups groups = all_groups(ar->view, ar->arena);
+    struct groups groups = all_groups(ar);
     for (size_t i = 0; i < groups.len; i++) {
         if (!*groups.items[i].name || strcmp(groups.items[i].name, name) != 0)
             continue;
@@ -235,7 +239,7 @@ static bool respond_resources(struct api_request *ar, const char *group, const c
     struct k8s_api_resource_list *list = KP_OBJECT_NEW(ar->arena, k8s_api_resource_list);
     list->group_version = group_version(group, version, ar->arena);
     for (size_t i = 0; i < n; i++)
-        if (served(resources[i]) && strcmp(resources[i]->group, group) == 0 && strcmp(resources[i]->version, version) == 0)
+        if (served(ar->server, resources[i]) && strcmp(resources[i]->group, group) == 0 && strcmp(resources[i]->version, version) == 0)
             add_api_resource(ar, list, resources[i]);
     if (list->resources.len)
         respond_typed(ar, 200, &k8s_api_resource_list_type, list);
@@ -299,7 +303,7 @@ static void put_remote_version(struct kp_buf *out, const struct aggregator_entry
     kp_buf_printf(out, ",\"freshness\":\"%s\"}", entry->current ? "Current" : "Stale");
 }
 
-static void put_version(struct kp_buf *out, const struct group *group, const char *version, struct kp_arena *arena)
+static void put_version(struct kp_buf *out, const struct group *group, const char *version, struct api_request *ar)
 {
     size_t n;
     const struct kp_resource *const *resources = kp_resources(&n);
@@ -307,18 +311,18 @@ static void put_version(struct kp_buf *out, const struct group *group, const cha
     kp_buf_printf(out, "{\"version\":\"%s\",\"resources\":[", version);
     for (size_t i = 0; i < n; i++) {
         const struct kp_resource *r = resources[i];
-        if (!served(r) || strcmp(r->group, group->name) != 0 || strcmp(r->version, version) != 0)
+        if (!served(ar->server, r) || strcmp(r->group, group->name) != 0 || strcmp(r->version, version) != 0)
             continue;
         kp_buf_puts(out, first ? "" : ",");
         first = false;
-        put_resource(out, r, arena);
+        put_resource(out, r, ar->arena);
     }
     kp_buf_puts(out, "],\"freshness\":\"Current\"}");
 }
 
 static void respond_aggregated(struct api_request *ar, bool core, const char *version)
 {
-    struct groups groups = all_groups(ar->view, ar->arena);
+    struct groups groups = all_groups(ar);
     bool first = true;
     KP_AUTO_BUF struct kp_buf out = {0};
     kp_buf_printf(&out, "{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/%s\",\"metadata\":{},\"items\":[", version);
@@ -336,7 +340,7 @@ static void respond_aggregated(struct api_request *ar, bool core, const char *ve
             if (one->remote)
                 put_remote_version(&out, one->remote);
             else
-                put_version(&out, &groups.items[i], one->name, ar->arena);
+                put_version(&out, &groups.items[i], one->name, ar);
         }
         kp_buf_puts(&out, "]}");
     }

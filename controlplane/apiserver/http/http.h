@@ -17,6 +17,7 @@
 #define API_WATCH_QUEUED_MAX ((size_t)64 << 20) /* unsent bytes of one watch; a slower reader is cut off */
 
 /* All borrowed until api_server_free. */
+struct resource_metrics;
 struct api_server_config {
     struct loop *loop;
     const char *bind_address;
@@ -30,6 +31,7 @@ struct api_server_config {
     struct aggregator *aggregator;    /* NULL: no aggregated API servers; else backends is there, too */
     struct backends *backends;
     struct tls_context *kubelet_tls;  /* client certificate for kubelets; NULL: proxying fails */
+    struct resource_metrics *resource_metrics; /* answers metrics.k8s.io; NULL: that is not built in */
     const char *kubelet_address_types; /* "InternalIP,ExternalIP,Hostname": which node address to use, in order */
     unsigned max_mutating, max_readonly; /* 0: defaults */
     int64_t min_watch_timeout_s;         /* watches without a timeout of their own last this long to twice as long */

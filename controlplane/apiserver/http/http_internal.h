@@ -92,6 +92,12 @@ int list_options(struct api_request *ar, struct registry_list_options *ret_optio
 bool handle_special(struct api_request *ar);
 bool handle_virtual(struct api_request *ar); /* reviews, bindings, componentstatuses */
 
+/* ---- metrics_api.c: metrics.k8s.io as it is built in. This is all there is of it in the routing: a server of the user's that an APIService names is
+   asked before, by whoever routes to those, and then neither of these is. ---- */
+bool builtin_metrics_has(const struct kp_resource *resource); /* it is one of its resources, whether it is turned on or not */
+bool builtin_metrics_on(const struct api_server *server);
+void builtin_metrics_handle(struct api_request *ar);
+
 /* ---- others ---- */
 void handle_discovery(struct api_request *ar);
 /* More than 0 when version a comes before b in a group, as upstream's CompareKubeAwareVersionStrings: v10, v2, v1, v11beta2, v1alpha1, foo. */
@@ -104,6 +110,8 @@ void handle_kubelet(struct api_request *ar); /* log, exec, attach, portforward *
 /* connect.c: 0, or what webhooks have against a connection. A webhook's changes of the options are not taken. */
 int admit_connection(struct api_request *ar);
 bool handle_aggregated(struct api_request *ar); /* what another API server serves; false: it is ours */
+/* "https://10.0.0.1:10250" by the first type of address that the node has (types: "InternalIP,Hostname"); NULL when it has none. In arena. */
+const char *kubelet_endpoint_of(const char *types, const struct k8s_node *node, struct kp_arena *arena);
 
 const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
 bool query_true(struct api_request *ar, const char *name);

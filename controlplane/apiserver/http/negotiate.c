@@ -90,7 +90,9 @@ static bool shape_of(struct api_request *ar, const struct clause *clause, enum o
     *ret_shape = SHAPE_OBJECT;
     if (!as)
         return true;
-    if (!kp_streq(group, "meta.k8s.io") || !kp_streq(version, "v1") || !ar->rq.kind || form == OUT_PROTO)
+    if (!kp_streq(group, "meta.k8s.io") || !kp_streq(version, "v1") || form == OUT_PROTO)
+        return false;
+    if (!ar->rq.kind && !(ar->resource && builtin_metrics_has(ar->resource)))
         return false;
     if (strcmp(as, "Table") == 0)
         *ret_shape = SHAPE_TABLE;

@@ -64,9 +64,9 @@ static void *cached(struct api_request *ar, const struct kp_resource *resource, 
     return object ? registry_decode(kind, object, ar->arena) : NULL;
 }
 
-static const char *node_address(struct api_request *ar, const struct k8s_node *node)
+static const char *node_address(const char *address_types, const struct k8s_node *node)
 {
-    KP_AUTO_FREE char *types = kp_strdup(ar->server->config.kubelet_address_types);
+    KP_AUTO_FREE char *types = kp_strdup(address_types);
     char *save = NULL;
     for (char *type = strtok_r(types, ",", &save); type; type = strtok_r(NULL, ",", &save))
         for (size_t i = 0; i < node->status->addresses.len; i++)
@@ -75,19 +75,25 @@ static const char *node_address(struct api_request *ar, const struct k8s_node *n
     return NULL;
 }
 
+const char *kubelet_endpoint_of(const char *types, const struct k8s_node *node, struct kp_arena *arena)
+{
+    const char *address = node_address(types, node);
+    int port = KUBELET_PORT_DEFAULT;
+    if (!address)
+        return NULL;
+    if (node->status->daemon_endpoints && node->status->daemon_endpoints->kubelet_endpoint && node->status->daemon_endpoints->kubelet_endpoint->port)
+        port = node->status->daemon_endpoints->kubelet_endpoint->port;
+    return kp_arena_printf(arena, strchr(address, ':') ? "https://[%s]:%d" : "https://%s:%d", address, port);
+}
+
 static int kubelet_endpoint(struct api_request *ar, const char *node_name, const char **ret_endpoint)
 {
+    const char *types = ar->server->config.kubelet_address_types;
     const struct k8s_node *node = cached(ar, &k8s_nodes_resource, "", node_name);
     if (!node)
         return status_not_found(&ar->status, "", "nodes", node_name);
-    const char *address = node_address(ar, node);
-    if (!address)
-        return status_internal(&ar->status, "node %s has no address of the types %s", node_name, ar->server->config.kubelet_address_types);
-    int port = KUBELET_PORT_DEFAULT;
-    if (node->status->daemon_endpoints && node->status->daemon_endpoints->kubelet_endpoint && node->status->daemon_endpoints->kubelet_endpoint->port)
-        port = node->status->daemon_endpoints->kubelet_endpoint->port;
-    *ret_endpoint = kp_arena_printf(ar->arena, strchr(address, ':') ? "https://[%s]:%d" : "https://%s:%d", address, port);
-    return 0;
+    *ret_endpoint = kubelet_endpoint_of(types, node, ar->arena);
+    return *ret_endpoint ? 0 : status_internal(&ar->status, "node %s has no address of the types %s", node_name, types);
 }
 
 static const char *container_of(struct api_request *ar, const struct k8s_pod *pod, int *ret_code)

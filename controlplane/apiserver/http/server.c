@@ -135,7 +135,7 @@ static int find_resource(struct api_request *ar)
 {
     const struct request_info *info = &ar->info;
     ar->resource = kp_resource_find(info->group, info->version, info->resource);
-    if (!ar->resource)
+    if (!ar->resource || (builtin_metrics_has(ar->resource) && !builtin_metrics_on(ar->server)))
         return KP_ENOTFOUND;
     bool scoped = ar->resource->namespaced || is(info->resource, "namespaces");
     if (*info->ns && !scoped)

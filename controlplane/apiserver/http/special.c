@@ -208,7 +208,9 @@ static void handle_component_statuses(struct api_request *ar)
 
 bool handle_virtual(struct api_request *ar)
 {
-    if (is(ar->info.group, "") && is(ar->info.resource, "bindings")) {
+    if (builtin_metrics_has(ar->resource)) {
+        builtin_metrics_handle(ar);
+    } else if (is(ar->info.group, "") && is(ar->info.resource, "bindings")) {
         ar->resource = &k8s_pods_resource;
         ar->rq.resource = ar->resource;
         ar->rq.kind = registry_kind_of(ar->resource);

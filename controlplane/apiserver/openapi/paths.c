@@ -417,5 +417,6 @@ void oa_resource_names(const struct kp_resource *r, struct oa_names *names)
 bool oa_served(const struct kp_resource *r)
 {
     return r->custom || registry_kind_of(r) || strcmp(r->group, "authentication.k8s.io") == 0 || strcmp(r->group, "authorization.k8s.io") == 0 ||
+           strcmp(r->group, "metrics.k8s.io") == 0 ||
            (!*r->group && (strcmp(r->name, "bindings") == 0 || strcmp(r->name, "componentstatuses") == 0));
 }

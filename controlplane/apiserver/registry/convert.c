@@ -75,6 +75,12 @@ static void *autoscaler_to_v1(const void *from, struct kp_arena *arena)
     out->status->last_scale_time = in->status->last_scale_time;
     KP_SET(out->status, current_replicas, in->status->current_replicas);
     KP_SET(out->status, desired_replicas, in->status->desired_replicas);
+    for (size_t i = 0; i < in->status->current_metrics.len; i++) {
+        const struct k8s_metric_status *metric = &in->status->current_metrics.items[i];
+        if (kp_streq(metric->type, "Resource") && metric->resource && kp_streq(metric->resource->name, "cpu") &&
+            metric->resource->current->has_average_utilization)
+            KP_SET(out->status, current_cpu_utilization_percentage, metric->resource->current->average_utilization);
+    }
     return out;
 }
 

@@ -54,7 +54,8 @@ static struct registry_kind rows[] = {
     {"batch", "jobs", "v1", .flags = KIND_GENERATION | KIND_ORPHANS, .defaults = job_defaults, .prepare_create = job_prepare_create,
      .validate = job_validate, .validate_update = job_validate_update, .fields = FIELDS("status.successful")},
     {"batch", "cronjobs", "v1", .flags = KIND_GENERATION, .defaults = cron_job_defaults, .validate = cron_job_validate},
-    {"autoscaling", "horizontalpodautoscalers", "v2"},
+    {"autoscaling", "horizontalpodautoscalers", "v2", .flags = KIND_GENERATION, .defaults = horizontal_pod_autoscaler_defaults,
+     .validate = horizontal_pod_autoscaler_validate},
     {"policy", "poddisruptionbudgets", "v1", .flags = KIND_GENERATION | KIND_CONDITIONAL_UPDATE, .validate = pod_disruption_budget_validate},
     /* certificates, coordination, discovery, networking */
     {"certificates.k8s.io", "certificatesigningrequests", "v1", .name_rule = NAME_ANY, .prepare_create = csr_prepare_create,

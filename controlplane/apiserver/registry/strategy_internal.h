@@ -63,6 +63,9 @@ STRATEGY_DEFAULTS(stateful_set);
 STRATEGY_VALIDATE(stateful_set);
 STRATEGY_VALIDATE_UPDATE(stateful_set);
 STRATEGY_VALIDATE(pod_disruption_budget);
+/* autoscaling.c */
+STRATEGY_DEFAULTS(horizontal_pod_autoscaler);
+STRATEGY_VALIDATE(horizontal_pod_autoscaler);
 /* limit_range.c */
 STRATEGY_DEFAULTS(limit_range);
 STRATEGY_VALIDATE(limit_range);

@@ -379,6 +379,30 @@ static void api_service_row(struct cells *cells, const void *obj)
     cell_age(cells, &service->metadata->creation_timestamp);
 }
 
+/* As metrics-server: of a pod the sum of its containers. */
+static void usage_cells(struct cells *cells, const struct kp_string_map *usage, const char *window)
+{
+    cell_string(cells, cells->meta->name);
+    cell_string(cells, kp_string_map_get(usage, "cpu"));
+    cell_string(cells, kp_string_map_get(usage, "memory"));
+    cell_string(cells, window);
+}
+
+static void node_metrics_row(struct cells *cells, const void *obj)
+{
+    const struct k8s_node_metrics *metrics = obj;
+    usage_cells(cells, &metrics->usage, metrics->window);
+}
+
+static void pod_metrics_row(struct cells *cells, const void *obj)
+{
+    const struct k8s_pod_metrics *metrics = obj;
+    struct kp_string_map sum = {0};
+    for (size_t i = 0; i < metrics->containers.len; i++)
+        kp_resource_list_add(cells->arena, &sum, &metrics->containers.items[i].usage);
+    usage_cells(cells, &sum, metrics->window);
+}
+
 const struct table_row table_other_rows[] = {
     {"endpoint_slice", endpoint_slice_row},
     {"lease", lease_row},
@@ -411,5 +435,7 @@ const struct table_row table_other_rows[] = {
     {"resource_claim", resource_claim_row},
     {"resource_claim_template", name_and_age},
     {"resource_slice", resource_slice_row},
+    {"node_metrics", node_metrics_row},
+    {"pod_metrics", pod_metrics_row},
     {0},
 };

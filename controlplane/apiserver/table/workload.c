@@ -129,31 +129,58 @@ static void hpa_cells(struct cells *cells, const char *kind, const char *name, c
     cell_age(cells, &cells->meta->creation_timestamp);
 }
 
+#define HPA_METRICS_SHOWN_MAX 2 /* upstream's formatHPAMetrics */
+
+static const char *or_unknown(const char *value)
+{
+    return kp_empty(value) ? "<unknown>" : value;
+}
+
+/* "12%/80%" or "100m/200m" of cpu or memory; now NULL: not known. */
+static const char *hpa_usage(struct cells *cells, const char *name, const struct k8s_metric_target *target, const struct k8s_metric_value_status *now)
+{
+    if (target->average_value)
+        return kp_arena_printf(cells->arena, "%s: %s/%s", name, or_unknown(now ? now->average_value : NULL), target->average_value);
+    const char *wanted = target->has_average_utilization ? kp_arena_printf(cells->arena, "%d%%", target->average_utilization) : "<auto>";
+    const char *have = now && now->has_average_utilization ? kp_arena_printf(cells->arena, "%d%%", now->average_utilization) : "<unknown>";
+    return kp_arena_printf(cells->arena, "%s: %s/%s", name, have, wanted);
+}
+
+static const char *hpa_value(struct cells *cells, const struct k8s_metric_target *target, const struct k8s_metric_value_status *now)
+{
+    if (target->average_value)
+        return kp_arena_printf(cells->arena, "%s/%s (avg)", or_unknown(now ? now->average_value : NULL), target->average_value);
+    return kp_arena_printf(cells->arena, "%s/%s", or_unknown(now ? now->value : NULL), target->value ? target->value : "0");
+}
+
+static const char *hpa_metric(struct cells *cells, const struct k8s_metric_spec *spec, const struct k8s_metric_status *status)
+{
+    static const struct k8s_metric_status none;
+    const struct k8s_metric_status *now = status ? status : &none;
+    if (kp_streq(spec->type, "External") && spec->external)
+        return hpa_value(cells, spec->external->target, now->external ? now->external->current : NULL);
+    if (kp_streq(spec->type, "Object") && spec->object)
+        return hpa_value(cells, spec->object->target, now->object ? now->object->current : NULL);
+    if (kp_streq(spec->type, "Pods") && spec->pods)
+        return kp_arena_printf(cells->arena, "%s/%s", or_unknown(now->pods ? now->pods->current->average_value : NULL),
+                               spec->pods->target->average_value ? spec->pods->target->average_value : "0");
+    if (kp_streq(spec->type, "Resource") && spec->resource)
+        return hpa_usage(cells, spec->resource->name, spec->resource->target, now->resource ? now->resource->current : NULL);
+    if (kp_streq(spec->type, "ContainerResource") && spec->container_resource)
+        return hpa_usage(cells, spec->container_resource->name, spec->container_resource->target,
+                         now->container_resource ? now->container_resource->current : NULL);
+    return "<unknown type>";
+}
+
 static void hpa_v2(struct cells *cells, const struct k8s_autoscaling_v2_horizontal_pod_autoscaler *hpa)
 {
     KP_AUTO_BUF struct kp_buf targets = {0};
-    for (size_t i = 0; i < hpa->spec->metrics.len; i++) {
-        const struct k8s_metric_spec *metric = &hpa->spec->metrics.items[i];
-        const struct k8s_metric_status *status = i < hpa->status->current_metrics.len ? &hpa->status->current_metrics.items[i] : NULL;
-        if (targets.len)
-            kp_buf_puts(&targets, ", ");
-        if (!metric->resource) {
-            kp_buf_printf(&targets, "<unknown>/<%s>", metric->type ? metric->type : "auto");
-            continue;
-        }
-        const struct k8s_metric_value_status *current = status && status->resource ? status->resource->current : NULL;
-        if (metric->resource->target->has_average_utilization) {
-            kp_buf_printf(&targets, "%s: ", metric->resource->name);
-            if (current && current->has_average_utilization)
-                kp_buf_printf(&targets, "%d%%", current->average_utilization);
-            else
-                kp_buf_puts(&targets, "<unknown>");
-            kp_buf_printf(&targets, "/%d%%", metric->resource->target->average_utilization);
-        } else {
-            kp_buf_printf(&targets, "%s/%s", current && current->average_value ? current->average_value : "<unknown>",
-                          metric->resource->target->average_value ? metric->resource->target->average_value : "<auto>");
-        }
-    }
+    const struct k8s_metric_status_items *now = &hpa->status->current_metrics;
+    size_t count = hpa->spec->metrics.len;
+    for (size_t i = 0; i < KP_MIN(count, (size_t)HPA_METRICS_SHOWN_MAX); i++)
+        kp_buf_printf(&targets, "%s%s", i ? ", " : "", hpa_metric(cells, &hpa->spec->metrics.items[i], i < now->len ? &now->items[i] : NULL));
+    if (count > HPA_METRICS_SHOWN_MAX)
+        kp_buf_printf(&targets, " + %zu more...", count - HPA_METRICS_SHOWN_MAX);
     const struct k8s_autoscaling_v2_cross_version_object_reference *ref = hpa->spec->scale_target_ref;
     hpa_cells(cells, ref->kind, ref->name, targets.len ? targets.data : "<none>", hpa->spec->has_min_replicas, hpa->spec->min_replicas, hpa->spec->max_replicas,
               hpa->status->current_replicas);

@@ -80,6 +80,22 @@ static void numbers_parse_whole_or_not_at_all(void **state)
     assert_int_equal(kp_parse_u64("-1", &u), KP_EBADREQUEST);
 }
 
+static void durations_are_printed_as_go_does(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ns;
+        const char *text;
+    } rows[] = {{0, "0s"}, {1, "1ns"}, {1100, "1.1\u00b5s"}, {2200000, "2.2ms"}, {3300000000, "3.3s"}, {15000000000, "15s"}, {245000000000, "4m5s"},
+                {245001000000, "4m5.001s"}, {18367001000000, "5h6m7.001s"}, {480000000001, "8m0.000000001s"}, {3600000000000, "1h0m0s"},
+                {-1500000000, "-1.5s"}, {INT64_MAX, "2562047h47m16.854775807s"}, {INT64_MIN, "-2562047h47m16.854775808s"}};
+    for (size_t i = 0; i < KP_ARRAY_LEN(rows); i++) {
+        char text[KP_DURATION_MAX];
+        kp_format_duration(text, rows[i].ns);
+        assert_string_equal(text, rows[i].text);
+    }
+}
+
 static void durations_follow_gos_syntax(void **state)
 {
     static const struct {
@@ -335,7 +351,7 @@ int main(void)
         cmocka_unit_test(arena_aligns_zeroes_and_keeps_its_cap),
         cmocka_unit_test(buffer_grows_consumes_and_is_taken),
         cmocka_unit_test(numbers_parse_whole_or_not_at_all),
-        cmocka_unit_test(durations_follow_gos_syntax),
+        cmocka_unit_test(durations_follow_gos_syntax), cmocka_unit_test(durations_are_printed_as_go_does),
         cmocka_unit_test(base64_round_trips_and_is_strict),
         cmocka_unit_test(checksums_match_published_values),
         cmocka_unit_test(map_agrees_with_a_plain_table),

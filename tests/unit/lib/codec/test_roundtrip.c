@@ -25,11 +25,14 @@ static const char *text(struct kp_arena *arena)
 static void fill_single(const struct kp_field *field, void *slot, struct kp_arena *arena, int depth)
 {
     static const char *const quantities[] = {"1", "100m", "1Gi", "1536Mi", "2k", "1500u", "7e3", "123456789n", "9223372036854775807"};
+    static const char *const durations[] = {"15s", "1m2.5s", "-3h0m0s", "7ns", "1.5ms", "2562047h47m16.854775807s"}; /* as Go prints them: the wire has numbers */
     static const char *const raws[] = {"{\"a\":[1,2,{\"b\":null}]}", "\"text\"", "[]", "12.5", "true"};
     switch (field->kind) {
     case KP_KIND_STRING:
-    case KP_KIND_DURATION:
         *(const char **)slot = text(arena);
+        break;
+    case KP_KIND_DURATION:
+        *(const char **)slot = durations[pick(KP_ARRAY_LEN(durations))];
         break;
     case KP_KIND_QUANTITY:
         *(const char **)slot = quantities[pick(KP_ARRAY_LEN(quantities))];

@@ -34,10 +34,12 @@ static int tear_down(void **state)
 }
 
 /* ---- discovery ---------------------------------------------------------------------------------------------------------------- */
+static struct api_server server; /* what it is configured with */
+
 static void discover(struct http_request *req, void *arg)
 {
     (void)arg;
-    struct api_request ar = {.http = req, .arena = req->arena, .audit_id = "a", .status = API_STATUS(req->arena)};
+    struct api_request ar = {.http = req, .arena = req->arena, .server = &server, .audit_id = "a", .status = API_STATUS(req->arena)};
     handle_discovery(&ar);
 }
 
@@ -127,6 +129,22 @@ static void hundreds_of_groups_are_told(void **state)
     kp_resources_extend(NULL, 0);
 }
 
+static void metrics_are_discovered_while_they_are_built_in(void **state)
+{
+    struct asked *s = *state;
+    asked_start(s, discover);
+    struct http_response response = ask(s, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
+    assert_int_equal(response.status, 404);
+    server.config.resource_metrics = (struct resource_metrics *)(void *)&server; /* only whether it is there matters */
+    response = ask(s, "GET", "/apis/metrics.k8s.io/v1beta1", NULL, NULL);
+    server.config.resource_metrics = NULL;
+    assert_int_equal(response.status, 200);
+    assert_string_equal(text_of(&response),
+                        "{\"kind\":\"APIResourceList\",\"apiVersion\":\"v1\",\"groupVersion\":\"metrics.k8s.io/v1beta1\",\"resources\":[{\"name\":\"nodes\","
+                        "\"singularName\":\"\",\"namespaced\":false,\"kind\":\"NodeMetrics\",\"verbs\":[\"get\",\"list\"]},{\"name\":\"pods\",\"singularName\":\"\","
+                        "\"namespaced\":true,\"kind\":\"PodMetrics\",\"verbs\":[\"get\",\"list\"]}]}");
+}
+
 /* ---- forms -------------------------------------------------------------------------------------------------------------------- */
 /* /accept, /body, /options and /patch of a widget, or of a deployment below /own: what would be made of the request's headers. */
 static void negotiate(struct http_request *req, void *arg)
@@ -198,6 +216,7 @@ static void custom_resources_are_not_patched_by_merge_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(metrics_are_discovered_while_they_are_built_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(versions_of_a_group_go_from_stable_to_unknown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(resources_of_a_version_come_with_their_subresources, set_up, tear_down),
         cmocka_unit_test_setup_teardown(aggregated_discovery_has_them_too, set_up, tear_down),
