@@ -7,7 +7,7 @@
  *     struct cel_value result = cel_evaluate(program, &value, scratch, CEL_CALL_COST_MAX, &cost);                    // CEL_ERROR: result.error says why
  *
  * Not there: messages of protobuf (google.protobuf...{}), wrapper types. Functions are those of Kubernetes 1.36, with its versions of the libraries: no
- * cel.bind, no math, no reverse of strings. */
+ * cel.bind, no math, no reverse of strings. What an expression can cost at worst is not estimated (cel-go checker/cost.go). */
 #ifndef KP_CEL_H
 #define KP_CEL_H
 
@@ -26,7 +26,6 @@
 #define CEL_CALL_COST_MAX 1000000              /* PerCallLimit: of one expression */
 #define CEL_BUDGET 10000000                    /* RuntimeCELCostBudget: of all rules of a resource, or of a binding of a policy */
 #define CEL_BUDGET_MATCH_CONDITIONS 2500000    /* RuntimeCELCostBudgetMatchConditions */
-#define CEL_REQUEST_BYTES_MAX ((int64_t)3 << 20) /* MaxRequestSizeBytes, from which sizes are estimated */
 #define CEL_MESSAGE_BYTES_MAX (5 * 1024)       /* MaxEvaluatedMessageExpressionSizeBytes */
 
 /* ---- types ------------------------------------------------------------------------------------------------------------------- */
@@ -69,8 +68,6 @@ struct cel_type {
     enum cel_list_type list_type;
     const char *const *keys;               /* of CEL_LIST_MAP */
     size_t n_keys;
-    int64_t max_elements;                  /* length that a value can have, bytes or elements; for estimates; 0: not known */
-    int64_t min_bytes;                     /* of JSON, the least a value takes; for estimates */
 };
 extern const struct cel_type cel_dyn, cel_null, cel_bool, cel_int, cel_uint, cel_double, cel_string, cel_bytes, cel_timestamp, cel_duration;
 const struct cel_type *cel_list_of(struct kp_arena *arena, const struct cel_type *item);

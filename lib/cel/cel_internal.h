@@ -231,6 +231,7 @@ struct map_walk {
     size_t next;
 };
 bool map_next(struct cel_eval *e, const struct cel_value *map, struct map_walk *walk, struct cel_value *ret_key, struct cel_value *ret_value);
+const struct cel_field *field_of_key(struct cel_eval *e, const struct cel_type *type, const char *key); /* by the data's key; NULL: none */
 const struct kp_value *tree_member(struct cel_eval *e, const struct kp_value *tree, const char *key, size_t len);
 struct cel_value add_lists(struct cel_eval *e, const struct cel_value *a, const struct cel_value *b);
 bool tree_lists_equal(struct cel_eval *e, const struct cel_value *a, const struct cel_value *b);

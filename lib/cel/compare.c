@@ -159,9 +159,8 @@ static bool equal_trees(struct cel_eval *e, const struct cel_value *a, const str
         const struct kp_value *other = tree_member(e, y, member->key, strlen(member->key));
         if (!other)
             return false;
-        const char *name = cel_escape(member->key, e->arena);
-        const struct cel_field *field = name ? cel_field_find(a->tree.type, name) : NULL;
-        const struct cel_field *theirs = name && b->tree.type->kind == CEL_OBJECT ? cel_field_find(b->tree.type, name) : NULL;
+        const struct cel_field *field = field_of_key(e, a->tree.type, member->key);
+        const struct cel_field *theirs = b->tree.type->kind == CEL_OBJECT ? field_of_key(e, b->tree.type, member->key) : NULL;
         if (!field) {
             if (!cel_work(e, 16) || !kp_value_equal(member->value, other))
                 return false;

@@ -1,12 +1,25 @@
 /* Which overload a call's values fit when it is made, and what it costs (k8s.io/apiserver pkg/cel/library/cost.go; interpreter/runtimecost.go). */
 #include "lib/cel/cel_internal.h"
 
-static bool fits_kind(const struct cel_value *v, const struct cel_type *type)
+static bool fits_kind(struct cel_eval *e, const struct cel_value *v, const struct cel_type *type);
+
+/* Of lists of simple values the first is looked at, too, as cel-go does: which of the sums is meant. */
+static bool fits_list(struct cel_eval *e, const struct cel_value *v, const struct cel_type *type)
+{
+    if (v->kind != CEL_LIST || type->params[0]->kind < CEL_NULL || type->params[0]->kind > CEL_DURATION || cel_len(e, v) == 0)
+        return v->kind == CEL_LIST;
+    struct cel_value item = cel_item(e, v, 0);
+    return fits_kind(e, &item, type->params[0]);
+}
+
+static bool fits_kind(struct cel_eval *e, const struct cel_value *v, const struct cel_type *type)
 {
     switch (type->kind) {
     case CEL_DYN:
     case CEL_PARAM:
         return true;
+    case CEL_LIST:
+        return fits_list(e, v, type);
     case CEL_OBJECT:
         return v->kind == CEL_MAP || v->kind == CEL_OBJECT;
     case CEL_OPAQUE:
@@ -18,10 +31,10 @@ static bool fits_kind(const struct cel_value *v, const struct cel_type *type)
     }
 }
 
-static bool fits(const struct cel_overload *o, const struct cel_value *args, size_t n)
+static bool fits(struct cel_eval *e, const struct cel_overload *o, const struct cel_value *args, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (!fits_kind(&args[i], o->args[i]))
+        if (!fits_kind(e, &args[i], o->args[i]))
             return false;
     return true;
 }
@@ -41,7 +54,7 @@ struct cel_value call_function(struct cel_eval *e, const struct expr *x, const s
     size_t n = x->call.n_args;
     for (size_t i = 0; i < x->call.n_overloads; i++) {
         const struct cel_overload *o = x->call.overloads[i];
-        if (!fits(o, args, n))
+        if (!fits(e, o, args, n))
             continue;
         e->call = x;
         struct cel_value result = o->function(e, args);

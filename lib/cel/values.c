@@ -1,6 +1,7 @@
 /* Lists, maps and optional values: how they are made and looked into. */
 #include "lib/cel/cel_internal.h"
 
+#define FIELD_NAME_MAX 512 /* bytes; longer keys are nobody's field */
 #define MAP_INDEX_MIN 12 /* entries from which looking for one goes by an index */
 
 static struct cel_value out_of_memory(void)
@@ -179,15 +180,19 @@ bool map_add(struct cel_eval *e, struct cel_value *value, struct cel_value key, 
     return true;
 }
 
-/* What a member of a tree reads as; NULL: it is not to be seen. */
-static const struct cel_type *member_type(const struct cel_type *type, const char *name)
+/* The field of an object that a key of the data is; NULL: it has none. */
+const struct cel_field *field_of_key(struct cel_eval *e, const struct cel_type *type, const char *key)
 {
-    if (type->kind == CEL_MAP)
-        return type->params[1];
-    if (type->kind != CEL_OBJECT)
-        return &cel_dyn;
-    const struct cel_field *field = cel_field_find(type, name);
-    return field ? field->type : NULL;
+    const char *name = strnlen(key, FIELD_NAME_MAX) < FIELD_NAME_MAX ? cel_escape(key, e->arena) : NULL;
+    return name ? cel_field_find(type, name) : NULL;
+}
+
+/* What a member of a tree reads as; NULL: it is not to be seen. */
+static const struct cel_type *member_type(const struct cel_type *type, const struct cel_field *field)
+{
+    if (type->kind == CEL_OBJECT)
+        return field ? field->type : NULL;
+    return type->kind == CEL_MAP ? type->params[1] : &cel_dyn;
 }
 
 static bool find_in_tree(struct cel_eval *e, const struct cel_value *map, const struct cel_value *key, struct cel_value *ret)
@@ -199,7 +204,7 @@ static bool find_in_tree(struct cel_eval *e, const struct cel_value *map, const 
         return false;
     const struct cel_type *member = type->kind == CEL_MAP ? type->params[1] : &cel_dyn;
     if (type->kind == CEL_OBJECT) {
-        char copy[512];
+        char copy[FIELD_NAME_MAX];
         if (len >= sizeof(copy) || memchr(name, '\0', len))
             return false;
         memcpy(copy, name, len);
@@ -242,11 +247,11 @@ bool map_next(struct cel_eval *e, const struct cel_value *map, struct map_walk *
     const struct kp_value *tree = map->tree.value;
     for (; walk->next < tree->object.len; walk->next++) {
         const struct kp_member *member = &tree->object.members[walk->next];
-        const char *name = map->tree.type->kind == CEL_OBJECT ? cel_escape(member->key, e->arena) : member->key;
-        const struct cel_type *type = name ? member_type(map->tree.type, name) : NULL;
+        const struct cel_field *field = map->tree.type->kind == CEL_OBJECT ? field_of_key(e, map->tree.type, member->key) : NULL;
+        const struct cel_type *type = member_type(map->tree.type, field);
         if (!type)
             continue;
-        *ret_key = cel_of_string(name);
+        *ret_key = cel_of_string(field ? field->name : member->key);
         *ret_value = cel_of_tree(member->value, type, e->arena);
         walk->next++;
         return cel_work(e, 1 + ret_key->text.len / 64);
@@ -320,7 +325,7 @@ struct cel_value select_index(struct cel_eval *e, const struct cel_value *operan
     struct cel_value value = {0};
     int64_t i;
     *ret_found = true;
-    if (operand->kind == CEL_OBJECT && index->kind == CEL_STRING && !memchr(index->text.data, '\0', index->text.len))
+    if (operand->kind == CEL_OBJECT && index->kind == CEL_STRING && index->text.len < FIELD_NAME_MAX && !memchr(index->text.data, '\0', index->text.len))
         return select_field(e, operand, kp_arena_strndup(e->arena, index->text.data, index->text.len), ret_found);
     if (operand->kind == CEL_MAP) {
         if (map_find(e, operand, index, &value))

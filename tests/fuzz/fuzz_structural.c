@@ -15,6 +15,10 @@ static void use(const struct structural *structural, struct kp_value *object, st
     KP_ASSERT(dropped.len <= 100);
     structural_validate(structural, object, &errors);
     KP_ASSERT(errors.len <= FIELD_ERRORS_MAX);
+    struct field_errors of_rules = {.arena = arena};
+    struct kp_string_list warnings = {0};
+    structural_rules(structural, object, object, &of_rules, &warnings);
+    KP_ASSERT(of_rules.len <= FIELD_ERRORS_MAX);
 }
 
 static void pass_through(const struct k8s_json_schema_props *schema, struct kp_value *object, struct kp_arena *arena)

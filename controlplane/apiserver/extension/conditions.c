@@ -29,9 +29,7 @@ int extension_conditions_hold(const struct extension_conditions *conditions, con
     uint64_t left = CEL_BUDGET_MATCH_CONDITIONS;
     const char *fault = conditions->fault;
     for (size_t i = 0; i < conditions->len && !conditions->fault; i++) {
-        uint64_t cost = 0;
-        struct cel_value value = cel_evaluate(conditions->programs[i], values, arena, KP_MIN(left, (uint64_t)CEL_CALL_COST_MAX), &cost);
-        left -= KP_MIN(left, cost);
+        struct cel_value value = extension_evaluate(conditions->programs[i], values, arena, &left);
         if (value.kind == CEL_BOOL && !value.boolean)
             return 0; /* whatever the others are */
         if (value.kind != CEL_BOOL && !fault)

@@ -1,6 +1,8 @@
 /* What expressions of webhooks and policies can name, and what that is for one write (k8s.io/apiserver pkg/admission/plugin/cel). */
 #include "controlplane/apiserver/extension/extension_internal.h"
 
+#define MEMORY_SPARE ((size_t)4 << 20) /* for messages */
+
 /* ---- types: made once for each environment, in its arena ------------------------------------------------------------------------------------ */
 struct member {
     const char *name;
@@ -72,7 +74,9 @@ static const struct kp_value *request_tree(const struct extension_request *reque
 {
     static const char *const texts[] = {"subResource", "requestSubResource", "name", "namespace"};
     static const char *const of_user[] = {"username", "uid"};
-    struct kp_value *tree = kp_value_from_object(&k8s_admission_request_type, &request->request, arena);
+    struct k8s_admission_request bare = request->request;
+    bare.object = bare.old_object = (struct kp_raw){0};
+    struct kp_value *tree = kp_value_from_object(&k8s_admission_request_type, &bare, arena);
     struct kp_value *user = kp_value_get(tree, "userInfo");
     kp_value_remove(tree, "object");
     kp_value_remove(tree, "oldObject");
@@ -110,4 +114,14 @@ const struct kp_value *extension_namespace_object(const struct admission_attribu
     if (uid)
         kp_value_set(arena, metadata, "UID", uid);
     return tree;
+}
+
+struct cel_value extension_evaluate(const struct cel_program *program, const struct cel_value *values, struct kp_arena *arena, uint64_t *left)
+{
+    uint64_t cost = 0;
+    if (kp_arena_used(arena) + CEL_MEMORY_MAX + MEMORY_SPARE > EXTENSION_ARENA_MAX)
+        return (struct cel_value){.kind = CEL_ERROR, .error = "operation cancelled: the expressions about this request use too much memory"};
+    struct cel_value value = cel_evaluate(program, values, arena, KP_MIN(*left, (uint64_t)CEL_CALL_COST_MAX), &cost);
+    *left -= KP_MIN(*left, cost);
+    return value;
 }

@@ -54,6 +54,11 @@ void extension_values(const struct admission_attributes *a, const struct extensi
 /* The Namespace of a request about something in one, as a tree; NULL: cluster-scoped, a Namespace itself, or not there. */
 const struct kp_value *extension_namespace_object(const struct admission_attributes *a, struct wcache *namespaces, struct kp_arena *arena);
 
+/* Cap of arenas that values and evaluations are in: object, old object and parameters as trees, and what expressions make. */
+#define EXTENSION_ARENA_MAX ((size_t)512 << 20)
+/* cel_evaluate within what is left of a budget and of an arena with that cap. */
+struct cel_value extension_evaluate(const struct cel_program *program, const struct cel_value *values, struct kp_arena *arena, uint64_t *left);
+
 #define EXTENSION_CONDITIONS_MAX 64
 struct extension_conditions {
     struct cel_program **programs;

@@ -127,7 +127,6 @@ static bool variable(struct cel_eval *eval, void *data, const char *name, struct
 {
     struct policy_variables *variables = data;
     const struct policy *policy = variables->policy;
-    uint64_t cost = 0;
     for (size_t i = 0; i < policy->n_variables; i++) {
         if (strcmp(policy->variable_names[i], name) != 0)
             continue;
@@ -136,8 +135,7 @@ static bool variable(struct cel_eval *eval, void *data, const char *name, struct
                 *ret = cel_fail(eval, "composited variable \"%s\" fails to compile: %s", name, policy->variables[i].fault ? policy->variables[i].fault : "it is empty");
                 return true;
             }
-            variables->known[i] = cel_evaluate(policy->variables[i].program, variables->values, variables->arena, KP_MIN(*variables->left, (uint64_t)CEL_CALL_COST_MAX), &cost);
-            *variables->left -= KP_MIN(*variables->left, cost);
+            variables->known[i] = extension_evaluate(policy->variables[i].program, variables->values, variables->arena, variables->left);
         }
         *ret = variables->known[i];
         if (ret->kind == CEL_ERROR)

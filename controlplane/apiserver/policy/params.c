@@ -1,6 +1,8 @@
 /* The objects that a binding hands to its policy as `params` (k8s.io/apiserver pkg/admission/plugin/policy/generic: CollectParams). */
 #include "controlplane/apiserver/policy/policy_internal.h"
 
+#define PARAMS_BYTES_MAX ((size_t)128 << 20) /* decoded */
+
 /* apps/v1 -> group and version, which lies in arena. */
 static const struct kp_resource *resource_of(const struct k8s_param_kind *kind, struct kp_arena *arena)
 {
@@ -12,6 +14,8 @@ static const struct kp_resource *resource_of(const struct k8s_param_kind *kind, 
 static int read_tree(const struct wcache_object *object, const struct k8s_param_kind *kind, struct kp_arena *arena, const struct kp_value **ret, struct kp_error *error)
 {
     struct kp_value *tree;
+    if (kp_arena_used(arena) > PARAMS_BYTES_MAX)
+        return kp_fail(error, KP_ETOOLARGE, "the parameters of one binding take more than %zu bytes", PARAMS_BYTES_MAX);
     if (kp_value_parse((const char *)object->json->data, object->json->len, arena, NULL, &tree, error) < 0)
         return error->code;
     kp_value_set(arena, tree, "apiVersion", kp_value_string(arena, kind->api_version)); /* versions differ by their name alone */

@@ -27,7 +27,7 @@ struct round {
     struct policies *policies;
     struct admission_attributes *a;
     struct api_status *status; /* the first refusal that counts */
-    struct kp_arena *arena;    /* of evaluations */
+    struct kp_arena *arena;    /* of evaluations with one parameter */
 };
 
 static int code_of(const char *reason)
@@ -84,12 +84,9 @@ static void misconfigured(struct round *round, const struct policy_hook *hook, c
 /* ---- evaluation ------------------------------------------------------------------------------------------------------------------------------------ */
 static struct cel_value evaluate(const struct policy_expression *expression, const struct cel_value *values, struct kp_arena *arena, uint64_t *left)
 {
-    uint64_t cost = 0;
-    if (!expression->program)
-        return (struct cel_value){.kind = CEL_ERROR, .error = kp_arena_printf(arena, "compilation error: compilation failed: %s", expression->fault ? expression->fault : "")};
-    struct cel_value value = cel_evaluate(expression->program, values, arena, KP_MIN(*left, (uint64_t)CEL_CALL_COST_MAX), &cost);
-    *left -= KP_MIN(*left, cost);
-    return value;
+    if (expression->program)
+        return extension_evaluate(expression->program, values, arena, left);
+    return (struct cel_value){.kind = CEL_ERROR, .error = kp_arena_printf(arena, "compilation error: compilation failed: %s", expression->fault ? expression->fault : "")};
 }
 
 const char *policy_trimmed(struct kp_arena *arena, const char *text)
@@ -145,20 +142,20 @@ static void ask_validations(struct round *round, const struct policy_hook *hook,
         tally(round, hook, "no_error", "allow");
 }
 
-static void ask_with_params(struct round *round, const struct policy_hook *hook, const struct extension_request *told, const struct kp_value *params)
+static void ask_with_params(struct round *round, const struct policy_hook *hook, struct cel_value *values, const struct kp_value *params)
 {
-    struct cel_value values[EXTENSION_VARIABLE_COUNT];
     struct kp_error error = {0};
     struct policy_variables variables;
     uint64_t left = CEL_BUDGET_MATCH_CONDITIONS;
-    extension_values(round->a, told, round->policies->config.auth, extension_namespace_object(round->a, round->policies->namespaces, round->arena), params, round->arena,
-                     values);
+    round->arena = kp_arena_new(EXTENSION_ARENA_MAX);
+    values[EXTENSION_PARAMS] = params ? cel_of_tree(params, &cel_dyn, round->arena) : cel_of_null();
     policy_variables_init(&variables, hook->policy, values, &left, round->arena);
     int holds = extension_conditions_hold(&hook->policy->conditions, values, round->arena, hook->policy->ignore_failure, &error);
     if (holds < 0)
         failed(round, hook, kp_arena_strdup(round->a->arena, error.message));
     else if (holds > 0)
         ask_validations(round, hook, values);
+    kp_arena_free(KP_TAKE(round->arena));
 }
 
 static void ask(struct round *round, const struct policy_hook *hook)
@@ -170,21 +167,23 @@ static void ask(struct round *round, const struct policy_hook *hook)
     const struct kp_value **params;
     struct kp_error error = {0};
     size_t n_params;
-    const struct admission_views *views = round->policies->config.views;
-    int matches = extension_matches(&hook->policy->match, a, views, round->policies->namespaces, &resource, &unused);
+    const struct policies_config *config = &round->policies->config;
+    int matches = extension_matches(&hook->policy->match, a, config->views, round->policies->namespaces, &resource, &unused);
     if (matches > 0)
-        matches = extension_matches(&hook->binding->match, a, views, round->policies->namespaces, &ignored, &unused);
+        matches = extension_matches(&hook->binding->match, a, config->views, round->policies->namespaces, &ignored, &unused);
     if (matches < 0)
         misconfigured(round, hook, unused.message);
-    if (matches <= 0 || !extension_request_make(a, resource, views, &told))
+    if (matches <= 0 || !extension_request_make(a, resource, config->views, &told))
         return;
-    round->arena = kp_arena_new(0);
-    if (policy_params(round->policies, hook, a, round->arena, &params, &n_params, &error) < 0)
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(EXTENSION_ARENA_MAX);
+    if (policy_params(round->policies, hook, a, arena, &params, &n_params, &error) < 0) {
         misconfigured(round, hook, kp_arena_strdup(a->arena, error.message));
-    else
-        for (size_t i = 0; i < n_params; i++)
-            ask_with_params(round, hook, &told, params[i]);
-    kp_arena_free(round->arena);
+        return;
+    }
+    struct cel_value values[EXTENSION_VARIABLE_COUNT];
+    extension_values(a, &told, config->auth, extension_namespace_object(a, round->policies->namespaces, arena), NULL, arena, values);
+    for (size_t i = 0; i < n_params; i++)
+        ask_with_params(round, hook, values, params[i]);
 }
 
 int policies_validate(struct policies *policies, struct admission_attributes *a, struct api_status *status)

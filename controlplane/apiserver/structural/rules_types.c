@@ -1,16 +1,7 @@
 /* What expressions know of values: the types of a schema (k8s.io/apiserver pkg/cel/common/schemas.go; apiextensions-apiserver .../cel/model/schemas.go). */
 #include "controlplane/apiserver/structural/structural_internal.h"
 
-#define NAME_MAX_LEN 253 /* of metadata.name */
-
 static const struct cel_type *declare(struct kp_arena *arena, struct snode *node, bool root, const char *name);
-
-static const struct cel_type *text_type(struct kp_arena *arena, int64_t max_length)
-{
-    struct cel_type *type = kp_arena_memdup(arena, &cel_string, sizeof(*type));
-    type->max_elements = max_length;
-    return type;
-}
 
 /* Of a string by its format. */
 static const struct cel_type *string_type(const struct snode *node)
@@ -53,8 +44,8 @@ static void put_field(struct cel_field *fields, size_t *n, const char *name, con
 static void put_meta_fields(struct kp_arena *arena, struct cel_field *fields, size_t *n, const char *name)
 {
     struct cel_field *meta = KP_NEW_ARRAY(arena, struct cel_field, 2);
-    meta[0] = (struct cel_field){"name", "name", text_type(arena, NAME_MAX_LEN)};
-    meta[1] = (struct cel_field){"generateName", "generateName", text_type(arena, NAME_MAX_LEN - 1)};
+    meta[0] = (struct cel_field){"name", "name", &cel_string};
+    meta[1] = (struct cel_field){"generateName", "generateName", &cel_string};
     put_field(fields, n, "kind", &cel_string);
     put_field(fields, n, "apiVersion", &cel_string);
     put_field(fields, n, "metadata", cel_object(arena, kp_arena_printf(arena, "%s.metadata", name), meta, 2));

@@ -88,7 +88,7 @@ static int conclude(struct webhooks *webhooks, const struct webhook *hook, const
 static int conditions_hold(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, const struct kp_resource *resource,
                            struct api_status *status)
 {
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(EXTENSION_ARENA_MAX);
     struct extension_request told;
     struct cel_value values[EXTENSION_VARIABLE_COUNT];
     struct kp_error error = {0};

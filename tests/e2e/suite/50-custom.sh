@@ -135,6 +135,39 @@ test_custom_refusals() {
   gone
 }
 
+# Rules in CEL, as Gateway API's definitions have them.
+ruled() { # [sed's words about the rules]
+  cat >"$DIR/rules-$NS" <<'YAML'
+            x-kubernetes-validations:
+            - {rule: "!has(self.replicas) || self.replicas <= self.size", messageExpression: "'at most %d'.format([self.size])", fieldPath: .replicas}
+            - {rule: "!has(self.tags) || self.tags.all(t, t.matches('^[a-z]+$'))", message: tags are of letters}
+            - {rule: "self.size >= oldSelf.size", message: it does not shrink, reason: FieldValueForbidden, fieldPath: .size}
+            - {rule: "!has(self.parts) || self.parts.exists_one(p, p.count == 1)", reason: FieldValueInvalid}
+YAML
+  widgets | sed "/required: \[size\]/r $DIR/rules-$NS" | sed "${1:-}"
+}
+test_custom_rules() {
+  local wd=widgets.$NS.example.com
+  ruled | k apply -f - >/dev/null
+  kubectl wait --for=condition=Established "crd/$wd" --timeout=10s >/dev/null
+  wait_until 5 k get "$wd"
+  is "widget.$NS.example.com/a created" "$(widget a '{size: 3, replicas: 3, tags: [x], parts: [{name: p}, {name: q, count: 2}]}')"
+  has 'spec.replicas: Invalid value: at most 3' "$(widget b '{size: 3, replicas: 4}')"
+  has 'spec: Invalid value: tags are of letters' "$(widget b '{size: 3, tags: ["1"]}')"
+  has 'spec: Invalid value: failed rule: !has(self.parts) || self.parts.exists_one(p, p.count == 1)' "$(widget b '{size: 3, parts: [{name: p}, {name: q}]}')"
+  has 'some validation rules were not checked because the object was invalid' "$(widget b '{size: many}')"
+  has 'spec.size: Forbidden: it does not shrink' "$(k patch "$wd" a --type merge -p '{"spec":{"size":2,"replicas":1}}' 2>&1)"
+  has 'spec.replicas: Invalid value: at most 3' "$(k scale "$wd/a" --replicas=9 2>&1)"
+  has 'patched' "$(k patch "$wd" a --type merge -p '{"spec":{"size":4}}')"
+  has "undefined field 'sise'" "$(ruled 's/self.size >= oldSelf.size/self.sise >= oldSelf.size/' | k apply -f - 2>&1)"
+  # What was stored before there was such a rule may stay as it is while something else changes.
+  ruled 's/self.tags.all(t, .*))", message: tags are of letters/false", message: nothing/' | k apply -f - >/dev/null
+  refused() { has 'spec: Invalid value: nothing' "$(widget c '{size: 1, tags: [x]}')"; }
+  wait_until 10 refused
+  has 'Warning: spec: Invalid value: nothing' "$(k label "$wd" a tier=two 2>&1)"
+  gone
+}
+
 test_custom_changes() {
   defined
   local wd=widgets.$NS.example.com
