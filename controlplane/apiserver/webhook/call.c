@@ -17,7 +17,8 @@ static void prepare(const struct webhook_question *question, struct kp_arena *ar
 {
     const struct k8s_webhook_client_config *client = question->hook->client;
     const char *path;
-    *call = (struct backend_call){.backend = {.ca = client->ca_bundle.data, .ca_len = client->ca_bundle.len}};
+    *call = (struct backend_call){.backend = {.ca = client->ca_bundle.data, .ca_len = client->ca_bundle.len},
+                                   .answer_bytes_max = question->hook->mutating ? WEBHOOK_ANSWER_BYTES_MAX : WEBHOOK_VERDICT_BYTES_MAX};
     if (client->service) {
         const struct k8s_service_reference *service = client->service;
         call->backend.ns = service->namespace;

@@ -119,6 +119,8 @@ static int select_hook(struct webhooks *webhooks, const struct webhook *hook, co
                                    hook->name);
         return 0;
     }
+    if (kp_arena_used(a->arena) > WEBHOOK_REQUEST_BYTES_MAX)
+        return status_internal(status, "what webhooks make of this request takes more than %zu bytes of memory", WEBHOOK_REQUEST_BYTES_MAX);
     *ret = (struct webhook_question){.hook = hook, .resource = resource};
     return webhook_question_make(ret, a, webhooks->config.views);
 }

@@ -7,7 +7,10 @@
 #include "controlplane/apiserver/backend/backend.h"
 
 #define WEBHOOK_TIMEOUT_S_DEFAULT 10
-#define WEBHOOKS_AT_ONCE_MAX 1000         /* that are asked about one request; more are refused with it */
+#define WEBHOOKS_AT_ONCE_MAX 100                          /* that are asked about one request at the same time; with more it is refused */
+#define WEBHOOK_ANSWER_BYTES_MAX ((size_t)8 << 20)        /* of one that changes: a patch in base64 */
+#define WEBHOOK_VERDICT_BYTES_MAX ((size_t)1 << 20)       /* of one that judges */
+#define WEBHOOK_REQUEST_BYTES_MAX ((size_t)512 << 20)     /* in memory, of a request and all that webhooks made of it; then it is refused */
 #define WEBHOOK_WARNINGS_BYTES_MAX 4096   /* of all warnings of a request, and of each: */
 #define WEBHOOK_WARNING_BYTES_MAX 256
 
