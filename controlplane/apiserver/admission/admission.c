@@ -6,17 +6,17 @@
 
 static int mutating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
-    return admission->webhooks ? webhooks_mutate(admission->webhooks, a, status) : 0;
+    return admission->webhooks && !a->own ? webhooks_mutate(admission->webhooks, a, status) : 0;
 }
 
 static int validating_webhooks(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
-    return admission->webhooks ? webhooks_validate(admission->webhooks, a, status) : 0;
+    return admission->webhooks && !a->own ? webhooks_validate(admission->webhooks, a, status) : 0;
 }
 
 static int validating_policies(struct admission *admission, struct admission_attributes *a, struct api_status *status)
 {
-    return admission->policies ? policies_validate(admission->policies, a, status) : 0;
+    return admission->policies && !a->own ? policies_validate(admission->policies, a, status) : 0;
 }
 
 static const struct {

@@ -17,6 +17,7 @@ struct admission_attributes {
     void *object;           /* what will be stored; mutate may change it; NULL on delete and connect */
     const void *old_object; /* what is stored; NULL on create */
     bool dry_run;
+    bool own; /* the server writes it for itself, and has to when no webhook runs yet: none is asked, nor a policy */
     struct kp_arena *arena;
     struct kp_string_list *warnings; /* texts for Warning headers */
     const char *field_manager;       /* NULL: unknown */

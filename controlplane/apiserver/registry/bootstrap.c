@@ -18,6 +18,7 @@ struct registry_request registry_own_request(struct kp_arena *arena, struct api_
                                      .name = name,
                                      .field_manager = "kube-apiserver",
                                      .now_s = kp_now_s(),
+                                     .own = true,
                                      .status = status};
 }
 

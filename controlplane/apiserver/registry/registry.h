@@ -46,6 +46,7 @@ struct registry_request {
     const struct registry_kind *kind;
     const char *subresource, *ns, *name; /* "" when not set */
     bool dry_run;
+    bool own;                            /* the server's own: users' webhooks and policies are not asked */
     bool applied;                        /* server-side apply: managedFields come with the object */
     const char *field_manager;           /* never NULL */
     int64_t now_s;

@@ -25,6 +25,7 @@ void registry_admission_attributes(struct registry_request *rq, enum admission_o
                                          .object = obj,
                                          .old_object = old,
                                          .dry_run = rq->dry_run,
+                                         .own = rq->own,
                                          .field_manager = rq->field_manager,
                                          .arena = rq->arena,
                                          .warnings = &rq->warnings,

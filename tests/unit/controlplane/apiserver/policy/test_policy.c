@@ -68,6 +68,7 @@ static int create(struct fixture *f, const char *data)
     f->status = API_STATUS(f->arena);
     f->rq = registry_own_request(f->arena, &f->status, &k8s_configmaps_resource, "n", "x");
     f->rq.user = &joe;
+    f->rq.own = false;
     assert_int_equal(kp_json_decode(&k8s_config_map_type, json, strlen(json), f->arena, NULL, &object, &error), 0);
     registry_admission_attributes(&f->rq, ADMISSION_CREATE, object, NULL, &a);
     return admission_validate(f->admission, &a, &f->status);

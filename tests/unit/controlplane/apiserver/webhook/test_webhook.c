@@ -22,6 +22,7 @@ struct fixture {
     const char *ca_base64;
     pthread_mutex_t mutex;
     struct kp_buf asked; /* "/path " of each question */
+    bool own;            /* the server writes for itself */
 };
 
 /* ---- the other side: answers by path ------------------------------------------------------------------------------------------ */
@@ -169,6 +170,7 @@ static int write_as(struct fixture *f, enum admission_operation operation, const
     f->status = API_STATUS(f->arena);
     f->rq = registry_own_request(f->arena, &f->status, resource, "n", "x");
     f->rq.user = &joe;
+    f->rq.own = f->own;
     f->rq.dry_run = dry_run;
     if (kp_json_decode(registry_storage_type(f->rq.kind), json, strlen(json), f->arena, NULL, &object, &error) < 0)
         fail_msg("%s", error.message);
@@ -353,6 +355,16 @@ static void configurations_themselves_are_never_asked_about(void **state)
     assert_string_equal(asked(f), "");
 }
 
+static void the_servers_own_writes_ask_nobody(void **state)
+{
+    struct fixture *f = *state;
+    VALIDATING(f, "v", hook(f, "v", "/deny", ""));
+    MUTATING(f, "m", hook(f, "m", "/broken", ""));
+    f->own = true;
+    assert_int_equal(create_map(f, NULL), 0);
+    assert_string_equal(asked(f), "");
+}
+
 static void a_dry_run_needs_webhooks_without_side_effects(void **state)
 {
     struct fixture *f = *state;
@@ -407,6 +419,7 @@ int main(void)
         TEST(selectors_and_rules_say_who_is_asked),
         TEST(another_version_of_a_resource_matches_unless_exact),
         TEST(configurations_themselves_are_never_asked_about),
+        TEST(the_servers_own_writes_ask_nobody),
         TEST(a_dry_run_needs_webhooks_without_side_effects),
         TEST(a_question_says_what_upstream_says),
     };
