@@ -224,9 +224,14 @@ $(O)/fuzz_%: $(O)/obj/tests/fuzz/fuzz_%.o $(ALL_ARCHIVES)
 	@$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(PKG_LIBS) -lm
 fuzz-bins: $(patsubst tests/fuzz/%.c,$(O)/%,$(FUZZ_SRCS))
 endif
+FUZZ_MAKE = $(MAKE) --no-print-directory BUILD=$(FUZZ_O) FUZZING=1 CC="$(FUZZ_CC)" SAN=1 CFLAGS="-fsanitize=fuzzer-no-link"
 fuzz:
-	@$(MAKE) --no-print-directory BUILD=$(FUZZ_O) FUZZING=1 CC="$(FUZZ_CC)" SAN=1 CFLAGS="-fsanitize=fuzzer-no-link" fuzz-bins
+	+@$(FUZZ_MAKE) fuzz-bins
 	@BUILD=$(FUZZ_O) tests/run-fuzz $(patsubst tests/fuzz/%.c,$(FUZZ_O)/%,$(FUZZ_SRCS))
+
+# The unit tests, linked from the same objects.
+test-unit-fuzz:
+	+@$(FUZZ_MAKE) test-unit
 
 # ---- micro benchmarks: tests/bench/<name>/bench_<name>.c ----------------------------------------------------------------
 $(O)/bench/etcd/load: $(patsubst %.c,$(O)/obj/%.o,$(wildcard tests/bench/etcd/load/*.c)) $(O)/lib/base.a $(O)/lib/tls.a
@@ -323,6 +328,7 @@ help:
 	@echo "make deps       install the Debian packages the build needs (root)"
 	@echo "make test       everything CI runs (root); STAGES=\"lint unit\" picks of: deps lint build unit fuzz check faults ccm sim real bench e2e contract"
 	@echo "make test-unit  unit tests; T=part-of-a-path picks some, SAN=1 turns the sanitizers on"
+	@echo "make test-unit-fuzz  the same of the fuzz targets' objects, with clang's sanitizers"
 	@echo "make fuzz       every fuzz target for FUZZ_SECONDS (default 10) each"
 	@echo "make lint       house rules: includes, calls, sizes, the map"
 	@echo "make sim        seeds of etcd's simulator, SEEDS=500 FIRST=1, or SEED=n; sim-planted: the planted bugs"
@@ -339,6 +345,6 @@ help:
 	@echo "make install    DESTDIR= PREFIX=/usr/local"
 	@echo "make clean"
 
-.PHONY: all e2e-clouds e2e-openstack e2e-libvirt faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-deps fuzz fuzz-bins lint bench image demo deps install clean help
+.PHONY: all e2e-clouds e2e-openstack e2e-libvirt faults faults-bins faults-ccm test-contract always bench-etcd e2e-ha sim-real sim sim-bins sim-planted checkers test-checkers test test-unit test-unit-fuzz test-deps fuzz fuzz-bins lint bench image demo deps install clean help
 
 -include $(shell find $(O)/obj $(O)/gen -name '*.d' 2>/dev/null)

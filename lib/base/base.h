@@ -30,7 +30,7 @@ _Noreturn void kp_assert_fail(const char *expr, const char *file, int line);
         if (*p)                                                                                                        \
             destructor(*p);                                                                                            \
     }
-#define KP_AUTO(destructor) __attribute__((cleanup(destructor##_auto)))
+#define KP_AUTO(destructor) __attribute__((cleanup(destructor##_auto), unused))
 /* Hands a pointer over: evaluates to its value and leaves NULL behind, so that KP_AUTO does not free it. */
 #define KP_TAKE(p) __extension__({ __typeof__(p) kp_take_ = (p); (p) = NULL; kp_take_; })
 
@@ -38,7 +38,7 @@ KP_DEFINE_AUTO(void *, free)
 static inline __attribute__((unused)) void kp_free_auto(void *p) { free(*(void **)p); }
 #define KP_AUTO_FREE __attribute__((cleanup(kp_free_auto)))
 void kp_close_fd(int *fd); /* closes *fd when >= 0 and sets it to -1 */
-#define KP_AUTO_CLOSE __attribute__((cleanup(kp_close_fd)))
+#define KP_AUTO_CLOSE __attribute__((cleanup(kp_close_fd), unused))
 
 /* Allocation that cannot fail: out of memory ends the process with a message (supervised programs come back). */
 void *kp_malloc(size_t size) __attribute__((malloc));

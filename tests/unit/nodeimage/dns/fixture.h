@@ -15,8 +15,8 @@
 #include "nodeimage/dns/dns_internal.h"
 
 static const char *const fixture_services[] = {
-    "{'metadata':{'name':'web','namespace':'default'},'spec':{'type':'ClusterIP','clusterIP':'10.96.0.20','clusterIPs':['10.96.0.20','fd00::20'],"
-    "'ports':[{'name':'http','port':80,'protocol':'TCP'},{'name':'metrics','port':9100},{'name':'quic','port':443,'protocol':'UDP'}]}}",
+    ("{'metadata':{'name':'web','namespace':'default'},'spec':{'type':'ClusterIP','clusterIP':'10.96.0.20','clusterIPs':['10.96.0.20','fd00::20'],"
+     "'ports':[{'name':'http','port':80,'protocol':'TCP'},{'name':'metrics','port':9100},{'name':'quic','port':443,'protocol':'UDP'}]}}"),
     "{'metadata':{'name':'plain','namespace':'default'},'spec':{'type':'NodePort','clusterIP':'10.96.0.21','ports':[{'port':8080,'protocol':'TCP'}]}}",
     "{'metadata':{'name':'db','namespace':'default'},'spec':{'type':'ClusterIP','clusterIP':'None','ports':[{'name':'sql','port':5432}]}}",
     "{'metadata':{'name':'all','namespace':'default'},'spec':{'clusterIP':'None','publishNotReadyAddresses':true}}",
