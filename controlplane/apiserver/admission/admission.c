@@ -28,6 +28,7 @@ static const struct {
     {"ServiceAccount", admission_service_account, NULL},
     {"NodeRestriction", admission_node_restriction, NULL},
     {"TaintNodesByCondition", admission_taint_nodes, NULL},
+    {"PodSecurity", NULL, admission_pod_security},
     {"Priority", admission_priority, NULL},
     {"DefaultTolerationSeconds", admission_default_tolerations, NULL},
     {"CertificateApproval", NULL, admission_certificate_approval},

@@ -26,6 +26,7 @@ int admission_node_restriction(struct admission *admission, struct admission_att
 int admission_certificate_approval(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_certificate_subject(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_rbac_escalation(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_pod_security(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_taint_nodes(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 
 bool admission_is(const struct admission_attributes *a, const char *group, const char *resource, const char *subresource);
