@@ -110,11 +110,6 @@ static int ensure_namespaces(struct bootstrap *bootstrap, struct kp_error *error
     return ensure_service_cidr(bootstrap, error);
 }
 
-static int ensure_policy(struct bootstrap *bootstrap, struct kp_error *error)
-{
-    return bootstrap->registry->auth ? auth_bootstrap(bootstrap->registry->auth, ensure_rbac, bootstrap, error) : 0;
-}
-
 static bool has_default_class(const struct bootstrap *bootstrap)
 {
     struct api_status status = API_STATUS(bootstrap->arena);
@@ -160,6 +155,12 @@ static int ensure_local_class(struct bootstrap *bootstrap, struct kp_error *erro
     return code < 0 ? code : 0;
 }
 
+static int ensure_policy(struct bootstrap *bootstrap, struct kp_error *error)
+{
+    int code = bootstrap->registry->auth ? auth_bootstrap(bootstrap->registry->auth, ensure_rbac, bootstrap, error) : 0;
+    return code < 0 ? code : ensure_local_class(bootstrap, error);
+}
+
 /* What is missing goes into one transaction: of several servers that start together one makes everything at once, and the others see it. */
 static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootstrap *, struct kp_error *), const struct given *given, struct kp_error *error)
 {
@@ -181,9 +182,7 @@ static int ensure_at_once(struct registry *registry, int (*ensure)(struct bootst
 int registry_bootstrap(struct registry *registry, struct kp_error *error)
 {
     int code = ensure_at_once(registry, ensure_namespaces, NULL, error); /* first: what is in one asks for it */
-    if (code == 0)
-        code = ensure_at_once(registry, ensure_policy, NULL, error);
-    return code < 0 ? code : ensure_at_once(registry, ensure_local_class, NULL, error);
+    return code < 0 ? code : ensure_at_once(registry, ensure_policy, NULL, error);
 }
 
 static int ensure_given(struct bootstrap *bootstrap, struct kp_error *error)
