@@ -53,6 +53,7 @@ struct kubelet_statuses;
 struct kubelet_node;
 struct kubelet_server;
 struct kubelet_objects;
+struct csi;
 
 struct kubelet {
     struct kubelet_config config;
@@ -68,6 +69,7 @@ struct kubelet {
     struct kubelet_node *node;
     struct kubelet_server *server;
     struct kubelet_objects *objects;
+    struct csi *csi; /* storage drivers; NULL: standalone */
     struct kubelet_backoff *restart_backoff, *pull_backoff;
     struct kubelet_dns node_dns; /* the node's resolv.conf */
     struct kp_arena *dns_arena;
@@ -201,6 +203,11 @@ void kubelet_node_start(struct kubelet *kubelet);
 void kubelet_node_allocatable(struct kubelet *kubelet, struct kp_arena *arena, struct kp_string_map *ret);
 void kubelet_node_labels(struct kubelet *kubelet, struct kp_arena *arena, struct kp_string_map *ret);
 size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_ips);
+/* The node as the API shows it, a copy in arena; NULL: not known. */
+const struct k8s_node *kubelet_node_object(struct kubelet *kubelet, struct kp_arena *arena);
+/* Whether the API shows the volume in the node's volumesInUse; and that the status is to be written anew. */
+bool kubelet_node_reports_volume(struct kubelet *kubelet, const char *volume);
+void kubelet_node_want_status(struct kubelet *kubelet);
 int64_t kubelet_machine_memory_bytes(void);
 int64_t kubelet_machine_cpu_milli(void);
 

@@ -23,6 +23,8 @@ struct kubelet_worker {
     bool killing;                /* a thread is in the middle of stopping it */
     /* Of the thread that works on it (one at a time): */
     bool admitted, volumes_ready, dirs_ready;
+    int mount_failures;       /* in a row: the next try comes later */
+    struct kp_strmap *mounts; /* its volumes behind claims; NULL: none yet (volumes.h) */
     char fail_reason[64], fail_message[KUBELET_REASON_BYTES_MAX];
     int64_t first_seen_s;
     int64_t refreshed_ms; /* when its volumes were last brought up to date; monotonic */
