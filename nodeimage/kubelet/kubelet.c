@@ -90,9 +90,9 @@ static void volumes_changed(void *arg)
     kubelet_node_want_status(arg);
 }
 
-static bool volume_reported(void *arg, const char *volume)
+static bool has_volume(void *arg, const char *volume)
 {
-    return kubelet_node_reports_volume(arg, volume);
+    return kubelet_node_has_volume(arg, volume);
 }
 
 static void *watch_plugins(void *arg)
@@ -110,7 +110,7 @@ static void start_csi(struct kubelet *kubelet)
                                 .client = kubelet->client,
                                 .root_dir = kubelet->config.root_dir,
                                 .node_name = kubelet->config.node_name,
-                                .node = {.changed = volumes_changed, .reported = volume_reported, .arg = kubelet}};
+                                .node = {.changed = volumes_changed, .has_volume = has_volume, .arg = kubelet}};
     kubelet->csi = csi_new(&config);
 }
 

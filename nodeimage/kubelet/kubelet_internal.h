@@ -205,8 +205,8 @@ void kubelet_node_labels(struct kubelet *kubelet, struct kp_arena *arena, struct
 size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_ips);
 /* The node as the API shows it, a copy in arena; NULL: not known. */
 const struct k8s_node *kubelet_node_object(struct kubelet *kubelet, struct kp_arena *arena);
-/* Whether the API shows the volume in the node's volumesInUse; and that the status is to be written anew. */
-bool kubelet_node_reports_volume(struct kubelet *kubelet, const char *volume);
+/* Whether the API shows the volume as in use, so that nobody detaches it, and as attached; and that the status is to be written anew. */
+bool kubelet_node_has_volume(struct kubelet *kubelet, const char *volume);
 void kubelet_node_want_status(struct kubelet *kubelet);
 int64_t kubelet_machine_memory_bytes(void);
 int64_t kubelet_machine_cpu_milli(void);

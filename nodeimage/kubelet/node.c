@@ -69,12 +69,17 @@ const struct k8s_node *kubelet_node_object(struct kubelet *kubelet, struct kp_ar
     return node;
 }
 
-bool kubelet_node_reports_volume(struct kubelet *kubelet, const char *volume)
+bool kubelet_node_has_volume(struct kubelet *kubelet, const char *volume)
 {
     KP_AUTO(client_object_unref) struct client_object *object =
         kubelet->node_informer ? client_informer_get(kubelet->node_informer, "", kubelet->config.node_name) : NULL;
-    const struct k8s_node *node = object ? object->data : NULL;
-    return node && node->status && kp_string_list_has(&node->status->volumes_in_use, volume);
+    const struct k8s_node_status *status = object ? ((const struct k8s_node *)object->data)->status : NULL;
+    if (!status || !kp_string_list_has(&status->volumes_in_use, volume))
+        return false;
+    for (size_t i = 0; i < status->volumes_attached.len; i++)
+        if (kp_streq(status->volumes_attached.items[i].name, volume))
+            return true;
+    return false;
 }
 
 void kubelet_node_want_status(struct kubelet *kubelet)

@@ -10,8 +10,8 @@ struct client;
 
 /* What the node's status says; both may be NULL. */
 struct csi_node {
-    void (*changed)(void *arg);                       /* csi_in_use gives something else now */
-    bool (*reported)(void *arg, const char *volume);  /* the API shows the volume in the node's volumesInUse */
+    void (*changed)(void *arg);                        /* csi_in_use gives something else now */
+    bool (*has_volume)(void *arg, const char *volume); /* the API shows it in the node's volumesInUse and volumesAttached */
     void *arg;
 };
 struct csi_config {

@@ -104,8 +104,8 @@ static int wait_for_attachment(struct mounting *m, struct kp_error *error)
         return 0;
     const struct csi_node *node = &m->csi->config.node;
     const char *name = kp_arena_printf(m->arena, "kubernetes.io/csi/%s", m->key);
-    if (node->reported && !node->reported(node->arg, name))
-        return kp_fail(error, KP_EAGAIN, "volume %s is not reported in use yet", name);
+    if (node->has_volume && !node->has_volume(node->arg, name))
+        return kp_fail(error, KP_EAGAIN, "volume %s is not in the node's status yet, in use and attached", name);
     void *object = NULL;
     int rc = m->getter->object(m->getter->arg, &k8s_volumeattachments_resource, NULL, m->data.attachment, &object, error);
     const struct k8s_volume_attachment *attachment = object;

@@ -125,7 +125,7 @@ static void local_volumes_must_exist_and_reach_the_node(void **state)
     struct world *w = *state;
     w->pv = "{metadata: {name: pv}, spec: {local: {path: /nonexistent/x}, claimRef: {uid: cu}}}";
     assert_says(w, "MountVolume.SetUp failed for volume \"pv\" : path \"/nonexistent/x\" does not exist");
-    w->context.node = decode(w, &k8s_node_type, "{metadata: {name: n, labels: {kubernetes.io/hostname: n}}}");
+    w->context.node = decode(w, &k8s_node_type, "{metadata: {name: n1, labels: {kubernetes.io/hostname: n1}}}");
     w->pv = "{metadata: {name: pv}, spec: {local: {path: /tmp}, claimRef: {uid: cu}, nodeAffinity: {required: {nodeSelectorTerms: [{matchExpressions: "
             "[{key: kubernetes.io/hostname, operator: In, values: [other]}]}]}}}}";
     assert_says(w, "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms");
@@ -138,24 +138,24 @@ static enum volumes_verdict verdict(struct world *w, const char *meta, const cha
     const char *yaml = kp_arena_printf(w->arena, "{metadata: {name: pv, %s}, spec: {persistentVolumeReclaimPolicy: %s, local: {path: %s}, nodeAffinity: "
                                                  "{required: {nodeSelectorTerms: [{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: "
                                                  "[%s]}]}]}}}, status: {phase: %s}}", meta, policy, path, host, phase);
-    return volumes_local_verdict(decode(w, &k8s_persistent_volume_type, yaml), "/v", "n");
+    return volumes_local_verdict(decode(w, &k8s_persistent_volume_type, yaml), "/v", "n1");
 }
 
 static void data_goes_only_by_the_objects_own_word(void **state)
 {
     struct world *w = *state;
     static const char ours[] = GOING "finalizers: [kprov.dev/local-volume]";
-    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n", "Released"), VOLUMES_REMOVE);
-    assert_int_equal(verdict(w, ours, "Retain", "/v/pv", "n", "Released"), VOLUMES_RELEASE);
-    assert_int_equal(verdict(w, "finalizers: [kprov.dev/local-volume]", "Delete", "/v/pv", "n", "Released"), VOLUMES_KEEP);
-    assert_int_equal(verdict(w, GOING "finalizers: [other]", "Delete", "/v/pv", "n", "Released"), VOLUMES_KEEP);
-    assert_int_equal(verdict(w, GOING "finalizers: [kprov.dev/local-volume, kubernetes.io/pv-protection]", "Delete", "/v/pv", "n", "Released"),
+    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n1", "Released"), VOLUMES_REMOVE);
+    assert_int_equal(verdict(w, ours, "Retain", "/v/pv", "n1", "Released"), VOLUMES_RELEASE);
+    assert_int_equal(verdict(w, "finalizers: [kprov.dev/local-volume]", "Delete", "/v/pv", "n1", "Released"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, GOING "finalizers: [other]", "Delete", "/v/pv", "n1", "Released"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, GOING "finalizers: [kprov.dev/local-volume, kubernetes.io/pv-protection]", "Delete", "/v/pv", "n1", "Released"),
                      VOLUMES_KEEP);
-    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n", "Bound"), VOLUMES_KEEP);
-    assert_int_equal(verdict(w, ours, "Delete", "/v/other", "n", "Released"), VOLUMES_KEEP);
-    assert_int_equal(verdict(w, ours, "Delete", "/v/../v/pv", "n", "Released"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n1", "Bound"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, ours, "Delete", "/v/other", "n1", "Released"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, ours, "Delete", "/v/../v/pv", "n1", "Released"), VOLUMES_KEEP);
     assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "m", "Released"), VOLUMES_KEEP);
-    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n, m", "Released"), VOLUMES_KEEP);
+    assert_int_equal(verdict(w, ours, "Delete", "/v/pv", "n1, m", "Released"), VOLUMES_KEEP);
 }
 
 static int get_going(void *arg, const char *name, struct kp_arena *arena, const struct k8s_persistent_volume **ret, struct kp_error *error)
@@ -167,7 +167,7 @@ static int get_going(void *arg, const char *name, struct kp_arena *arena, const 
     *ret = decode(w, &k8s_persistent_volume_type,
                   kp_arena_printf(w->arena, "{metadata: {name: pv, resourceVersion: '7', " GOING "finalizers: [a, kprov.dev/local-volume]}, spec: "
                                             "{persistentVolumeReclaimPolicy: Delete, local: {path: %s/pv}, nodeAffinity: {required: {nodeSelectorTerms: "
-                                            "[{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [n]}]}]}}}, status: {phase: Released}}",
+                                            "[{matchExpressions: [{key: kubernetes.io/hostname, operator: In, values: [n1]}]}]}}}, status: {phase: Released}}",
                                   w->context.local_dir));
     return 0;
 }
@@ -185,7 +185,7 @@ static void removed_are_only_folders_that_no_pod_has(void **state)
     struct kp_error error = {0};
     const char *file = kp_arena_printf(w->arena, "%s/pv/sub", w->context.local_dir), *other = kp_arena_printf(w->arena, "%s/unknown", w->context.local_dir);
     const char *used = kp_arena_printf(w->arena, "%s/pods/u/volumes/kubernetes.io~local-volume/pv", w->folder);
-    struct volumes_collect collect = {.root_dir = w->folder, .local_dir = w->context.local_dir, .hostname = "n", .get = get_going, .patch = note_patch, .arg = w};
+    struct volumes_collect collect = {.root_dir = w->folder, .local_dir = w->context.local_dir, .hostname = "n1", .get = get_going, .patch = note_patch, .arg = w};
     assert_int_equal(kp_mkdir_p(file, 0755, &error), 0);
     assert_int_equal(kp_mkdir_p(other, 0755, &error), 0);
     assert_int_equal(kp_mkdir_p(used, 0755, &error), 0);
