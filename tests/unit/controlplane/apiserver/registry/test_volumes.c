@@ -265,6 +265,17 @@ static void pods_name_their_volumes_well(void **state)
     assert_int_equal(create(f, "", "pods", VOLUMES("{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}}", ",\"volumeDevices\":[{\"name\":\"v\",\"devicePath\":\"/dev/x\"}]")), 0);
 }
 
+static void containers_of_stateful_sets_name_claims(void **state)
+{
+    struct fixture *f = *state;
+#define SET(mount) "{\"metadata\":{\"name\":\"s\"},\"spec\":{\"serviceName\":\"s\",\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"template\":{\"metadata\":{\"labels\":{\"a\":\"b\"}}," \
+                   "\"spec\":{\"containers\":[{\"name\":\"c\",\"image\":\"i\",\"volumeMounts\":[{\"name\":\"" mount "\",\"mountPath\":\"/d\"}]}]}}," \
+                   "\"volumeClaimTemplates\":[{\"metadata\":{\"name\":\"data\"},\"spec\":{\"accessModes\":[\"ReadWriteOnce\"],\"resources\":{\"requests\":{\"storage\":\"1Gi\"}}}}]}}"
+    refused(f, create(f, "apps", "statefulsets", SET("other")), "StatefulSet.apps \"s\" is invalid: spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"other\"");
+    assert_int_equal(create(f, "apps", "statefulsets", SET("data")), 0);
+    assert_int_equal(((const struct k8s_stateful_set *)result(f))->spec->template->spec->volumes.len, 0); /* for the check alone */
+}
+
 /* ---- storage.k8s.io ------------------------------------------------------------------------------------------------------- */
 static void classes_stay_as_they_are(void **state)
 {
@@ -360,6 +371,7 @@ int main(void)
         TEST(a_claim_changes_little),
         TEST(a_bound_claim_grows_and_shrinks_to_what_it_has),
         TEST(pods_name_their_volumes_well),
+        TEST(containers_of_stateful_sets_name_claims),
         TEST(classes_stay_as_they_are),
         TEST(attachments_stay_as_they_are),
         TEST(drivers_are_checked),
