@@ -4,6 +4,7 @@
 #include "controlplane/controller-manager/storage.h"
 
 #define HOSTNAME_LABEL "kubernetes.io/hostname"
+#define LEAVING_MAX 500 /* volumes that a node is told of at a time: annotations have little room */
 #define RETRY_MS 60000 /* of a claim that was refused: its class or its node may change */
 
 /* ---- claims ----------------------------------------------------------------------------------------------------------------- */
@@ -181,10 +182,54 @@ static int node_is_gone(const struct plan_input *in, const char *hostname, bool 
     return 0;
 }
 
+/* It is being deleted and waits for its node to remove the folder. */
+static bool is_leaving(const struct k8s_persistent_volume *volume)
+{
+    return kp_streq(kp_string_map_get(&volume->metadata->annotations, VOLUME_PROVISIONED_BY), VOLUME_LOCAL_PROVISIONER) &&
+           volume->metadata->deletion_timestamp.set && storage_has_finalizer(volume->metadata, VOLUME_LOCAL_FINALIZER) &&
+           !kp_streq(volume->status->phase, "Bound") && hostname_of(volume);
+}
+
+static void tell_node(const struct plan_input *in, struct plan *plan, const struct k8s_node *node, const void *const *volumes, size_t n)
+{
+    const char *hostname = kp_string_map_get(&node->metadata->labels, HOSTNAME_LABEL), *was = kp_string_map_get(&node->metadata->annotations, VOLUME_LOCAL_LEAVING);
+    KP_AUTO_BUF struct kp_buf names = {0}, body = {0};
+    for (size_t i = 0, count = 0; hostname && i < n && count < LEAVING_MAX; i++) {
+        const struct k8s_persistent_volume *volume = volumes[i];
+        if (is_leaving(volume) && kp_streq(hostname_of(volume), hostname))
+            kp_buf_printf(&names, "%s%s", count++ ? "," : "", volume->metadata->name);
+    }
+    if (kp_streq(names.data ? names.data : "", was ? was : ""))
+        return;
+    kp_buf_puts(&body, "{\"metadata\":{\"annotations\":{\"" VOLUME_LOCAL_LEAVING "\":");
+    if (names.data)
+        kp_json_string(&body, names.data);
+    else
+        kp_buf_puts(&body, "null");
+    kp_buf_puts(&body, "}}}");
+    plan_patch(plan, &k8s_nodes_resource, NULL, node->metadata->name, NULL, CLIENT_PATCH_MERGE, kp_arena_strdup(in->arena, body.data));
+}
+
+/* Whenever a volume leaves or has left. A kubelet that never mounted it has no folder that would remind it. */
+static void tell_nodes(const struct plan_input *in, struct plan *plan)
+{
+    const void *const *volumes, *const *nodes;
+    size_t n_volumes = client_view_list(in->view, engine_cache(in->engine, &k8s_persistentvolumes_resource), NULL, &volumes);
+    size_t n_nodes = client_view_list(in->view, engine_cache(in->engine, &k8s_nodes_resource), NULL, &nodes), n = 0;
+    const void **leaving = KP_NEW_ARRAY(in->arena, const void *, n_volumes + 1);
+    for (size_t i = 0; i < n_volumes; i++)
+        if (is_leaving(volumes[i]))
+            leaving[n++] = volumes[i];
+    for (size_t i = 0; i < n_nodes; i++)
+        tell_node(in, plan, nodes[i], leaving, n);
+}
+
 static int plan_volume(const struct plan_input *in, struct plan *plan, struct kp_error *error)
 {
     const struct k8s_persistent_volume *volume = client_view_get(in->view, engine_cache(in->engine, &k8s_persistentvolumes_resource), "", in->name);
     bool gone;
+    if (!volume)
+        tell_nodes(in, plan);
     if (!volume || !kp_streq(kp_string_map_get(&volume->metadata->annotations, VOLUME_PROVISIONED_BY), VOLUME_LOCAL_PROVISIONER))
         return 0;
     if (!volume->metadata->deletion_timestamp.set) {
@@ -192,10 +237,10 @@ static int plan_volume(const struct plan_input *in, struct plan *plan, struct kp
             plan_delete(plan, &k8s_persistentvolumes_resource, NULL, in->name, volume->metadata->uid, -1, NULL);
         return 0;
     }
-    const char *hostname = hostname_of(volume);
-    if (!storage_has_finalizer(volume->metadata, VOLUME_LOCAL_FINALIZER) || kp_streq(volume->status->phase, "Bound") || !hostname)
+    tell_nodes(in, plan);
+    if (!is_leaving(volume))
         return 0;
-    if (node_is_gone(in, hostname, &gone, error) < 0)
+    if (node_is_gone(in, hostname_of(volume), &gone, error) < 0)
         return error->code;
     if (!gone)
         return 0; /* its kubelet takes the finalizer away when the folder is removed */
@@ -210,18 +255,18 @@ static int plan_key(const struct plan_input *in, struct plan *plan, struct kp_er
     return *in->ns ? plan_claim(in, plan, error) : plan_volume(in, plan, error);
 }
 
-/* A node went: its volumes that are being deleted wait for nobody any more. */
+/* A node went: its volumes that are being deleted wait for nobody any more. Or it came: then it is told of them. */
 static void map_node(struct controller_run *run, const struct client_object *old, const struct client_object *new)
 {
-    if (new)
+    if (old && new)
         return;
     KP_AUTO(client_view_free) struct client_view *view = client_view_new();
     const void *const *volumes;
     size_t n = client_view_list(view, engine_cache(engine_of(run), &k8s_persistentvolumes_resource), NULL, &volumes);
     for (size_t i = 0; i < n; i++) {
-        const struct k8s_object_meta *meta = ((const struct k8s_persistent_volume *)volumes[i])->metadata;
-        if (meta->deletion_timestamp.set && storage_has_finalizer(meta, VOLUME_LOCAL_FINALIZER))
-            engine_enqueue(run, "", meta->name);
+        const struct k8s_persistent_volume *volume = volumes[i];
+        if (is_leaving(volume))
+            engine_enqueue(run, "", volume->metadata->name);
     }
 }
 

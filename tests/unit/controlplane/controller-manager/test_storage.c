@@ -223,7 +223,13 @@ static void a_released_volume_is_deleted_and_waits_for_its_node(void **state)
     assert_string_equal(plan_volume(store, LOCAL_VOLUME("", "Delete", "Bound")), "");
     assert_string_equal(plan_volume(store, LOCAL_VOLUME("", "Retain", "Released")), "");
     assert_string_equal(plan_volume(store, LOCAL_VOLUME("", "Delete", "Released")), "delete persistentvolumes v\n");
-    assert_string_equal(plan_volume(store, LOCAL_VOLUME(GOING, "Delete", "Released")), ""); /* the kubelet removes the folder first */
+    assert_string_equal(plan_volume(store, LOCAL_VOLUME(GOING, "Delete", "Released")), /* the kubelet removes the folder first */
+                        "patch nodes n1 {\"metadata\":{\"annotations\":{\"kprov.dev/leaving-local-volumes\":\"v\"}}}\n");
+    world_put(store->world, &k8s_nodes_resource, "{metadata: {name: n1, labels: {kubernetes.io/hostname: host-1}, annotations: {kprov.dev/leaving-local-volumes: v}}}");
+    assert_string_equal(plan_volume(store, LOCAL_VOLUME(GOING, "Delete", "Released")), "");
+    world_remove(store->world, &k8s_persistentvolumes_resource, "", "v");
+    assert_string_equal(world_plan(store->world, &local_volume_controller, "v"),
+                        "patch nodes n1 {\"metadata\":{\"annotations\":{\"kprov.dev/leaving-local-volumes\":null}}}\n");
     world_remove(store->world, &k8s_nodes_resource, "", "n1");
     fake_api_put(store->api, "/api/v1/nodes", "{\"metadata\":{\"name\":\"n1\"}}", false); /* the store still has it */
     assert_string_equal(plan_volume(store, LOCAL_VOLUME(GOING, "Delete", "Released")), "");
