@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A CSI driver for the end-to-end suite: volumes are folders of a node, mounted by binding. It runs on the host, beside a node whose machine is
-namespaces of it: --pid is a process in them. It speaks by Debian's gRPC for Python, not by ours. What it is asked it writes to --log, a line a call."""
+# A CSI driver for the end-to-end suite: volumes are folders of a node, mounted by binding. It runs on the host, beside a node whose machine is
+# namespaces of it: --pid is a process in them. It speaks by Debian's gRPC for Python, not by ours. What it is asked it writes to --log, a line a call.
 import argparse
 import os
 import signal

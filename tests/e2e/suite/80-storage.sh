@@ -149,10 +149,32 @@ driver_down() { kill "$DRIVER" 2>/dev/null || true; wait "$DRIVER" 2>/dev/null |
 calls() { grep -c "^$1 " "$DIR/csi-$NS.log" || true; }
 csi_node() { kubectl get csinode "$CLUSTER-worker-1" -o "jsonpath={.spec.drivers[?(@.name==\"dir.csi.test\")]$1}"; }
 
+# Without a CSIDriver object volumes must be attached; the attacher is this test.
+attached_by_hand() {
+  local attachment in_use="kubernetes.io/csi/dir.csi.test^$NS-b"
+  kubectl delete csidriver dir.csi.test >/dev/null
+  static_volume b "csi: {driver: dir.csi.test, volumeHandle: $NS-b}"
+  claim b "$NS-b" "$NS"
+  claim_pod attached b "$CLUSTER-worker-1"
+  by_volume() { kubectl get volumeattachments -o "jsonpath={.items[?(@.spec.source.persistentVolumeName==\"$NS-b\")].metadata.name}" | grep .; }
+  used() { kubectl get node "$CLUSTER-worker-1" -o 'jsonpath={.status.volumesInUse}'; }
+  wait_until 30 by_volume
+  attachment=$(by_volume)
+  wait_until 30 sh -c "'$KUBECTL' get node '$CLUSTER-worker-1' -o 'jsonpath={.status.volumesInUse}' | grep -qF '$in_use'"
+  has_not "stage $NS-b" "$(cat "$DIR/csi-$NS.log")"
+  kubectl patch volumeattachment "$attachment" --subresource=status --type=merge -p '{"status":{"attached":true}}' >/dev/null
+  ready attached
+  k exec attached -- touch /data/x
+  k delete pod attached >/dev/null
+  wait_until 60 gone volumeattachment "$attachment"
+  has_not "$in_use" "$(used)"
+  grep -q "^unstage $NS-b" "$DIR/csi-$NS.log"
+}
+
 test_storage_csi() {
   [ -n "${KPROV_LOCAL_DIR:-}" ] || skip 'the driver needs machines that are namespaces of this host'
   /usr/bin/python3 -c 'import grpc, grpc_tools' 2>/dev/null || skip 'no gRPC for Python: apt install python3-grpcio python3-grpc-tools'
-  trap 'driver_down; kubectl delete pv "$NS-a" "$NS-broken" --ignore-not-found --wait=false >/dev/null; kubectl delete csidriver dir.csi.test --ignore-not-found >/dev/null' EXIT
+  trap 'driver_down; kubectl delete pv "$NS-a" "$NS-b" "$NS-broken" --ignore-not-found --wait=false >/dev/null; kubectl delete csidriver dir.csi.test --ignore-not-found >/dev/null' EXIT
   like "^$CLUSTER-worker-1 " "$(kubectl get csinodes --no-headers)"
   kubectl apply -f - >/dev/null <<YAML
 apiVersion: storage.k8s.io/v1
@@ -182,7 +204,7 @@ YAML
   is 1 "$(calls stage)" 'staged once for both'
   claim_pod broken broken "$CLUSTER-worker-1"
   wait_until 30 has_event broken 'FailedMount: MountVolume.SetUp failed for volume ".*" : rpc error: code = Internal desc = the volume is broken'
-  on worker-1 -- busybox pkill -x kubelet # its successor takes down what it mounted
+  on worker-1 -- sh -c 'for p in /proc/[0-9]*; do [ "$(cat "$p/comm")" != kubelet ] || kill "${p#/proc/}"; done' # its successor takes down what it mounted
   k delete pod first >/dev/null
   is 0 "$(calls unstage)"
   k delete pod second broken >/dev/null
@@ -194,6 +216,7 @@ YAML
   ready scratch
   k exec scratch -- touch /v/x
   k delete pod scratch >/dev/null
+  attached_by_hand
   driver_down
   wait_until 20 sh -c "[ -z \"\$('$KUBECTL' get csinode '$CLUSTER-worker-1' -o 'jsonpath={.spec.drivers[*].name}')\" ]"
 }
