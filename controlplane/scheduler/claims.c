@@ -62,6 +62,11 @@ static const void *get(const struct sched_storage *storage, enum sched_storage_k
     return object ? object->data : NULL;
 }
 
+static struct sched_csi_volume csi_of(const struct k8s_csi_persistent_volume_source *csi, struct kp_arena *arena)
+{
+    return (struct sched_csi_volume){csi->driver, kp_arena_printf(arena, "%s/%s", csi->driver, csi->volume_handle ? csi->volume_handle : "")};
+}
+
 bool sched_claim_csi(const struct sched_storage *storage, const char *ns, const char *name, struct kp_arena *arena, struct sched_csi_volume *ret)
 {
     const struct k8s_persistent_volume_claim *claim = get(storage, SCHED_CLAIMS, ns, name);
@@ -71,8 +76,7 @@ bool sched_claim_csi(const struct sched_storage *storage, const char *ns, const 
     if (volume && !volume->spec->csi)
         return false;
     if (volume) {
-        ret->driver = volume->spec->csi->driver;
-        ret->id = kp_arena_printf(arena, "%s/%s", ret->driver, volume->spec->csi->volume_handle ? volume->spec->csi->volume_handle : "");
+        *ret = csi_of(volume->spec->csi, arena);
         return true;
     }
     /* Not bound yet: the class says by which driver it will be; the claim stands for the volume. */
@@ -82,6 +86,34 @@ bool sched_claim_csi(const struct sched_storage *storage, const char *ns, const 
     ret->driver = class->provisioner;
     ret->id = kp_arena_printf(arena, "%s/%s/%s", class->provisioner, ns, name);
     return true;
+}
+
+static bool is_wanted_driver(const struct sched_claims *claims, const char *driver)
+{
+    for (size_t i = 0; i < claims->csi.len; i++)
+        if (kp_streq(claims->csi.items[i].driver, driver))
+            return true;
+    return false;
+}
+
+static int by_node(const void *a, const void *b)
+{
+    return strcmp(((const struct sched_attached *)a)->node, ((const struct sched_attached *)b)->node);
+}
+
+/* Volumes that nodes still have, though no pod there uses them any more, count towards their limits. */
+static void read_attachments(struct sched_claims *claims)
+{
+    const struct client_object *object;
+    for (size_t iter = 0; claims->csi.len && (object = sched_storage_next(claims->storage, SCHED_ATTACHMENTS, &iter));) {
+        const struct k8s_volume_attachment_spec *spec = ((const struct k8s_volume_attachment *)object->data)->spec;
+        const struct k8s_persistent_volume *volume = get(claims->storage, SCHED_VOLUMES, "", spec->source->persistent_volume_name);
+        if (!volume || !volume->spec->csi || kp_empty(spec->node_name) || !is_wanted_driver(claims, volume->spec->csi->driver))
+            continue;
+        *KP_LIST_ADD(claims->arena, &claims->attached) = (struct sched_attached){spec->node_name, csi_of(volume->spec->csi, claims->arena)};
+    }
+    if (claims->attached.len)
+        qsort(claims->attached.items, claims->attached.len, sizeof(*claims->attached.items), by_node);
 }
 
 static void add_candidates(struct sched_claims *claims, struct sched_delayed_claim *delayed)
@@ -204,6 +236,7 @@ struct sched_claims *sched_claims_new(const struct sched_pod *pod, const struct 
         claims->refusal = "pod has unbound immediate PersistentVolumeClaims";
     if (claims->delayed.len > 1)
         qsort(claims->delayed.items, claims->delayed.len, sizeof(*claims->delayed.items), by_size);
+    read_attachments(claims);
     for (size_t i = 0; claims->alone.len && i < cluster->n; i++)
         for (size_t k = 0; k < cluster->nodes[i]->n_pods; k++)
             sched_claims_count(claims, &cluster->nodes[i]->pods[k].info, 1);

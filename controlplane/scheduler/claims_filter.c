@@ -19,7 +19,21 @@ static int64_t limit_of(const struct k8s_csi_node *node, const char *driver)
     return -1;
 }
 
-/* The ids of a driver's volumes that pods on the node use. */
+/* The place of the first that is attached to the node, or would be. */
+static size_t first_attached(const struct sched_claims *claims, const char *node)
+{
+    size_t low = 0, high = claims->attached.len;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (strcmp(claims->attached.items[middle].node, node) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The ids of a driver's volumes that pods on the node use, or that are attached to it. */
 static void collect_used(const struct sched_claims *claims, const struct sched_node *node, const char *driver, struct kp_arena *arena,
                          struct kp_strmap *used)
 {
@@ -32,6 +46,9 @@ static void collect_used(const struct sched_claims *claims, const struct sched_n
                 kp_strmap_put(used, csi.id, used);
         }
     }
+    for (size_t i = first_attached(claims, node->name); i < claims->attached.len && strcmp(claims->attached.items[i].node, node->name) == 0; i++)
+        if (kp_streq(claims->attached.items[i].csi.driver, driver))
+            kp_strmap_put(used, claims->attached.items[i].csi.id, used);
 }
 
 static bool driver_is_full(const struct sched_claims *claims, const struct sched_node *node, const char *driver, int64_t limit)

@@ -132,6 +132,7 @@ static const struct kp_resource *const storage_resources[SCHED_STORAGE_KINDS] = 
     [SCHED_CLAIMS] = &k8s_persistentvolumeclaims_resource, [SCHED_VOLUMES] = &k8s_persistentvolumes_resource,
     [SCHED_CLASSES] = &k8s_storageclasses_resource,        [SCHED_CSI_NODES] = &k8s_csinodes_resource,
     [SCHED_CSI_DRIVERS] = &k8s_csidrivers_resource,        [SCHED_CAPACITIES] = &k8s_csistoragecapacities_resource,
+    [SCHED_ATTACHMENTS] = &k8s_volumeattachments_resource,
 };
 
 static void on_storage(struct client_object *old, struct client_object *new, void *arg)
@@ -147,9 +148,10 @@ static void on_storage(struct client_object *old, struct client_object *new, voi
     sched_cache_unlock(s->cache);
     if (kind == SCHED_CLAIMS || kind == SCHED_VOLUMES)
         sched_binder_wake(s->binder);
+    bool helps_by_going = kind == SCHED_CSI_DRIVERS || kind == SCHED_ATTACHMENTS; /* its lack of room, or the room it takes, goes as well */
     if (kind == SCHED_CLAIMS && new)
         sched_queue_move_claiming(s->queue, new->ns, new->name);
-    else if (new || kind == SCHED_CSI_DRIVERS) /* a driver that is gone has no room that it could lack */
+    else if (new ? kind != SCHED_ATTACHMENTS : helps_by_going)
         sched_queue_move_claiming(s->queue, NULL, NULL);
 }
 

@@ -154,7 +154,7 @@ void sched_spread_score(const struct sched_pod *pod, const struct sched_cluster 
                         int64_t *scores, struct kp_arena *arena);
 
 /* ---- volumes ------------------------------------------------------------------------------------------------------------ */
-enum sched_storage_kind { SCHED_CLAIMS, SCHED_VOLUMES, SCHED_CLASSES, SCHED_CSI_NODES, SCHED_CSI_DRIVERS, SCHED_CAPACITIES, SCHED_STORAGE_KINDS };
+enum sched_storage_kind { SCHED_CLAIMS, SCHED_VOLUMES, SCHED_CLASSES, SCHED_CSI_NODES, SCHED_CSI_DRIVERS, SCHED_CAPACITIES, SCHED_ATTACHMENTS, SCHED_STORAGE_KINDS };
 bool sched_has_claims(const struct k8s_pod *pod);
 bool sched_uses_claim(const struct k8s_pod *pod, const char *ns, const char *name);
 

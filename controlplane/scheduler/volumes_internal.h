@@ -46,6 +46,10 @@ struct sched_delayed_claim { /* waits for its pod to get a node */
 struct sched_csi_volume {
     const char *driver, *id; /* id: unique among all drivers' */
 };
+struct sched_attached { /* a volume of one of those drivers, for whichever pod; it may be gone by now */
+    const char *node;
+    struct sched_csi_volume csi;
+};
 struct sched_zone_label {
     const char *key, *value;
 };
@@ -68,6 +72,10 @@ struct sched_claims {
         struct sched_csi_volume *items;
         size_t len;
     } csi;
+    struct {
+        struct sched_attached *items; /* sorted by node */
+        size_t len;
+    } attached;
     struct {
         struct sched_zone_label *items;
         size_t len;

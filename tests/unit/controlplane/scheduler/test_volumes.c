@@ -51,7 +51,7 @@ static void set(struct fixture *f, enum sched_storage_kind kind, const char *yam
 {
     static const struct kp_type *const types[] = {
         [SCHED_CLAIMS] = &k8s_persistent_volume_claim_type, [SCHED_VOLUMES] = &k8s_persistent_volume_type, [SCHED_CLASSES] = &k8s_storage_class_type,
-        [SCHED_CSI_NODES] = &k8s_csi_node_type, [SCHED_CSI_DRIVERS] = &k8s_csi_driver_type, [SCHED_CAPACITIES] = &k8s_csi_storage_capacity_type,
+        [SCHED_CSI_NODES] = &k8s_csi_node_type, [SCHED_CSI_DRIVERS] = &k8s_csi_driver_type, [SCHED_CAPACITIES] = &k8s_csi_storage_capacity_type, [SCHED_ATTACHMENTS] = &k8s_volume_attachment_type,
     };
     KP_AUTO(client_object_unref) struct client_object *object = test_client_object(types[kind], yaml);
     sched_storage_set(sched_cache_storage(f->cache), kind, object);
@@ -258,6 +258,25 @@ static void drivers_have_limits_on_a_node(void **state)
     refused(f, POD("d", USES("c3")), "0/1 nodes are available: 1 node(s) exceed max volume count.");
 }
 
+static void what_is_still_attached_takes_room(void **state)
+{
+    struct fixture *f = *state;
+    node(f, NODE("n1", ""));
+    node(f, NODE("n2", ""));
+    for (int i = 1; i <= 2; i++) {
+        set(f, SCHED_CSI_NODES, kp_arena_printf(f->arena, "{metadata: {name: n%d}, spec: {drivers: [{name: d.io, nodeID: w, allocatable: {count: 1}}]}}", i));
+        set(f, SCHED_CLAIMS, kp_arena_printf(f->arena, "{metadata: {name: c%d, namespace: x" DONE "}, spec: {volumeName: v%d}}", i, i));
+        set(f, SCHED_VOLUMES, kp_arena_printf(f->arena, "{metadata: {name: v%d}, spec: {csi: {driver: d.io, volumeHandle: h%d}}}", i, i));
+    }
+#define ATTACHED(name, node) "{metadata: {name: " name "}, spec: {attacher: d.io, nodeName: " node ", source: {persistentVolumeName: v1}}}"
+    set(f, SCHED_ATTACHMENTS, ATTACHED("a", "n1"));
+    assert_string_equal(decide(f, POD("a", USES("c2"))), "n2");
+    set(f, SCHED_ATTACHMENTS, ATTACHED("b", "n2"));
+    set(f, SCHED_ATTACHMENTS, ATTACHED("c", "n0"));
+    refused(f, POD("a", USES("c2")), "0/2 nodes are available: 2 node(s) exceed max volume count.");
+    assert_non_null(decide(f, POD("a", USES("c1")))); /* it is there already */
+}
+
 /* ---- binding ------------------------------------------------------------------------------------------------------------ */
 static int state_of(struct fixture *f, const struct sched_volume_plan *made, struct kp_error *error)
 {
@@ -370,6 +389,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_claim_of_one_pod_is_not_shared, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_more_important_pod_takes_a_claim_of_one_pod, set_up, tear_down),
         cmocka_unit_test_setup_teardown(drivers_have_limits_on_a_node, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_still_attached_takes_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pod_waits_until_its_volumes_are_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_volume_that_was_given_away_ends_the_wait, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_pod_that_is_being_bound_is_known, set_up, tear_down),
