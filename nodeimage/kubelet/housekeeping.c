@@ -107,14 +107,14 @@ static void volume_orphans(struct kubelet *kubelet)
     if (!kubelet->client)
         return;
     csi_collect(kubelet->csi);
-    if (!kp_path_exists(VOLUME_LOCAL_DIR))
-        return;
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    struct kp_string_map labels;
-    kubelet_node_labels(kubelet, arena, &labels);
+    const struct k8s_node *node = kubelet_node_object(kubelet, arena);
+    if (!node)
+        return;
     struct volumes_collect collect = {.root_dir = kubelet->config.root_dir,
                                       .local_dir = VOLUME_LOCAL_DIR,
-                                      .hostname = kp_string_map_get(&labels, "kubernetes.io/hostname"),
+                                      .hostname = kp_string_map_get(&node->metadata->labels, "kubernetes.io/hostname"),
+                                      .leaving = kp_string_map_get(&node->metadata->annotations, VOLUME_LOCAL_LEAVING),
                                       .get = get_volume,
                                       .patch = patch_volume,
                                       .arg = kubelet};

@@ -81,7 +81,7 @@ static int look_at(const struct volumes_collect *collect, const char *name, stru
     enum volumes_verdict verdict = volumes_local_verdict(pv, collect->local_dir, collect->hostname);
     if (verdict == VOLUMES_KEEP)
         return 0;
-    if (verdict == VOLUMES_REMOVE)
+    if (verdict == VOLUMES_REMOVE && kp_path_exists(path))
         rc = empty_folder(path, error);
     if (rc == 0)
         rc = let_go(collect, pv, error);
@@ -92,19 +92,29 @@ static int look_at(const struct volumes_collect *collect, const char *name, stru
     return rc;
 }
 
+static void collect_one(const struct volumes_collect *collect, const char *name)
+{
+    struct kp_error error = {0};
+    if (*name == '.' || *name == '\0' || strchr(name, '/') || volumes_local_used(collect->root_dir, name, NULL))
+        return;
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    if (look_at(collect, name, arena, &error) < 0)
+        kp_warn("removing a volume's data failed", "volume", name, "error", error.message, NULL);
+}
+
 void volumes_collect_local(const struct volumes_collect *collect)
 {
     DIR *dir = opendir(collect->local_dir);
     struct dirent *entry;
-    while (dir && (entry = readdir(dir)) != NULL) {
-        KP_AUTO(kp_arena_free) struct kp_arena *arena = NULL;
-        struct kp_error error = {0};
-        if (entry->d_name[0] == '.' || volumes_local_used(collect->root_dir, entry->d_name, NULL))
-            continue;
-        arena = kp_arena_new(0);
-        if (look_at(collect, entry->d_name, arena, &error) < 0)
-            kp_warn("removing a volume's data failed", "volume", entry->d_name, "error", error.message, NULL);
-    }
+    while (dir && (entry = readdir(dir)) != NULL)
+        collect_one(collect, entry->d_name);
     if (dir)
         closedir(dir);
+    /* A volume that was made for a pod which never came has no folder: of it the node is told. */
+    KP_AUTO_FREE char *leaving = kp_strdup(collect->leaving ? collect->leaving : "");
+    for (char *rest = leaving, *name; (name = strsep(&rest, ",")) != NULL;) {
+        KP_AUTO_FREE char *path = kp_asprintf("%s/%s", collect->local_dir, name);
+        if (!kp_path_exists(path))
+            collect_one(collect, name);
+    }
 }

@@ -58,11 +58,12 @@ enum volumes_verdict volumes_local_verdict(const struct k8s_persistent_volume *p
 bool volumes_local_is_own(const struct k8s_persistent_volume *pv, const char *local_dir); /* its path is <local_dir>/<name>; pure */
 struct volumes_collect {
     const char *root_dir, *local_dir, *hostname;
+    const char *leaving; /* the node's annotation VOLUME_LOCAL_LEAVING: volumes to look at though they have no folder; may be NULL */
     int (*get)(void *arg, const char *name, struct kp_arena *arena, const struct k8s_persistent_volume **ret, struct kp_error *error);
     int (*patch)(void *arg, const char *name, const char *body, size_t len, struct kp_error *error); /* a merge patch */
     void *arg;
 };
-/* Looks at the folders that no pod of this node has mounted. */
+/* Looks at the folders that no pod of this node has mounted, and at the volumes that it is told of. */
 void volumes_collect_local(const struct volumes_collect *collect);
 
 /* ---- contents (pure, given the getter) ------------------------------------------------------------------------------ */

@@ -79,7 +79,8 @@ class Driver:
             print(*words, file=out, flush=True)
 
     def within(self, *command):
-        return subprocess.run(['nsenter', f'--mount=/proc/{self.options.pid}/ns/mnt', '--', *command], capture_output=True, text=True, check=False)
+        spaces = f'/proc/{self.options.pid}/ns'  # the processes' too: umount reads /proc/self
+        return subprocess.run(['nsenter', f'--mount={spaces}/mnt', f'--pid={spaces}/pid', '--', *command], capture_output=True, text=True, check=False)
 
     def mounted(self, path):
         return self.within('mountpoint', '-q', path).returncode == 0

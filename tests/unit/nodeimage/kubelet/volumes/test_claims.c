@@ -198,6 +198,17 @@ static void removed_are_only_folders_that_no_pod_has(void **state)
     assert_string_equal(w->pv, "{\"metadata\":{\"resourceVersion\":\"7\",\"finalizers\":[\"a\"]}}");
 }
 
+static void volumes_without_a_folder_are_let_go_when_the_node_is_told(void **state)
+{
+    struct world *w = *state;
+    struct volumes_collect collect = {.root_dir = w->folder, .local_dir = w->context.local_dir, .hostname = "n1", .get = get_going, .patch = note_patch, .arg = w};
+    volumes_collect_local(&collect);
+    assert_null(w->pv);
+    collect.leaving = "../x,gone,pv";
+    volumes_collect_local(&collect);
+    assert_string_equal(w->pv, "{\"metadata\":{\"resourceVersion\":\"7\",\"finalizers\":[\"a\"]}}");
+}
+
 static void mount_options_become_flags(void **state)
 {
     const char *good[] = {"ro", "noatime", "nosuid", "rw"}, *bad[] = {"vers=4"};
@@ -243,6 +254,7 @@ int main(void)
         T(local_volumes_must_exist_and_reach_the_node),
         T(data_goes_only_by_the_objects_own_word),
         T(removed_are_only_folders_that_no_pod_has),
+        T(volumes_without_a_folder_are_let_go_when_the_node_is_told),
         T(mount_options_become_flags),
         T(the_group_may_write_and_links_are_left_alone),
     };
