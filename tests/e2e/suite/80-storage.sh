@@ -151,30 +151,30 @@ csi_node() { kubectl get csinode "$CLUSTER-worker-1" -o "jsonpath={.spec.drivers
 
 # Without a CSIDriver object volumes must be attached; the attacher is this test.
 attached_by_hand() {
-  local attachment in_use="kubernetes.io/csi/dir.csi.test^$NS-b"
+  local attachment in_use="kubernetes.io/csi/dir.csi.test^$NS-late"
   kubectl delete csidriver dir.csi.test >/dev/null
-  static_volume b "csi: {driver: dir.csi.test, volumeHandle: $NS-b}"
-  claim b "$NS-b" "$NS"
-  claim_pod attached b "$CLUSTER-worker-1"
-  by_volume() { kubectl get volumeattachments -o "jsonpath={.items[?(@.spec.source.persistentVolumeName==\"$NS-b\")].metadata.name}" | grep .; }
+  static_volume late "csi: {driver: dir.csi.test, volumeHandle: $NS-late}"
+  claim late "$NS-late" "$NS"
+  claim_pod attached late "$CLUSTER-worker-1"
+  by_volume() { kubectl get volumeattachments -o "jsonpath={.items[?(@.spec.source.persistentVolumeName==\"$NS-late\")].metadata.name}" | grep .; }
   used() { kubectl get node "$CLUSTER-worker-1" -o 'jsonpath={.status.volumesInUse}'; }
   wait_until 30 by_volume
   attachment=$(by_volume)
   wait_until 30 sh -c "'$KUBECTL' get node '$CLUSTER-worker-1' -o 'jsonpath={.status.volumesInUse}' | grep -qF '$in_use'"
-  has_not "stage $NS-b" "$(cat "$DIR/csi-$NS.log")"
+  has_not "stage $NS-late" "$(cat "$DIR/csi-$NS.log")"
   kubectl patch volumeattachment "$attachment" --subresource=status --type=merge -p '{"status":{"attached":true}}' >/dev/null
   ready attached
   k exec attached -- touch /data/x
   k delete pod attached >/dev/null
   wait_until 60 gone volumeattachment "$attachment"
   has_not "$in_use" "$(used)"
-  grep -q "^unstage $NS-b" "$DIR/csi-$NS.log"
+  grep -q "^unstage $NS-late" "$DIR/csi-$NS.log"
 }
 
 test_storage_csi() {
   [ -n "${KPROV_LOCAL_DIR:-}" ] || skip 'the driver needs machines that are namespaces of this host'
   /usr/bin/python3 -c 'import grpc, grpc_tools' 2>/dev/null || skip 'no gRPC for Python: apt install python3-grpcio python3-grpc-tools'
-  trap 'driver_down; kubectl delete pv "$NS-a" "$NS-b" "$NS-broken" --ignore-not-found --wait=false >/dev/null; kubectl delete csidriver dir.csi.test --ignore-not-found >/dev/null' EXIT
+  trap 'driver_down; kubectl delete pv "$NS-a" "$NS-late" "$NS-broken" --ignore-not-found --wait=false >/dev/null; kubectl delete csidriver dir.csi.test --ignore-not-found >/dev/null' EXIT
   like "^$CLUSTER-worker-1 " "$(kubectl get csinodes --no-headers)"
   kubectl apply -f - >/dev/null <<YAML
 apiVersion: storage.k8s.io/v1
