@@ -95,6 +95,12 @@ static bool has_volume(void *arg, const char *volume)
     return kubelet_node_has_volume(arg, volume);
 }
 
+/* Pods that failed for want of the driver would try again only after a while. */
+static void driver_registered(void *arg)
+{
+    kubelet_workers_wake_all(((struct kubelet *)arg)->workers);
+}
+
 static void *watch_plugins(void *arg)
 {
     csi_watch(((struct kubelet *)arg)->csi);
@@ -110,7 +116,7 @@ static void start_csi(struct kubelet *kubelet)
                                 .client = kubelet->client,
                                 .root_dir = kubelet->config.root_dir,
                                 .node_name = kubelet->config.node_name,
-                                .node = {.changed = volumes_changed, .has_volume = has_volume, .arg = kubelet}};
+                                .node = {.changed = volumes_changed, .has_volume = has_volume, .registered = driver_registered, .arg = kubelet}};
     kubelet->csi = csi_new(&config);
 }
 

@@ -146,6 +146,7 @@ bool kubelet_pod_terminating(struct kubelet_sync *sync)
         return false;
     }
     kubelet_sync_status(sync, true);
+    sync->worker->mount_failures = 0;
     return true;
 }
 
@@ -212,7 +213,7 @@ bool kubelet_pod_terminated(struct kubelet_sync *sync)
     if (rc < 0) {
         kp_warn("removing what the pod left failed", "pod", sync->worker->name, "namespace", sync->worker->ns, "error",
                 error.message, NULL);
-        kubelet_sync_again(sync, KILL_RETRY_MS);
+        kubelet_sync_again(sync, kubelet_worker_volume_retry_ms(sync->worker));
         return false;
     }
     if (!deleted)

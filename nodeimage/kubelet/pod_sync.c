@@ -168,9 +168,9 @@ static int make_dirs(struct kubelet_sync *sync, struct kp_error *error)
 }
 
 /* Content of the API's is tried again soon; what a driver or a disk refused once, it may refuse for long. */
-static int64_t volume_retry_ms(struct kubelet_worker *worker)
+int64_t kubelet_worker_volume_retry_ms(struct kubelet_worker *worker)
 {
-    int doublings = worker->mounts ? worker->mount_failures++ / 4 : 0;
+    int doublings = worker->mounts || worker->state >= KUBELET_TERMINATING ? worker->mount_failures++ / 4 : 0;
     return KP_MIN((int64_t)VOLUME_RETRY_MS << KP_MIN(doublings, 10), VOLUME_RETRY_MS_MAX);
 }
 
@@ -206,7 +206,7 @@ static bool volumes(struct kubelet_sync *sync)
     }
     kubelet_event(sync->kubelet, sync->pod, NULL, "Warning", "FailedMount", "%s", error.message);
     kp_warn("volumes are not ready", "pod", worker->name, "namespace", worker->ns, "error", error.message, NULL);
-    kubelet_sync_again(sync, volume_retry_ms(worker));
+    kubelet_sync_again(sync, kubelet_worker_volume_retry_ms(worker));
     return worker->volumes_ready; /* a refresh that failed leaves what was there */
 }
 

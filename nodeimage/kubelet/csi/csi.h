@@ -8,10 +8,11 @@
 struct loop;
 struct client;
 
-/* What the node's status says; both may be NULL. */
+/* The rest of the kubelet, as the drivers' part needs it; each may be NULL. */
 struct csi_node {
     void (*changed)(void *arg);                        /* csi_in_use gives something else now */
     bool (*has_volume)(void *arg, const char *volume); /* the API shows it in the node's volumesInUse and volumesAttached */
+    void (*registered)(void *arg);                    /* a driver has come: who waits for it may go on */
     void *arg;
 };
 struct csi_config {

@@ -98,8 +98,11 @@ static int enlist(struct csi *csi, struct plugin *plugin, struct kp_error *error
 static void try(struct csi *csi, struct plugin *plugin)
 {
     struct kp_error error = {0};
-    if (enlist(csi, plugin, &error) == 0)
+    if (enlist(csi, plugin, &error) == 0) {
+        if (csi->config.node.registered)
+            csi->config.node.registered(csi->config.node.arg);
         return;
+    }
     plugin->wait_ms = KP_MIN(KP_MAX(plugin->wait_ms * 2, RETRY_MS_MIN), RETRY_MS_MAX);
     plugin->retry_ms = kp_mono_ms() + plugin->wait_ms;
     kp_warn("plugin registration failed", "socket", plugin->path, "error", error.message, NULL);
