@@ -195,7 +195,8 @@ static void ensure_node(struct csi *csi)
 {
     struct kp_error error = {0};
     for (int64_t wait_ms = RETRY_MS_MIN; csi_node_ensure(csi, &error) < 0; wait_ms = KP_MIN(wait_ms * 2, 10000)) {
-        kp_debug("making the CSINode failed", "error", error.message, NULL);
+        if (wait_ms >= RETRY_MS_MIN * 8) /* at first the node itself is not there yet */
+            kp_warn("making the CSINode failed", "node", csi->config.node_name, "error", error.message, NULL);
         kp_sleep_ms(wait_ms);
     }
 }

@@ -11,7 +11,7 @@
 bool volumes_mounted(const char *path)
 {
     struct statx stx;
-    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, 0, &stx) < 0)
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC, 0, &stx) < 0)
         return errno != ENOENT && errno != ENOTDIR; /* a mount whose server is gone cannot even be looked at */
     return stx.stx_attributes & STATX_ATTR_MOUNT_ROOT;
 }

@@ -77,7 +77,11 @@ test_storage_static() {
   wait_until 20 has_event missing "FailedMount: MountVolume.SetUp failed for volume \"$NS-missing\" : path \"/var/lib/$NS-missing\" does not exist"
   on worker-1 -- mkdir -p "/var/lib/$NS-missing"
   ready missing
-  k delete pod folder disk missing >/dev/null
+  k run part --image="$BUSYBOX" --restart=Never --overrides='{"spec":{"terminationGracePeriodSeconds":0,"containers":[{"name":"part","image":"'"$BUSYBOX"'","command":["sleep","3600"],"volumeMounts":[{"name":"d","mountPath":"/part","subPath":"a/b"},{"name":"d","mountPath":"/whole"}]}],"volumes":[{"name":"d","persistentVolumeClaim":{"claimName":"disk"}}]}}' >/dev/null
+  ready part
+  k exec part -- sh -c 'echo three >/part/file'
+  is three "$(k exec disk -- cat /data/a/b/file)" 'subPath'
+  k delete pod folder disk missing part >/dev/null
   is two "$(on worker-1 -- cat "/var/lib/$NS-disk/file")" 'the data stays'
 }
 
