@@ -57,7 +57,7 @@ static int get_node(struct csi *csi, struct kp_arena *arena, const struct k8s_no
     return rc;
 }
 
-/* The CSINode of this very node; one that a former node of the name left is replaced. */
+/* The CSINode of this node. One that a former node of the name left goes by its owner, and is then made anew. */
 static int get_or_create(struct csi *csi, struct kp_arena *arena, struct k8s_csi_node **ret, struct kp_error *error)
 {
     const struct k8s_node *node;
