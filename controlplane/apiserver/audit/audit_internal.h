@@ -12,11 +12,12 @@ enum audit_mode { AUDIT_BATCH, AUDIT_BLOCKING, AUDIT_BLOCKING_STRICT };
 struct audit_sink;
 struct audit_output {
     const char *name; /* "log", "webhook": the plugin of apiserver_audit_error_total */
-    /* All events of a batch; how many are lost, with *error. May wait by audit_sink_pause. */
+    /* One thread at a time. All events of a batch; how many are lost, with *error. May wait by audit_sink_pause. */
     size_t (*write)(void *self, struct audit_sink *sink, struct kp_blob *const *events, size_t count, struct kp_error *error);
     void (*free)(void *self);
     void *self;
     bool legacy; /* takes lines of text instead of JSON */
+    bool quick;  /* who waits for an event may as well write it, when nobody else is writing: two threads need not wake each other */
 };
 struct audit_sink_config {
     enum audit_mode mode;

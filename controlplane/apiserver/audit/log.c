@@ -195,6 +195,6 @@ int audit_log_open(const struct audit_log_config *config, struct audit_output *r
         close_log(log);
         return kp_wrap(error, "--audit-log-path");
     }
-    *ret_output = (struct audit_output){.name = "log", .write = write_events, .free = close_log, .self = log, .legacy = config->legacy};
+    *ret_output = (struct audit_output){.name = "log", .write = write_events, .free = close_log, .self = log, .legacy = config->legacy, .quick = true};
     return 0;
 }

@@ -23,6 +23,7 @@ struct audit_sink {
     pthread_cond_t work, room;
     struct item *items; /* a ring of buffer_size */
     size_t first, len, bytes;
+    bool writing; /* somebody is in the output */
     bool ending;
     int64_t complained_ms; /* 0: never */
     size_t silent;         /* events lost since then that the log has not told about */
@@ -83,6 +84,22 @@ static void append(struct audit_sink *sink, struct kp_blob *event, struct waiter
         pthread_cond_signal(&sink->work);
 }
 
+/* With the mutex, which is not held meanwhile. */
+static int write_now(struct audit_sink *sink, struct kp_blob *event)
+{
+    struct kp_error error = {0};
+    sink->writing = true;
+    pthread_mutex_unlock(&sink->mutex);
+    size_t lost = sink->output.write(sink->output.self, sink, &event, 1, &error);
+    pthread_mutex_lock(&sink->mutex);
+    sink->writing = false;
+    if (sink->len || sink->ending)
+        pthread_cond_signal(&sink->work);
+    if (lost)
+        lost_locked(sink, lost, error.message);
+    return lost ? KP_EIO : 0;
+}
+
 int audit_sink_put(struct audit_sink *sink, struct kp_blob *event, bool wait)
 {
     struct waiter waiter = {.done = PTHREAD_COND_INITIALIZER};
@@ -93,6 +110,8 @@ int audit_sink_put(struct audit_sink *sink, struct kp_blob *event, bool wait)
     if (sink->ending || !has_room(sink, event->len)) {
         lost_locked(sink, 1, sink->ending ? "audit backend shut down" : "audit buffer queue blocked");
         waiter.code = KP_ETOOMANY;
+    } else if (waits && sink->output.quick && !sink->writing && !sink->len) {
+        waiter.code = write_now(sink, event);
     } else {
         append(sink, event, waits ? &waiter : NULL);
         while (waits && !waiter.is_done)
@@ -125,7 +144,7 @@ bool audit_sink_pause(struct audit_sink *sink, int64_t ms)
 /* With the mutex: until there is a batch; false: there is nothing left, and the end has come. */
 static bool wait_for_batch(struct audit_sink *sink)
 {
-    while (!sink->len && !sink->ending)
+    while (sink->writing || (!sink->len && !sink->ending))
         pthread_cond_wait(&sink->work, &sink->mutex);
     if (sink->config.mode == AUDIT_BATCH) {
         int64_t deadline = kp_mono_ms() + sink->config.batch_max_wait_ms;
@@ -149,6 +168,7 @@ static size_t take_batch(struct audit_sink *sink, struct item *batch)
         sink->len--;
     }
     sink->bytes -= bytes;
+    sink->writing = count > 0;
     pthread_cond_broadcast(&sink->room);
     return count;
 }
@@ -178,6 +198,7 @@ static void hand_on(struct audit_sink *sink, struct item *batch, size_t count, s
     throttle(sink);
     size_t lost = sink->output.write(sink->output.self, sink, events, count, &error);
     pthread_mutex_lock(&sink->mutex);
+    sink->writing = false;
     if (lost)
         lost_locked(sink, lost, error.message);
     for (size_t i = 0; i < count; i++) {
