@@ -72,6 +72,7 @@ spec:
       omitManagedFields: true
       rules:
       - {level: Metadata, resources: [{resources: [secrets, pods/exec]}]}
+      - {level: Metadata, verbs: [watch], userGroups: ["system:masters"]}
       - {level: RequestResponse, verbs: [create, update, patch, delete], resources: [{resources: [configmaps]}]}
 YAML
     if ! "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 90s; then

@@ -46,6 +46,11 @@ test_audit_of_secrets_and_connections() {
   lines=$(switched)
   is 'ResponseStarted ResponseComplete ' "$(grep -o '"stage":"[A-Za-z]*"' <<<"$lines" | cut -d'"' -f4 | tr '\n' ' ')"
   has 'command=echo&command=hello' "$lines"
+  timeout 2 "$KUBECTL" -n "$NS" get configmaps -w >/dev/null 2>&1 || true
+  watched() { audit_lines '"verb":"watch"' | grep -F '"resource":"configmaps"'; }
+  complete() { watched | grep -F '"stage":"ResponseComplete"'; }
+  wait_until 5 complete
+  is 'ResponseStarted ResponseComplete ' "$(watched | grep -o '"stage":"[A-Za-z]*"' | cut -d'"' -f4 | tr '\n' ' ')"
   # The file is its owner's alone.
   is 600 "$(on cp-1 -- stat -c %a /var/log/kubernetes/audit/audit.log)"
 }
