@@ -28,5 +28,11 @@ extern const struct controller garbage_collector_controller;
 extern const struct controller horizontal_pod_autoscaler_controller;
 extern const struct controller csr_approving_controller;
 extern const struct controller csr_signing_controller;
+extern const struct controller persistentvolume_binder_controller;
+extern const struct controller persistentvolumeclaim_protection_controller;
+extern const struct controller persistentvolume_protection_controller;
+extern const struct controller persistentvolume_attach_detach_controller;
+extern const struct controller ephemeral_volume_controller;
+extern const struct controller local_volume_controller;
 
 #endif

@@ -13,6 +13,8 @@ static const struct controller *const controllers[] = {
     &node_lifecycle_controller,   &taint_eviction_controller,  &pod_gc_controller,
     &garbage_collector_controller, &csr_approving_controller,  &csr_signing_controller,
     &cron_job_controller,         &resourcequota_controller,   &horizontal_pod_autoscaler_controller,
+    &persistentvolume_binder_controller, &persistentvolumeclaim_protection_controller, &persistentvolume_protection_controller,
+    &persistentvolume_attach_detach_controller, &ephemeral_volume_controller, &local_volume_controller,
 };
 
 struct manager {

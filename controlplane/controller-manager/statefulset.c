@@ -1,6 +1,7 @@
 /* StatefulSets: pods with a fixed name each, made and taken down in order, with claims of their own that outlive them. */
 #include "controlplane/controller-manager/controllers.h"
 #include "controlplane/controller-manager/revision.h"
+#include "controlplane/controller-manager/statefulset_claims.h"
 
 #define SET_HASH_LABEL "controller-revision-hash"
 #define SET_ORDINALS_MAX 5000 /* looked at in one plan */
@@ -51,41 +52,7 @@ static bool is_available(struct set_sync *sync, const struct k8s_pod *pod)
     return false;
 }
 
-/* ---- making a pod and its claims --------------------------------------------------------------------------------------- */
-static void mount_claim(struct kp_arena *arena, struct k8s_pod_spec *spec, const char *volume, const char *claim)
-{
-    struct k8s_volume *slot = NULL;
-    for (size_t i = 0; i < spec->volumes.len; i++)
-        if (kp_streq(spec->volumes.items[i].name, volume))
-            slot = &spec->volumes.items[i];
-    if (!slot)
-        slot = KP_LIST_ADD(arena, &spec->volumes);
-    memset(slot, 0, sizeof(*slot)); /* the set's claim wins over a volume of the same name */
-    slot->name = volume;
-    slot->persistent_volume_claim = KP_OBJECT_NEW(arena, k8s_persistent_volume_claim_volume_source);
-    slot->persistent_volume_claim->claim_name = claim;
-}
-
-static void create_claims(struct set_sync *sync, struct k8s_pod *pod)
-{
-    const struct k8s_stateful_set *set = sync->set;
-    struct kp_arena *arena = sync->in->arena;
-    for (size_t i = 0; i < set->spec->volume_claim_templates.len; i++) {
-        const struct k8s_persistent_volume_claim *template = &set->spec->volume_claim_templates.items[i];
-        const char *name = kp_arena_printf(arena, "%s-%s", template->metadata->name, pod->metadata->name);
-        mount_claim(arena, pod->spec, template->metadata->name, name);
-        if (client_view_get(sync->in->view, engine_cache(sync->in->engine, &k8s_persistentvolumeclaims_resource), sync->in->ns, name))
-            continue;
-        struct k8s_persistent_volume_claim *claim = KP_OBJECT_CLONE(arena, k8s_persistent_volume_claim, template);
-        claim->metadata->name = name;
-        claim->metadata->namespace = sync->in->ns;
-        for (size_t k = 0; k < set->spec->selector->match_labels.len; k++)
-            kp_string_map_set(arena, &claim->metadata->labels, set->spec->selector->match_labels.items[k].key, set->spec->selector->match_labels.items[k].value);
-        plan_create(sync->plan, &k8s_persistentvolumeclaims_resource, sync->in->ns, claim);
-        plan_event_on_failure(sync->plan, &k8s_stateful_set_type, set, "FailedCreate", "create Claim failed: ");
-    }
-}
-
+/* ---- making a pod and taking it down --------------------------------------------------------------------------------------- */
 static void create_pod(struct set_sync *sync, int64_t ordinal)
 {
     struct kp_arena *arena = sync->in->arena;
@@ -99,11 +66,21 @@ static void create_pod(struct set_sync *sync, int64_t ordinal)
     kp_string_map_set(arena, &pod->metadata->labels, SET_HASH_LABEL, old ? sync->current : sync->update);
     pod->spec->hostname = pod->metadata->name;
     pod->spec->subdomain = sync->set->spec->service_name;
-    create_claims(sync, pod);
+    set_claims_create(sync->in, sync->plan, sync->set, pod);
     plan_create(sync->plan, &k8s_pods_resource, sync->in->ns, pod);
     plan_event_on_failure(sync->plan, &k8s_stateful_set_type, sync->set, "FailedCreate", "create Pod failed: ");
     plan_event(sync->plan, &k8s_stateful_set_type, sync->set, "Normal", "SuccessfulCreate", "create Pod %s in StatefulSet %s successful", pod->metadata->name,
                sync->set->metadata->name);
+}
+
+#define STALE_CLAIMS_MS 1000
+
+static void create_when_free(struct set_sync *sync, int64_t ordinal)
+{
+    if (set_claims_are_stale(sync->in, sync->set, kp_arena_printf(sync->in->arena, "%s-%lld", sync->set->metadata->name, (long long)ordinal)))
+        plan_requeue_after_ms(sync->plan, STALE_CLAIMS_MS);
+    else
+        create_pod(sync, ordinal);
 }
 
 static void delete_pod(struct set_sync *sync, const struct k8s_pod *pod)
@@ -124,7 +101,7 @@ static bool grow(struct set_sync *sync)
             continue;
         whole = false;
         if (!pod)
-            create_pod(sync, i);
+            create_when_free(sync, i);
         else if (engine_pod_is_terminal(pod) && !pod->metadata->deletion_timestamp.set)
             delete_pod(sync, pod); /* made again under the same name when it is gone */
         if (!sync->parallel)
@@ -171,6 +148,16 @@ static void roll(struct set_sync *sync)
         }
         if (!is_available(sync, pod))
             return;
+    }
+}
+
+/* Before any pod is taken down: the claims of those that are to go must be theirs by then. */
+static void own_claims(struct set_sync *sync)
+{
+    for (size_t i = 0; i < sync->n_pods; i++) {
+        int64_t ordinal = ordinal_of(sync, sync->pods[i]);
+        if (ordinal >= 0)
+            set_claims_own(sync->in, sync->plan, sync->set, sync->pods[i], ordinal < sync->first || ordinal >= sync->last);
     }
 }
 
@@ -254,6 +241,7 @@ static int plan_statefulset(const struct plan_input *in, struct plan *plan, stru
             if (template_of(&sync, revisions.items[i], error) < 0)
                 return error->code;
         }
+    own_claims(&sync);
     bool whole = grow(&sync);
     if (whole || sync.parallel)
         whole &= shrink(&sync);

@@ -1,5 +1,5 @@
 /* The scheduler's picture of the cluster: nodes in a flat array, each with its pods and the sums over them. */
-#include "controlplane/scheduler/scheduler.h"
+#include "controlplane/scheduler/volumes_internal.h"
 
 #include <pthread.h>
 
@@ -14,6 +14,7 @@ struct sched_cache {
     struct kp_strmap *namespaces; /* name -> struct client_object */
     struct sched_nomination *nominations; /* few: only pods for which others had to go */
     size_t n_nominations;
+    struct sched_storage *storage;
 };
 
 struct sched_cache *sched_cache_new(void)
@@ -23,6 +24,7 @@ struct sched_cache *sched_cache_new(void)
     cache->by_name = kp_strmap_new();
     cache->pod_node = kp_strmap_new();
     cache->namespaces = kp_strmap_new();
+    cache->storage = sched_storage_new();
     return cache;
 }
 
@@ -79,6 +81,7 @@ void sched_cache_free(struct sched_cache *cache)
     for (size_t i = 0; i < cache->n_nominations; i++)
         free_nomination(&cache->nominations[i]);
     free(cache->nominations);
+    sched_storage_free(cache->storage);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
 }
@@ -257,6 +260,21 @@ void sched_cache_assume(struct sched_cache *cache, struct client_object *object,
     put(cache, object, node, true);
 }
 
+bool sched_cache_is_assumed(const struct sched_cache *cache, const struct client_object *object)
+{
+    KP_AUTO_FREE char *key = kp_asprintf("%s/%s", object->ns, object->name);
+    const struct sched_node *node = kp_strmap_get(cache->pod_node, key);
+    for (size_t i = 0; node && i < node->n_pods; i++)
+        if (strcmp(node->pods[i].key, key) == 0)
+            return node->pods[i].assumed && kp_streq(node->pods[i].uid, object->uid);
+    return false;
+}
+
+struct sched_storage *sched_cache_storage(struct sched_cache *cache)
+{
+    return cache->storage;
+}
+
 void sched_cache_set_namespace(struct sched_cache *cache, struct client_object *object)
 {
     client_object_unref(kp_strmap_put(cache->namespaces, object->name, client_object_ref(object)));
@@ -271,6 +289,6 @@ struct sched_cluster sched_cache_cluster(const struct sched_cache *cache)
 {
     return (struct sched_cluster){
         .nodes = cache->known, .n = cache->n_known, .namespaces = cache->namespaces,
-        .nominations = cache->nominations, .n_nominations = cache->n_nominations,
+        .nominations = cache->nominations, .n_nominations = cache->n_nominations, .storage = cache->storage,
     };
 }

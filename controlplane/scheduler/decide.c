@@ -69,6 +69,14 @@ static size_t filter_all(const struct sched_question *question, struct sched_nod
     return n;
 }
 
+/* Nothing about nodes: told once, not counted over them. */
+static void refuse_all(const struct sched_cluster *cluster, const char *why, struct kp_arena *arena, bool *final, struct sched_decision *ret)
+{
+    for (size_t i = 0; i < cluster->n; i++)
+        final[i] = true;
+    ret->message = kp_arena_printf(arena, "0/%zu nodes are available: %s.", cluster->n, why);
+}
+
 void sched_decide(const struct sched_pod *pod, const struct sched_cluster *cluster, uint64_t tie, struct kp_arena *arena,
                   struct sched_decision *ret)
 {
@@ -77,9 +85,14 @@ void sched_decide(const struct sched_pod *pod, const struct sched_cluster *clust
     struct sched_tally tally = {0};
     struct sched_question question;
     sched_question_init(&question, pod, cluster, arena);
-    size_t n_fitting = filter_all(&question, fitting, final, &tally, arena);
+    const char *refusal = cluster->n ? sched_claims_refusal(question.claims) : NULL;
+    size_t n_fitting = refusal ? 0 : filter_all(&question, fitting, final, &tally, arena);
     sched_question_done(&question);
     *ret = (struct sched_decision){.final = final};
+    if (refusal) {
+        refuse_all(cluster, refusal, arena, final, ret);
+        return;
+    }
     if (n_fitting == 0) {
         ret->message = sched_tally_text(&tally, cluster->n, arena);
         return;

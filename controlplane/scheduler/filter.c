@@ -2,8 +2,7 @@
 #include "controlplane/scheduler/scheduler.h"
 #include "lib/placement/placement.h"
 
-static void refuse(struct sched_reasons *reasons, const char *format, ...) KP_PRINTF(2, 3);
-static void refuse(struct sched_reasons *reasons, const char *format, ...)
+void sched_refuse(struct sched_reasons *reasons, const char *format, ...)
 {
     va_list ap;
     if (reasons->n == SCHED_REASONS_MAX)
@@ -17,26 +16,26 @@ static void node_unschedulable(const struct sched_pod *pod, const struct sched_n
 {
     static const struct k8s_taint taint = {.key = "node.kubernetes.io/unschedulable", .effect = "NoSchedule"};
     if (node->node->spec->unschedulable && !placement_pod_tolerates(pod->pod->spec, &taint))
-        refuse(reasons, "node(s) were unschedulable");
+        sched_refuse(reasons, "node(s) were unschedulable");
 }
 
 static void node_name(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *reasons)
 {
     if (!kp_empty(pod->pod->spec->node_name) && !kp_streq(pod->pod->spec->node_name, node->name))
-        refuse(reasons, "node(s) didn't match the requested node name");
+        sched_refuse(reasons, "node(s) didn't match the requested node name");
 }
 
 static void taint_toleration(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *reasons)
 {
     const struct k8s_taint *taint = placement_untolerated(pod->pod->spec, node->node, true);
     if (taint)
-        refuse(reasons, "node(s) had untolerated taint {%s: %s}", taint->key, taint->value ? taint->value : "");
+        sched_refuse(reasons, "node(s) had untolerated taint {%s: %s}", taint->key, taint->value ? taint->value : "");
 }
 
 static void node_affinity(const struct sched_pod *pod, const struct sched_node *node, struct sched_reasons *reasons)
 {
     if (!placement_affinity_matches(pod->pod->spec, node->node))
-        refuse(reasons, "node(s) didn't match Pod's node affinity/selector");
+        sched_refuse(reasons, "node(s) didn't match Pod's node affinity/selector");
 }
 
 /* ---- ports and resources ---------------------------------------------------------------------------------------------- */
@@ -52,7 +51,7 @@ static void node_ports(const struct sched_pod *pod, const struct sched_node *nod
         for (size_t i = 0; i < node->n_pods; i++)
             for (size_t k = 0; k < node->pods[i].info.n_ports; k++)
                 if (ports_conflict(&pod->ports[w], &node->pods[i].info.ports[k])) {
-                    refuse(reasons, "node(s) didn't have free ports for the requested pod ports");
+                    sched_refuse(reasons, "node(s) didn't have free ports for the requested pod ports");
                     return;
                 }
 }
@@ -70,19 +69,19 @@ static void node_resources_fit(const struct sched_pod *pod, const struct sched_n
 {
     const struct sched_resources *want = &pod->requests, *have = &node->allocatable, *used = &node->requested;
     if ((int64_t)node->n_pods + 1 > node->pods_allowed)
-        refuse(reasons, "Too many pods");
+        sched_refuse(reasons, "Too many pods");
     reasons->final = want->milli_cpu > have->milli_cpu || want->memory > have->memory || want->ephemeral_storage > have->ephemeral_storage;
     if (want->milli_cpu > 0 && want->milli_cpu > have->milli_cpu - used->milli_cpu)
-        refuse(reasons, "Insufficient cpu");
+        sched_refuse(reasons, "Insufficient cpu");
     if (want->memory > 0 && want->memory > have->memory - used->memory)
-        refuse(reasons, "Insufficient memory");
+        sched_refuse(reasons, "Insufficient memory");
     if (want->ephemeral_storage > 0 && want->ephemeral_storage > have->ephemeral_storage - used->ephemeral_storage)
-        refuse(reasons, "Insufficient ephemeral-storage");
+        sched_refuse(reasons, "Insufficient ephemeral-storage");
     for (size_t i = 0; i < want->n_extended; i++) {
         int64_t there = extended_of(have, want->extended[i].name), wanted = want->extended[i].value;
         reasons->final |= wanted > there;
         if (wanted > 0 && wanted > there - extended_of(used, want->extended[i].name))
-            refuse(reasons, "Insufficient %s", want->extended[i].name);
+            sched_refuse(reasons, "Insufficient %s", want->extended[i].name);
     }
 }
 
@@ -97,7 +96,8 @@ static const struct {
 
 void sched_question_init(struct sched_question *ret, const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena)
 {
-    *ret = (struct sched_question){pod, cluster, sched_spread_new(pod, cluster, arena), sched_affinity_new(pod, cluster)};
+    *ret = (struct sched_question){pod, cluster, sched_spread_new(pod, cluster, arena), sched_affinity_new(pod, cluster),
+                                     sched_claims_new(pod, cluster, arena)};
 }
 
 void sched_question_done(struct sched_question *question)
@@ -118,12 +118,14 @@ bool sched_filter(const struct sched_question *question, const struct sched_node
             return false;
         }
     }
+    if (question->claims && !sched_claims_allow(question->claims, node, ret))
+        return false;
     if ((why = sched_spread_refuses(question->spread, node, &ret->final)))
         ret->plugin = "PodTopologySpread";
     else if ((why = sched_affinity_refuses(question->affinity, node, &ret->final)))
         ret->plugin = "InterPodAffinity";
     if (why)
-        refuse(ret, "%s", why);
+        sched_refuse(ret, "%s", why);
     return !why;
 }
 

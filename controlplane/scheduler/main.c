@@ -1,12 +1,15 @@
 /* kube-scheduler: watches pods and nodes, decides one pod at a time, binds in the background. */
-#include "controlplane/scheduler/scheduler.h"
+#include "controlplane/scheduler/volumes_internal.h"
 #include "lib/component/component.h"
 
 #include <pthread.h>
 
-#define BINDERS_MAX 8
-#define BINDS_QUEUED_MAX 10000
+#define STORAGE_WAIT_MS 2000
 
+struct storage_source { /* one kind of what volumes are made of */
+    struct scheduler *scheduler;
+    struct client_informer *informer;
+};
 struct scheduler {
     const char *name; /* of pods' spec.schedulerName */
     struct client *client;
@@ -14,7 +17,9 @@ struct scheduler {
     struct client_informer *pods, *nodes, *namespaces, *budgets;
     struct sched_cache *cache;
     struct sched_queue *queue;
-    struct pool *binders;
+    struct sched_binder *binder;
+    struct storage_source storage[SCHED_STORAGE_KINDS];
+    bool storage_is_known; /* lists of storage are waited for by the first pod that has claims, not by the scheduler's start */
     pthread_t thread;
     struct kp_metric *attempts, *preemptions, *victims;
 };
@@ -43,7 +48,9 @@ static void follow_nomination(struct scheduler *s, const struct k8s_pod *before,
 {
     const struct k8s_pod *pod = object->data;
     sched_cache_lock(s->cache);
-    if (!kp_empty(pod->status->nominated_node_name))
+    if (sched_cache_is_assumed(s->cache, object))
+        kp_debug("pod changed while it is being bound", "pod", object->name, NULL);
+    else if (!kp_empty(pod->status->nominated_node_name))
         sched_cache_nominate(s->cache, object, pod->status->nominated_node_name);
     else if (before && !kp_empty(before->status->nominated_node_name))
         sched_cache_forget_nomination(s->cache, object->ns, object->name);
@@ -120,57 +127,54 @@ static void on_namespace(struct client_object *old, struct client_object *new, v
         sched_queue_move_minding(s->queue);
 }
 
-/* ---- binding -------------------------------------------------------------------------------------------------------------- */
-struct bind {
-    struct scheduler *s;
-    struct client_object *object;
-    char *node;
+/* ---- storage ------------------------------------------------------------------------------------------------------------- */
+static const struct kp_resource *const storage_resources[SCHED_STORAGE_KINDS] = {
+    [SCHED_CLAIMS] = &k8s_persistentvolumeclaims_resource, [SCHED_VOLUMES] = &k8s_persistentvolumes_resource,
+    [SCHED_CLASSES] = &k8s_storageclasses_resource,        [SCHED_CSI_NODES] = &k8s_csinodes_resource,
+    [SCHED_CSI_DRIVERS] = &k8s_csidrivers_resource,        [SCHED_CAPACITIES] = &k8s_csistoragecapacities_resource,
+    [SCHED_ATTACHMENTS] = &k8s_volumeattachments_resource,
 };
 
-static void fail_bind(struct bind *bind, const char *message)
+static void on_storage(struct client_object *old, struct client_object *new, void *arg)
 {
-    struct scheduler *s = bind->s;
-    const struct client_event_target target = client_event_target_of(&k8s_pod_type, bind->object->data);
-    client_event(s->recorder, &target, "Warning", "FailedScheduling", "binding rejected: %s", message);
+    const struct storage_source *source = arg;
+    struct scheduler *s = source->scheduler;
+    const enum sched_storage_kind kind = (enum sched_storage_kind)(source - s->storage);
     sched_cache_lock(s->cache);
-    sched_cache_remove_pod(s->cache, bind->object->ns, bind->object->name);
+    if (new)
+        sched_storage_set(sched_cache_storage(s->cache), kind, new);
+    else
+        sched_storage_remove(sched_cache_storage(s->cache), kind, old->ns, old->name);
     sched_cache_unlock(s->cache);
-    sched_queue_retry(s->queue, bind->object);
-    sched_queue_move_all(s->queue);
+    if (kind == SCHED_CLAIMS || kind == SCHED_VOLUMES)
+        sched_binder_wake(s->binder);
+    bool helps_by_going = kind == SCHED_CSI_DRIVERS || kind == SCHED_ATTACHMENTS; /* its lack of room, or the room it takes, goes as well */
+    if (kind == SCHED_CLAIMS && new)
+        sched_queue_move_claiming(s->queue, new->ns, new->name);
+    else if (new ? kind != SCHED_ATTACHMENTS : helps_by_going)
+        sched_queue_move_claiming(s->queue, NULL, NULL);
 }
 
-static void run_bind(void *arg)
+static void start_storage(struct scheduler *s)
 {
-    struct bind *bind = arg;
-    struct scheduler *s = bind->s;
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    struct k8s_binding *binding = KP_OBJECT_NEW(arena, k8s_binding);
-    binding->metadata->name = bind->object->name;
-    binding->metadata->namespace = bind->object->ns;
-    binding->metadata->uid = bind->object->uid;
-    binding->target->kind = "Node";
-    binding->target->name = bind->node;
-    struct kp_error error = {0};
-    int code = client_create_sub(s->client, &k8s_pods_resource, bind->object->ns, bind->object->name, "binding", &k8s_binding_type, binding,
-                                 arena, NULL, &error);
-    if (code == 0) {
-        const struct client_event_target target = client_event_target_of(&k8s_pod_type, bind->object->data);
-        client_event(s->recorder, &target, "Normal", "Scheduled", "Successfully assigned %s/%s to %s", bind->object->ns, bind->object->name,
-                     bind->node);
-        kp_metric_add(s->attempts, 1, "scheduled");
-    } else if (code == KP_ENOTFOUND) {
-        sched_cache_lock(s->cache);
-        sched_cache_remove_pod(s->cache, bind->object->ns, bind->object->name);
-        sched_cache_unlock(s->cache);
-        sched_queue_done(s->queue, bind->object->ns, bind->object->name);
-    } else {
-        kp_warn("binding failed", "pod", bind->object->name, "node", bind->node, "error", error.message, NULL);
-        kp_metric_add(s->attempts, 1, "error");
-        fail_bind(bind, error.message);
+    for (size_t i = 0; i < SCHED_STORAGE_KINDS; i++) {
+        s->storage[i] = (struct storage_source){s, client_informer_new(s->client, storage_resources[i], NULL, NULL, NULL)};
+        client_informer_add_handler(s->storage[i].informer, on_storage, &s->storage[i]);
+        client_informer_start(s->storage[i].informer);
     }
-    client_object_unref(bind->object);
-    free(bind->node);
-    free(bind);
+}
+
+/* Before a pod with claims is looked at: a claim that is not known must not be one that was not listed yet. */
+static bool storage_is_known(struct scheduler *s)
+{
+    struct client_informer *informers[SCHED_STORAGE_KINDS];
+    struct kp_error error = {0};
+    for (size_t i = 0; i < SCHED_STORAGE_KINDS; i++)
+        informers[i] = s->storage[i].informer;
+    s->storage_is_known = s->storage_is_known || client_informers_wait(informers, SCHED_STORAGE_KINDS, STORAGE_WAIT_MS, &error) == 0;
+    if (!s->storage_is_known)
+        kp_warn("pods with claims have to wait: storage is not known", "error", error.message, NULL);
+    return s->storage_is_known;
 }
 
 /* ---- one pod ------------------------------------------------------------------------------------------------------------------ */
@@ -255,22 +259,30 @@ static void schedule_one(struct scheduler *s, struct client_object *object, uint
     struct sched_decision decision;
     struct sched_preemption preemption = {0};
     struct sched_room room = {0};
+    struct sched_volume_plan plan = {0};
     sched_pod_init(&pod, object->data, arena);
+    if (pod.has_claims && !storage_is_known(s)) {
+        sched_queue_retry(s->queue, object);
+        return;
+    }
     sched_cache_lock(s->cache);
+    if (sched_cache_is_assumed(s->cache, object)) { /* changed while it is being bound: the binder has it */
+        sched_cache_unlock(s->cache);
+        return;
+    }
     const struct sched_cluster cluster = sched_cache_cluster(s->cache);
     sched_decide(&pod, &cluster, kp_random_u64(), arena, &decision);
     if (decision.node) {
         decision.node = kp_arena_strdup(arena, decision.node);
+        sched_volume_plan_make(&pod, &cluster, decision.node, arena, &plan);
+        sched_storage_promise(sched_cache_storage(s->cache), kp_arena_printf(arena, "%s/%s", object->ns, object->name), &plan);
         sched_cache_assume(s->cache, object, decision.node);
     } else {
         look_for_room(s, object, &pod, &cluster, &decision, view, &preemption, &room);
     }
     sched_cache_unlock(s->cache);
     if (decision.node) {
-        struct bind *bind = kp_calloc(1, sizeof(*bind));
-        *bind = (struct bind){s, client_object_ref(object), kp_strdup(decision.node)};
-        if (pool_submit(s->binders, run_bind, bind) < 0)
-            run_bind(bind); /* the queue of binds is full: this thread slows down to their pace */
+        sched_binder_bind(s->binder, object, decision.node, &plan);
         return;
     }
     const char *nominated = preemption.waits ? NULL : "", *message = decision.message;
@@ -305,7 +317,6 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     s->recorder = client_recorder_new(client, s->name, NULL);
     s->cache = sched_cache_new();
     s->queue = sched_queue_new();
-    s->binders = pool_new("bind", BINDERS_MAX, BINDS_QUEUED_MAX);
     s->nodes = client_informer_new(client, &k8s_nodes_resource, NULL, NULL, NULL);
     s->pods = client_informer_new(client, &k8s_pods_resource, NULL, NULL, NULL);
     s->namespaces = client_informer_new(client, &k8s_namespaces_resource, NULL, NULL, NULL);
@@ -313,6 +324,10 @@ static int start(struct client *client, void *arg, struct kp_error *error)
     client_informer_add_handler(s->nodes, on_node, s);
     client_informer_add_handler(s->namespaces, on_namespace, s);
     client_informer_add_handler(s->pods, on_pod, s);
+    const struct sched_binder_config binder = {client, s->recorder, s->pods, s->cache, s->queue, s->attempts};
+    if (sched_binder_new(&binder, &s->binder, error) < 0)
+        return error->code;
+    start_storage(s);
     struct client_informer *informers[] = {s->nodes, s->pods, s->namespaces, s->budgets};
     for (size_t i = 0; i < KP_ARRAY_LEN(informers); i++)
         client_informer_start(informers[i]);
@@ -328,7 +343,9 @@ static void stop(void *arg)
     struct scheduler *s = arg;
     sched_queue_shutdown(s->queue);
     pthread_join(s->thread, NULL);
-    pool_free(s->binders);
+    for (size_t i = 0; i < SCHED_STORAGE_KINDS; i++)
+        client_informer_free(s->storage[i].informer); /* their handlers wake the binder */
+    sched_binder_free(s->binder);
     client_informer_free(s->pods);
     client_informer_free(s->nodes);
     client_informer_free(s->namespaces);

@@ -26,7 +26,7 @@ struct sched_queue {
     pthread_cond_t changed;
     struct kp_strmap *pods; /* "ns/name" -> struct waiting */
     struct waiting *lists[IN_FLIGHT];
-    uint64_t cycle, moved_cycle, minding_cycle; /* pops so far; the pop count at the last move of all, and of those that mind others */
+    uint64_t cycle, moved_cycle, minding_cycle, claiming_cycle; /* pops so far; their count at the last move of all, of those that mind others, with claims */
     bool shutdown;
 };
 
@@ -213,7 +213,11 @@ void sched_queue_unschedulable(struct sched_queue *queue, struct client_object *
 {
     pthread_mutex_lock(&queue->lock);
     struct waiting *w = in_flight(queue, object);
-    uint64_t moved = w && sched_minds_others(w->object->data) ? KP_MAX(queue->moved_cycle, queue->minding_cycle) : queue->moved_cycle;
+    uint64_t moved = queue->moved_cycle;
+    if (w && sched_minds_others(w->object->data))
+        moved = KP_MAX(moved, queue->minding_cycle);
+    if (w && sched_has_claims(w->object->data))
+        moved = KP_MAX(moved, queue->claiming_cycle);
     if (w && moved >= cycle) {
         to_backoff(queue, w); /* what it was refused for may have changed while it was looked at */
     } else if (w) {
@@ -232,16 +236,38 @@ void sched_queue_retry(struct sched_queue *queue, struct client_object *object)
     pthread_mutex_unlock(&queue->lock);
 }
 
-static void move(struct sched_queue *queue, bool (*wanted)(const struct k8s_pod *))
+struct claim_name {
+    const char *ns, *name;
+};
+
+static bool any(const struct k8s_pod *pod, const struct claim_name *claim)
+{
+    (void)pod, (void)claim;
+    return true;
+}
+
+static bool minding(const struct k8s_pod *pod, const struct claim_name *claim)
+{
+    (void)claim;
+    return sched_minds_others(pod);
+}
+
+static bool claiming(const struct k8s_pod *pod, const struct claim_name *claim)
+{
+    return claim->ns ? sched_uses_claim(pod, claim->ns, claim->name) : sched_has_claims(pod);
+}
+
+static void move(struct sched_queue *queue, uint64_t *moved_cycle, bool (*wanted)(const struct k8s_pod *, const struct claim_name *),
+                 const struct claim_name *claim)
 {
     pthread_mutex_lock(&queue->lock);
-    *(wanted ? &queue->minding_cycle : &queue->moved_cycle) = queue->cycle;
+    *moved_cycle = queue->cycle;
     struct waiting *list = queue->lists[UNSCHEDULABLE];
     queue->lists[UNSCHEDULABLE] = NULL;
     while (list) {
         struct waiting *w = list;
         list = w->next;
-        if (wanted && !wanted(w->object->data)) {
+        if (!wanted(w->object->data, claim)) {
             put(queue, w, UNSCHEDULABLE);
             continue;
         }
@@ -254,12 +280,17 @@ static void move(struct sched_queue *queue, bool (*wanted)(const struct k8s_pod 
 
 void sched_queue_move_all(struct sched_queue *queue)
 {
-    move(queue, NULL);
+    move(queue, &queue->moved_cycle, any, NULL);
 }
 
 void sched_queue_move_minding(struct sched_queue *queue)
 {
-    move(queue, sched_minds_others);
+    move(queue, &queue->minding_cycle, minding, NULL);
+}
+
+void sched_queue_move_claiming(struct sched_queue *queue, const char *ns, const char *claim)
+{
+    move(queue, &queue->claiming_cycle, claiming, &(struct claim_name){ns, claim});
 }
 
 void sched_queue_shutdown(struct sched_queue *queue)

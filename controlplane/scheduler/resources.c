@@ -123,6 +123,7 @@ void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_
     *out = (struct sched_pod){.pod = pod, .requests = pod_requests(pod->spec, false), .nonzero = pod_requests(pod->spec, true)};
     out->priority = pod->spec->has_priority ? pod->spec->priority : 0;
     out->wishes = sched_wishes_of(pod, arena);
+    out->has_claims = sched_has_claims(pod);
     size_t n = 0;
     const struct k8s_container_items *lists[] = {&pod->spec->containers, &pod->spec->init_containers};
     for (size_t l = 0; l < KP_ARRAY_LEN(lists); l++)

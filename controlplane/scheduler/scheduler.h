@@ -48,6 +48,7 @@ struct sched_pod {
     struct sched_port *ports;
     size_t n_ports;
     struct sched_wishes *wishes; /* NULL: none about other pods */
+    bool has_claims; /* some of its volumes are claims */
 };
 void sched_pod_init(struct sched_pod *out, const struct k8s_pod *pod, struct kp_arena *arena);
 void sched_resources_add(struct sched_resources *total, const struct sched_resources *more, int sign);
@@ -94,6 +95,10 @@ void sched_cache_nominate(struct sched_cache *cache, struct client_object *objec
 void sched_cache_forget_nomination(struct sched_cache *cache, const char *ns, const char *name);
 void sched_cache_set_namespace(struct sched_cache *cache, struct client_object *object); /* takes a reference */
 void sched_cache_remove_namespace(struct sched_cache *cache, const char *name);
+/* The pod is assumed to be on a node and not shown bound yet. */
+bool sched_cache_is_assumed(const struct sched_cache *cache, const struct client_object *object);
+struct sched_storage; /* volumes_internal.h */
+struct sched_storage *sched_cache_storage(struct sched_cache *cache); /* under its lock, too */
 
 /* What a decision looks at; valid while the cache is locked. */
 struct sched_cluster {
@@ -102,6 +107,7 @@ struct sched_cluster {
     const struct kp_strmap *namespaces; /* struct client_object by name */
     const struct sched_nomination *nominations;
     size_t n_nominations;
+    const struct sched_storage *storage;
 };
 struct sched_cluster sched_cache_cluster(const struct sched_cache *cache);
 
@@ -147,6 +153,36 @@ const char *sched_spread_refuses(const struct sched_spread *spread, const struct
 void sched_spread_score(const struct sched_pod *pod, const struct sched_cluster *cluster, struct sched_node *const *nodes, size_t n,
                         int64_t *scores, struct kp_arena *arena);
 
+/* ---- volumes ------------------------------------------------------------------------------------------------------------ */
+enum sched_storage_kind { SCHED_CLAIMS, SCHED_VOLUMES, SCHED_CLASSES, SCHED_CSI_NODES, SCHED_CSI_DRIVERS, SCHED_CAPACITIES, SCHED_ATTACHMENTS, SCHED_STORAGE_KINDS };
+bool sched_has_claims(const struct k8s_pod *pod);
+bool sched_uses_claim(const struct k8s_pod *pod, const char *ns, const char *name);
+
+/* VolumeRestrictions, NodeVolumeLimits, VolumeBinding and VolumeZone: a pod's claims, read once, then asked for each node. */
+struct sched_claims;
+/* NULL when the pod has none. Lives in the arena and borrows from the cluster. */
+struct sched_claims *sched_claims_new(const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena);
+/* Why no node will do, whichever it is; or NULL. claims may be NULL, as in the next. */
+const char *sched_claims_refusal(const struct sched_claims *claims);
+void sched_claims_count(struct sched_claims *claims, const struct sched_pod *there, int sign);
+
+/* What is done before the pod is bound: each claim is given a volume, or one is asked for. Owns its references. */
+struct sched_volume_step {
+    struct client_object *claim, *volume; /* volume NULL: its provisioner makes one */
+    int64_t version;                      /* that the write gave; 0: not written yet */
+};
+struct sched_volume_plan {
+    struct sched_volume_step *items;
+    size_t len;
+    char *node;
+};
+/* Of a pod that was decided to go to the node; no steps when all its claims are bound. */
+void sched_volume_plan_make(const struct sched_pod *pod, const struct sched_cluster *cluster, const char *node, struct kp_arena *arena,
+                            struct sched_volume_plan *ret);
+void sched_volume_plan_done(struct sched_volume_plan *plan);
+/* 1: all is bound, 0: not yet, negative: it never will be, and why. */
+int sched_volume_plan_state(const struct sched_volume_plan *plan, const struct sched_cluster *cluster, struct kp_error *error);
+
 /* ---- filters ---------------------------------------------------------------------------------------------------------- */
 /* What filters look at besides the node. */
 struct sched_question {
@@ -154,6 +190,7 @@ struct sched_question {
     const struct sched_cluster *cluster;
     struct sched_spread *spread;
     struct sched_affinity *affinity;
+    struct sched_claims *claims;
 };
 void sched_question_init(struct sched_question *ret, const struct sched_pod *pod, const struct sched_cluster *cluster, struct kp_arena *arena);
 void sched_question_done(struct sched_question *question);
@@ -166,6 +203,8 @@ struct sched_reasons { /* why one plugin refused a node, in upstream's words; la
     size_t n;
     char text[SCHED_REASONS_MAX][SCHED_REASON_MAX];
 };
+void sched_refuse(struct sched_reasons *reasons, const char *format, ...) KP_PRINTF(2, 3);
+bool sched_claims_allow(const struct sched_claims *claims, const struct sched_node *node, struct sched_reasons *ret);
 /* True when the node fits; else *ret is filled by the first plugin that said no. */
 bool sched_filter(const struct sched_question *question, const struct sched_node *node, struct sched_reasons *ret);
 /* The same, with those nominated to the node that are at least as important as the pod counted as being there, and without. */
@@ -263,6 +302,25 @@ void sched_queue_done(struct sched_queue *queue, const char *ns, const char *nam
 void sched_queue_move_all(struct sched_queue *queue);
 /* The same for those that mind others alone: a pod came somewhere. */
 void sched_queue_move_minding(struct sched_queue *queue);
+/* The same for those with claims alone; of one claim when ns is not NULL. */
+void sched_queue_move_claiming(struct sched_queue *queue, const char *ns, const char *claim);
 void sched_queue_shutdown(struct sched_queue *queue);
+
+/* ---- binding ------------------------------------------------------------------------------------------------------------- */
+/* What was decided is carried out in the background: volumes first, then, once they are bound, the pod. */
+struct sched_binder;
+struct sched_binder_config { /* all borrowed */
+    struct client *client;
+    struct client_recorder *recorder;
+    struct client_informer *pods;
+    struct sched_cache *cache;
+    struct sched_queue *queue;
+    struct kp_metric *attempts;
+};
+int sched_binder_new(const struct sched_binder_config *config, struct sched_binder **ret_binder, struct kp_error *error) KP_NODISCARD;
+/* Of a pod that the cache assumes there. Takes a reference, and the plan over, whose promises the cache has. */
+void sched_binder_bind(struct sched_binder *binder, struct client_object *object, const char *node, struct sched_volume_plan *plan);
+void sched_binder_wake(struct sched_binder *binder); /* claims or volumes have changed. Any thread; does not block */
+void sched_binder_free(struct sched_binder *binder); /* accepts NULL */
 
 #endif

@@ -16,6 +16,7 @@ static void count(struct sched_trial *trial, const struct sched_pod *pod, int si
     sched_resources_add(&trial->node.nonzero, &pod->nonzero, sign);
     sched_spread_count(trial->question->spread, trial->real, pod, sign);
     sched_affinity_count(trial->question->affinity, trial->real, pod, sign);
+    sched_claims_count(trial->question->claims, pod, sign);
 }
 
 static size_t find(const struct sched_node *node, const char *key)

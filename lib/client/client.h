@@ -131,7 +131,7 @@ KP_DEFINE_AUTO(struct client_object *, client_object_unref)
 typedef void (*client_handler)(struct client_object *old, struct client_object *new, void *arg);
 /* Gives at most `max` index values of an object (borrowed from it); returns how many. */
 typedef size_t (*client_index_fn)(const struct client_object *object, const char **values, size_t max);
-#define CLIENT_INDEXES_MAX 4
+#define CLIENT_INDEXES_MAX 8
 #define CLIENT_INDEX_VALUES_MAX 64
 
 struct client_informer;
@@ -141,7 +141,7 @@ struct client_informer *client_informer_new(struct client *client, const struct 
 /* Caches only metadata: objects are struct k8s_partial_object_metadata, asked for as such. For resources of which only
    owners and finalizers matter (garbage collection), at a fraction of the memory. */
 struct client_informer *client_informer_new_metadata(struct client *client, const struct kp_resource *resource);
-/* Both before start. add_index returns the number to pass to client_view_index. */
+/* Both before start. add_index returns the number to pass to client_view_index; the same one when fn was added before. */
 void client_informer_add_handler(struct client_informer *informer, client_handler handler, void *arg);
 int client_informer_add_index(struct client_informer *informer, client_index_fn fn);
 void client_informer_start(struct client_informer *informer);

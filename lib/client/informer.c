@@ -114,6 +114,9 @@ void client_informer_add_handler(struct client_informer *informer, client_handle
 
 int client_informer_add_index(struct client_informer *informer, client_index_fn fn)
 {
+    for (size_t i = 0; i < informer->n_indexes; i++)
+        if (informer->indexes[i].fn == fn)
+            return (int)i;
     KP_ASSERT(informer->n_indexes < CLIENT_INDEXES_MAX && informer->state == INFORMER_IDLE);
     informer->indexes[informer->n_indexes].fn = fn;
     informer->indexes[informer->n_indexes].buckets = kp_strmap_new();

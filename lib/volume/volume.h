@@ -22,6 +22,9 @@
 /* The provisioner of volumes on a node's own disk, which kprov brings; its finalizer is taken away once the data is gone. */
 #define VOLUME_LOCAL_PROVISIONER "kprov.dev/local"
 #define VOLUME_LOCAL_FINALIZER "kprov.dev/local-volume"
+/* Of nodes, written by kube-controller-manager: names of the node's local volumes that are being deleted, with commas between. By it the kubelet hears of
+   those for which it never made a folder, too, and lets them go; the volume itself is the evidence, this only says where to look. */
+#define VOLUME_LOCAL_LEAVING "kprov.dev/leaving-local-volumes"
 #define VOLUME_LOCAL_DIR "/var/lib/kprov/volumes" /* of nodes: one folder for each volume, by its name */
 
 /* The class asked for or given; "" for none. */

@@ -115,7 +115,7 @@ static void add_hairpins(struct build *b, const struct endpoints *endpoints)
 {
     for (size_t i = 0; i < endpoints->len; i++)
         if (endpoints->items[i].local)
-            proxy_rules_add_element(b->rules, "hairpin", kp_arena_printf(b->arena, "%s . %s", endpoints->items[i].address, endpoints->items[i].address), NULL);
+            nft_rules_add_element(b->rules->nft, "hairpin", kp_arena_printf(b->arena, "%s . %s", endpoints->items[i].address, endpoints->items[i].address), NULL);
 }
 
 /* An IPv4 address, or with bits a prefix: the words of objects end up in a script. */
@@ -138,9 +138,9 @@ static void add_address(struct build *b, const char *address, const struct k8s_s
         return;
     const char *key = kp_arena_printf(b->arena, "%s . %s . %d", address, protocol_of(port), port->port);
     if (rejected)
-        proxy_rules_add_element(b->rules, "no-endpoints", key, NULL);
+        nft_rules_add_element(b->rules->nft, "no-endpoints", key, NULL);
     else
-        proxy_rules_add_element(b->rules, "service-ips", key, kp_arena_printf(b->arena, "goto %s", chain));
+        nft_rules_add_element(b->rules->nft, "service-ips", key, kp_arena_printf(b->arena, "goto %s", chain));
 }
 
 /* The chain for what comes from outside: node ports, external addresses, load balancers. */
@@ -164,7 +164,7 @@ static const char *external_chain(struct build *b, const struct k8s_service *ser
         append_dnat(b, &body, service, &endpoints);
     else
         kp_buf_puts(&body, "drop\n"); /* Local without a local endpoint */
-    proxy_rules_add_chain(b->rules, chain, body.data);
+    nft_rules_add_chain(b->rules->nft, chain, body.data);
     return chain;
 }
 
@@ -185,7 +185,7 @@ static const char *guarded_chain(struct build *b, const struct k8s_service *serv
             kp_buf_printf(&body, "ip saddr %s goto %s\n", ranges->items[i], outside);
     }
     kp_buf_puts(&body, "drop\n");
-    proxy_rules_add_chain(b->rules, chain, body.data);
+    nft_rules_add_chain(b->rules->nft, chain, body.data);
     return chain;
 }
 
@@ -204,7 +204,7 @@ static void add_port(struct build *b, const struct k8s_service *service, const s
             append_dnat(b, &body, service, &inside);
         else
             kp_buf_puts(&body, "drop\n");
-        proxy_rules_add_chain(b->rules, chain, body.data);
+        nft_rules_add_chain(b->rules->nft, chain, body.data);
         add_hairpins(b, &all);
     }
     add_address(b, spec->cluster_ip, port, chain, all.len == 0);
@@ -221,9 +221,9 @@ static void add_port(struct build *b, const struct k8s_service *service, const s
     if (port->node_port > 0) {
         const char *key = kp_arena_printf(b->arena, "%s . %d", protocol_of(port), port->node_port);
         if (all.len)
-            proxy_rules_add_element(b->rules, "service-nodeports", key, kp_arena_printf(b->arena, "goto %s", outside));
+            nft_rules_add_element(b->rules->nft, "service-nodeports", key, kp_arena_printf(b->arena, "goto %s", outside));
         else
-            proxy_rules_add_element(b->rules, "no-endpoints-nodeports", key, NULL);
+            nft_rules_add_element(b->rules->nft, "no-endpoints-nodeports", key, NULL);
     }
 }
 

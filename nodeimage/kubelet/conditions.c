@@ -121,4 +121,8 @@ void kubelet_make_conditions(const struct kubelet_status_input *in, struct k8s_p
     add(in, status, arena, "Ready", &ready);
     add(in, status, arena, "ContainersReady", &containers);
     add(in, status, arena, "PodScheduled", &scheduled);
+    /* Jobs count such an end by their own rules. */
+    struct verdict disrupted = {.ok = true, .reason = "TerminationByKubelet", .message = in->failed_message};
+    if (kp_streq(in->failed_reason, "Evicted"))
+        add(in, status, arena, "DisruptionTarget", &disrupted);
 }

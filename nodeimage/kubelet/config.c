@@ -34,6 +34,7 @@ static void set_defaults(struct kubelet_config *config)
         .crash_backoff_max_s = KUBELET_BACKOFF_MAX_MS / 1000,
         .image_gc_high_percent = 85,
         .image_gc_low_percent = 80,
+        .eviction = {.transition_s = 300},
         .register_node = true,
         .authorize_webhook = true,
     };
@@ -121,7 +122,7 @@ static int address_piece(char *text, void *arg, struct kp_error *error)
 
 /* ---- KubeletConfiguration ------------------------------------------------------------------------------------------ */
 
-enum field_kind { FIELD_STRING, FIELD_INT, FIELD_BOOL, FIELD_DURATION_S, FIELD_QUANTITY, FIELD_MAP, FIELD_IGNORED };
+enum field_kind { FIELD_STRING, FIELD_INT, FIELD_BOOL, FIELD_DURATION_S, FIELD_QUANTITY, FIELD_MAP, FIELD_TEXTS, FIELD_IGNORED };
 struct config_field {
     const char *path; /* "authentication.anonymous.enabled" */
     enum field_kind kind;
@@ -147,6 +148,12 @@ static const struct config_field config_fields[] = {
     FIELD("containerRuntimeEndpoint", FIELD_STRING, runtime_endpoint),
     FIELD("crashLoopBackOff.maxContainerRestartPeriod", FIELD_DURATION_S, crash_backoff_max_s),
     {"enableServer", FIELD_IGNORED, 0},
+    FIELD("evictionHard", FIELD_TEXTS, eviction_hard),
+    FIELD("evictionMaxPodGracePeriod", FIELD_INT, eviction.pod_grace_max_s),
+    FIELD("evictionMinimumReclaim", FIELD_TEXTS, eviction_reclaim),
+    FIELD("evictionPressureTransitionPeriod", FIELD_DURATION_S, eviction.transition_s),
+    FIELD("evictionSoft", FIELD_TEXTS, eviction_soft),
+    FIELD("evictionSoftGracePeriod", FIELD_TEXTS, eviction_soft_grace),
     {"failSwapOn", FIELD_IGNORED, 0},
     {"fileCheckFrequency", FIELD_IGNORED, 0},
     {"healthzBindAddress", FIELD_IGNORED, 0},
@@ -155,6 +162,7 @@ static const struct config_field config_fields[] = {
     FIELD("imageGCLowThresholdPercent", FIELD_INT, image_gc_low_percent),
     FIELD("kubeReserved", FIELD_MAP, kube_reserved),
     FIELD("maxPods", FIELD_INT, pods_max),
+    FIELD("mergeDefaultEvictionSettings", FIELD_BOOL, eviction_merge),
     FIELD("nodeLeaseDurationSeconds", FIELD_INT, lease_duration_s),
     FIELD("nodeStatusUpdateFrequency", FIELD_DURATION_S, status_frequency_s),
     FIELD("port", FIELD_INT, port),
@@ -204,6 +212,17 @@ static int set_field(const struct config_field *field, const struct kp_value *va
         if (value->kind != KP_VALUE_BOOL)
             return KP_EBADREQUEST;
         *(bool *)member = value->boolean;
+        return 0;
+    case FIELD_TEXTS: /* checked once all of them are known */
+        if (value->kind != KP_VALUE_OBJECT)
+            return KP_EBADREQUEST;
+        for (size_t i = 0; i < value->object.len; i++) {
+            const char *text = kp_value_str(value->object.members[i].value);
+            if (!text)
+                return KP_EBADREQUEST;
+            kp_string_map_set(config->arena, member, kp_arena_strdup(config->arena, value->object.members[i].key),
+                              kp_arena_strdup(config->arena, text));
+        }
         return 0;
     case FIELD_MAP:
         if (value->kind != KP_VALUE_OBJECT)
@@ -271,6 +290,11 @@ int kubelet_config_parse(const char *text, size_t len, struct kubelet_config *co
     const struct kp_value *dns = kp_value_get(documents[0], "clusterDNS");
     for (size_t i = 0; dns && dns->kind == KP_VALUE_ARRAY && i < dns->array.len && config->n_cluster_dns < KUBELET_DNS_SERVERS_MAX; i++)
         config->cluster_dns[config->n_cluster_dns++] = kp_arena_strdup(config->arena, kp_value_str(dns->array.items[i]));
+    const struct kp_string_map *hard = kp_value_get(documents[0], "evictionHard") ? &config->eviction_hard : NULL;
+    rc = eviction_settings_parse(hard, config->eviction_merge, &config->eviction_soft, &config->eviction_soft_grace, &config->eviction_reclaim,
+                                 &config->eviction, error);
+    if (rc < 0)
+        return rc;
     const char *mode = kp_value_str(kp_value_path(documents[0], "authorization", "mode", NULL));
     if (mode)
         config->authorize_webhook = !kp_streq(mode, "AlwaysAllow");
@@ -389,7 +413,10 @@ int kubelet_config_load(int argc, char **argv, struct kubelet_config *config, bo
         {0},
     };
     set_defaults(config);
-    int rc = kp_flags_parse(flags, argc, argv, NULL, ret_help, error);
+    int rc = eviction_settings_parse(NULL, false, &config->eviction_soft, &config->eviction_soft_grace, &config->eviction_reclaim, &config->eviction, error);
+    if (rc < 0)
+        return rc;
+    rc = kp_flags_parse(flags, argc, argv, NULL, ret_help, error);
     if (rc == 0 && *ret_help) {
         kp_flags_print(flags, stdout);
         return 0;

@@ -185,28 +185,17 @@ static bool in_use(const struct cri_image *image, const struct cri_container *co
     return false;
 }
 
-/* Over the high mark of the image disk, unused images go until the low mark is reached. */
-void kubelet_image_gc(struct kubelet *kubelet)
+/* Removes unused images until so many bytes are free. What is still missing; INT64_MAX in: all of them go. */
+static int64_t remove_unused(struct kubelet *kubelet, int64_t to_free, struct kp_arena *arena)
 {
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kp_error error = {0};
-    struct cri_fs_info *fs;
     struct cri_image *images;
     struct cri_container *containers;
-    size_t n_fs, n_images, n_containers;
-    struct statvfs disk;
-    if (cri_image_fs(kubelet->cri, arena, &fs, &n_fs, &error) < 0 || n_fs == 0 || statvfs(fs[0].mountpoint, &disk) < 0 ||
-        disk.f_blocks == 0)
-        return;
-    int64_t capacity = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize, available = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
-    int64_t used_percent = 100 - available * 100 / capacity;
-    if (used_percent < kubelet->config.image_gc_high_percent)
-        return;
-    int64_t to_free = capacity * (100 - kubelet->config.image_gc_low_percent) / 100 - available;
+    size_t n_images, n_containers;
     if (cri_list_images(kubelet->cri, arena, &images, &n_images, &error) < 0 ||
         cri_list_containers(kubelet->cri, NULL, NULL, arena, &containers, &n_containers, &error) < 0) {
         kp_warn("collecting images failed", "error", error.message, NULL);
-        return;
+        return to_free;
     }
     for (size_t i = 0; i < n_images && to_free > 0; i++) {
         if (images[i].pinned || in_use(&images[i], containers, n_containers))
@@ -216,6 +205,32 @@ void kubelet_image_gc(struct kubelet *kubelet)
         else
             kp_warn("removing an image failed", "image", images[i].id, "error", error.message, NULL);
     }
+    return to_free;
+}
+
+void kubelet_images_remove_unused(struct kubelet *kubelet)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    (void)remove_unused(kubelet, INT64_MAX, arena);
+}
+
+/* Over the high mark of the image disk, unused images go until the low mark is reached. */
+void kubelet_image_gc(struct kubelet *kubelet)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_error error = {0};
+    struct cri_fs_info *fs;
+    size_t n_fs;
+    struct statvfs disk;
+    if (cri_image_fs(kubelet->cri, arena, &fs, &n_fs, &error) < 0 || n_fs == 0 || statvfs(fs[0].mountpoint, &disk) < 0 ||
+        disk.f_blocks == 0)
+        return;
+    int64_t capacity = (int64_t)disk.f_blocks * (int64_t)disk.f_frsize, available = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+    int64_t used_percent = 100 - available * 100 / capacity;
+    if (used_percent < kubelet->config.image_gc_high_percent)
+        return;
+    int64_t to_free = capacity * (100 - kubelet->config.image_gc_low_percent) / 100 - available;
+    to_free = remove_unused(kubelet, to_free, arena);
     if (to_free > 0)
         kubelet_node_event(kubelet, "Warning", "FreeDiskSpaceFailed",
                            "Failed to garbage collect required amount of images: %lld bytes are still missing", (long long)to_free);

@@ -105,6 +105,7 @@ static int start(struct kubelet *kubelet, struct kp_error *error)
     kubelet->pull_backoff = kubelet_backoff_new(KUBELET_BACKOFF_INITIAL_MS, KUBELET_BACKOFF_MAX_MS);
     read_node_dns(kubelet);
     kubelet->objects = kubelet_objects_new(kubelet);
+    kubelet->evictions = kubelet_evictions_new(kubelet);
     kubelet->node = kubelet_node_new(kubelet);
     kubelet->statuses = kubelet_statuses_new(kubelet);
     kubelet->probes = kubelet_probes_new(kubelet);
@@ -121,6 +122,7 @@ static int start(struct kubelet *kubelet, struct kp_error *error)
     if (kubelet->client)
         kubelet_certs_start(kubelet);
     kubelet_housekeeping_start(kubelet);
+    kubelet_evictions_start(kubelet);
     kubelet_node_event(kubelet, "Normal", "Starting", "Starting kubelet.");
     return 0;
 }

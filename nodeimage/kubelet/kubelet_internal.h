@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "lib/loop/loop.h"
+#include "nodeimage/kubelet/eviction/eviction.h"
 #include "nodeimage/kubelet/pod_internal.h"
 
 struct http_server;
@@ -33,6 +34,9 @@ struct kubelet_config {
     int64_t container_log_bytes_max, container_log_files_max;
     int64_t status_frequency_s, lease_duration_s, crash_backoff_max_s;
     int64_t image_gc_high_percent, image_gc_low_percent;
+    struct kp_string_map eviction_hard, eviction_soft, eviction_soft_grace, eviction_reclaim; /* as the file has them */
+    bool eviction_merge;
+    struct eviction_settings eviction;
     bool register_node, rotate_server_certificates, anonymous_auth, authorize_webhook;
 };
 /* Command line, then the file it names. *ret_help: the help was asked for and printed. */
@@ -53,6 +57,7 @@ struct kubelet_statuses;
 struct kubelet_node;
 struct kubelet_server;
 struct kubelet_objects;
+struct kubelet_evictions;
 
 struct kubelet {
     struct kubelet_config config;
@@ -68,6 +73,7 @@ struct kubelet {
     struct kubelet_node *node;
     struct kubelet_server *server;
     struct kubelet_objects *objects;
+    struct kubelet_evictions *evictions;
     struct kubelet_backoff *restart_backoff, *pull_backoff;
     struct kubelet_dns node_dns; /* the node's resolv.conf */
     struct kp_arena *dns_arena;
@@ -93,6 +99,10 @@ void kubelet_workers_wake(struct kubelet_workers *workers, const char *uid);
 void kubelet_workers_wake_after(struct kubelet_workers *workers, const char *uid, int64_t delay_ms);
 void kubelet_workers_wake_all(struct kubelet_workers *workers);
 bool kubelet_workers_known(struct kubelet_workers *workers, const char *uid);
+/* Ends a pod that is to run, as Failed with the reason Evicted and the message (copied). False: there is none, or it ends already. */
+bool kubelet_workers_evict(struct kubelet_workers *workers, const char *uid, int64_t grace_s, const char *message);
+bool kubelet_workers_active(struct kubelet_workers *workers, const char *uid); /* it is to run: not ending, not ended, not unknown */
+bool kubelet_workers_ended(struct kubelet_workers *workers, const char *uid);  /* everything of it has stopped, or it is unknown */
 /* The newest version of a pod, by uid or by name; a reference, or NULL. */
 struct kubelet_pod *kubelet_workers_find(struct kubelet_workers *workers, const char *uid);
 struct kubelet_pod *kubelet_workers_find_name(struct kubelet_workers *workers, const char *ns, const char *name);
@@ -121,6 +131,17 @@ int kubelet_image_ensure(struct kubelet *kubelet, const struct kubelet_pod *pod,
 const char *kubelet_image_normalize(const char *image, struct kp_arena *arena);
 bool kubelet_image_tag_latest(const char *image);
 void kubelet_image_gc(struct kubelet *kubelet);
+void kubelet_images_remove_unused(struct kubelet *kubelet); /* all of them, but pinned ones */
+
+/* ---- eviction ------------------------------------------------------------------------------------------------------------------ */
+struct kubelet_evictions *kubelet_evictions_new(struct kubelet *kubelet);
+void kubelet_evictions_start(struct kubelet *kubelet);
+void kubelet_evictions_pressure(struct kubelet *kubelet, bool ret[EVICTION_PRESSURES]); /* the conditions in force */
+struct kubelet_disk_usage {
+    int64_t bytes, inodes;
+};
+/* Adds what lies below the folder, on its file system alone; links are not followed. A folder that is not there has nothing. */
+void kubelet_disk_usage(const char *path, struct kubelet_disk_usage *usage);
 
 /* ---- handlers of probes and hooks ---------------------------------------------------------------------------------------------- */
 struct kubelet_handler {
@@ -201,6 +222,7 @@ void kubelet_node_start(struct kubelet *kubelet);
 void kubelet_node_allocatable(struct kubelet *kubelet, struct kp_arena *arena, struct kp_string_map *ret);
 void kubelet_node_labels(struct kubelet *kubelet, struct kp_arena *arena, struct kp_string_map *ret);
 size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_ips);
+void kubelet_node_report(struct kubelet *kubelet); /* writes the status soon: something of it changed */
 int64_t kubelet_machine_memory_bytes(void);
 int64_t kubelet_machine_cpu_milli(void);
 

@@ -57,8 +57,9 @@ size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_i
     return kubelet->node->n_ips;
 }
 
-static void want_status(struct kubelet_node *node)
+void kubelet_node_report(struct kubelet *kubelet)
 {
+    struct kubelet_node *node = kubelet->node;
     pthread_mutex_lock(&node->lock);
     node->wanted = true;
     pthread_cond_signal(&node->changed);
@@ -109,7 +110,7 @@ static void *watch_runtime(void *arg)
         __atomic_store_n(&kubelet->runtime_ready, runtime, __ATOMIC_RELEASE);
         if (differs) {
             kp_info("runtime state", "ready", runtime && network ? "true" : "false", "message", message, NULL);
-            want_status(node);
+            kubelet_node_report(kubelet);
         }
         if (came)
             kubelet_workers_wake_all(kubelet->workers);
@@ -148,7 +149,7 @@ static struct k8s_node_status *make_status(struct kubelet_node *node, const stru
 {
     struct kubelet *kubelet = node->kubelet;
     struct k8s_node_status *status = KP_OBJECT_NEW(arena, k8s_node_status);
-    struct kubelet_pressure pressure;
+    bool pressure[EVICTION_PRESSURES];
     status->capacity = node->capacity;
     status->allocatable = node->allocatable;
     for (size_t i = 0; i < node->n_ips; i++) {
@@ -164,11 +165,11 @@ static struct k8s_node_status *make_status(struct kubelet_node *node, const stru
     KP_SET(status->daemon_endpoints->kubelet_endpoint, port, (int32_t)kubelet->config.port);
     status->node_info = node->info;
     add_images(kubelet, status, arena);
-    kubelet_node_pressure(kubelet, &pressure);
+    kubelet_evictions_pressure(kubelet, pressure);
     pthread_mutex_lock(&node->lock);
     const char *message = kp_arena_strdup(arena, node->runtime_message);
     pthread_mutex_unlock(&node->lock);
-    kubelet_node_conditions(message, &pressure, old, kp_now_s(), status, arena);
+    kubelet_node_conditions(message, pressure, old, kp_now_s(), status, arena);
     return status;
 }
 

@@ -11,9 +11,6 @@
 #include "lib/base/version.h"
 #include "nodeimage/kubelet/node_internal.h"
 
-#define MEMORY_PRESSURE_BYTES ((int64_t)100 << 20)
-#define DISK_PRESSURE_PERCENT 10
-#define PID_PRESSURE_PERCENT 10
 
 int64_t kubelet_machine_memory_bytes(void)
 {
@@ -113,6 +110,17 @@ static void reserve(struct kubelet_node *node, const struct kp_string_map *reser
     kp_resource_list_sub(node->arena, &node->allocatable, reserved);
 }
 
+/* As upstream: pods cannot be given what they would be evicted for having. */
+static void reserve_for_eviction(struct kubelet_node *node, const char *resource, enum eviction_signal signal, int64_t capacity)
+{
+    struct kp_string_map kept = {0};
+    int64_t bytes = eviction_reserved(&node->kubelet->config.eviction, signal, capacity);
+    if (bytes <= 0 || bytes >= capacity)
+        return;
+    kp_string_map_set(node->arena, &kept, resource, kp_arena_printf(node->arena, "%lldKi", (long long)(bytes / 1024)));
+    reserve(node, &kept);
+}
+
 void kubelet_node_facts(struct kubelet_node *node)
 {
     struct kp_arena *arena = node->arena;
@@ -131,6 +139,8 @@ void kubelet_node_facts(struct kubelet_node *node)
     }
     reserve(node, &config->system_reserved);
     reserve(node, &config->kube_reserved);
+    reserve_for_eviction(node, "memory", EVICTION_MEMORY, kubelet_machine_memory_bytes());
+    reserve_for_eviction(node, "ephemeral-storage", EVICTION_NODEFS, disk_bytes(config->root_dir));
     const char *arch = kp_arena_strdup(arena, architecture(uts.machine));
     const struct kp_string_pair labels[] = {
         {"beta.kubernetes.io/arch", arch}, {"beta.kubernetes.io/os", "linux"},   {"kubernetes.io/arch", arch},
@@ -142,28 +152,6 @@ void kubelet_node_facts(struct kubelet_node *node)
         kp_string_map_set(arena, &node->labels, config->node_labels.items[i].key, config->node_labels.items[i].value);
     find_addresses(node);
     system_info(node);
-}
-
-static int64_t memory_available_bytes(void)
-{
-    KP_AUTO_BUF struct kp_buf buf = {0};
-    if (kp_read_file("/proc/meminfo", 1 << 16, &buf, NULL) < 0 || !buf.data)
-        return INT64_MAX;
-    const char *at = strstr(buf.data, "MemAvailable:");
-    return at ? strtoll(at + strlen("MemAvailable:"), NULL, 10) * 1024 : INT64_MAX;
-}
-
-void kubelet_node_pressure(struct kubelet *kubelet, struct kubelet_pressure *ret)
-{
-    struct statvfs fs;
-    struct sysinfo info;
-    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
-    *ret = (struct kubelet_pressure){.memory = memory_available_bytes() < MEMORY_PRESSURE_BYTES};
-    if (statvfs(kubelet->config.root_dir, &fs) == 0 && fs.f_blocks > 0)
-        ret->disk = (uint64_t)fs.f_bavail * 100 < (uint64_t)fs.f_blocks * DISK_PRESSURE_PERCENT;
-    int64_t pid_max;
-    if (sysinfo(&info) == 0 && kp_parse_i64(first_line("/proc/sys/kernel/pid_max", arena), &pid_max) == 0)
-        ret->pid = info.procs * 100 > pid_max * (100 - PID_PRESSURE_PERCENT);
 }
 
 static void add_condition(const struct k8s_node_status *old, int64_t now_s, struct k8s_node_status *status,
@@ -183,16 +171,16 @@ static void add_condition(const struct k8s_node_status *old, int64_t now_s, stru
     }
 }
 
-void kubelet_node_conditions(const char *runtime_message, const struct kubelet_pressure *p, const struct k8s_node_status *old,
+void kubelet_node_conditions(const char *runtime_message, const bool pressure[EVICTION_PRESSURES], const struct k8s_node_status *old,
                              int64_t now_s, struct k8s_node_status *status, struct kp_arena *arena)
 {
-    add_condition(old, now_s, status, arena, "MemoryPressure", p->memory,
-                  p->memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-                  p->memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
-    add_condition(old, now_s, status, arena, "DiskPressure", p->disk, p->disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
-                  p->disk ? "kubelet has disk pressure" : "kubelet has no disk pressure");
-    add_condition(old, now_s, status, arena, "PIDPressure", p->pid, p->pid ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
-                  p->pid ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available");
+    add_condition(old, now_s, status, arena, "MemoryPressure", pressure[EVICTION_MEMORY_PRESSURE],
+                  pressure[EVICTION_MEMORY_PRESSURE] ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
+                  pressure[EVICTION_MEMORY_PRESSURE] ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available");
+    add_condition(old, now_s, status, arena, "DiskPressure", pressure[EVICTION_DISK_PRESSURE], pressure[EVICTION_DISK_PRESSURE] ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
+                  pressure[EVICTION_DISK_PRESSURE] ? "kubelet has disk pressure" : "kubelet has no disk pressure");
+    add_condition(old, now_s, status, arena, "PIDPressure", pressure[EVICTION_PID_PRESSURE], pressure[EVICTION_PID_PRESSURE] ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
+                  pressure[EVICTION_PID_PRESSURE] ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available");
     bool ready = kp_empty(runtime_message);
     add_condition(old, now_s, status, arena, "Ready", ready, ready ? "KubeletReady" : "KubeletNotReady",
                   ready ? "kubelet is posting ready status" : runtime_message);

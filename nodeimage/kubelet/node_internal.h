@@ -19,12 +19,8 @@ struct kubelet_node {
 
 /* What the machine is made of; fills capacity, allocatable, addresses, info. */
 void kubelet_node_facts(struct kubelet_node *node);
-struct kubelet_pressure {
-    bool memory, disk, pid;
-};
-void kubelet_node_pressure(struct kubelet *kubelet, struct kubelet_pressure *ret);
 /* The four conditions; pure. Transition times come from old (may be NULL). */
-void kubelet_node_conditions(const char *runtime_message, const struct kubelet_pressure *pressure,
+void kubelet_node_conditions(const char *runtime_message, const bool pressure[EVICTION_PRESSURES],
                              const struct k8s_node_status *old, int64_t now_s, struct k8s_node_status *status,
                              struct kp_arena *arena);
 

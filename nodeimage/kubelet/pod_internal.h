@@ -117,7 +117,7 @@ struct kubelet_status_input {
     size_t n_reasons;
     const char *const *host_ips;
     size_t n_host_ips;
-    const char *failed_reason, *failed_message; /* set: the phase is Failed (admission, deadline) */
+    const char *failed_reason, *failed_message; /* set: the phase is Failed, once stopped (admission, deadline, eviction) */
     bool rejected; /* the node did not take the pod: nothing of it was ever here */
     bool stopped; /* everything has been stopped for good: running or waiting containers count as ended */
     int64_t now_s;

@@ -109,6 +109,11 @@ static bool admit(struct kubelet_sync *sync)
     struct kubelet_admission verdict = {.ok = true};
     if (sync->rt.n_sandboxes == 0) /* a pod that was here before us stays */
         kubelet_admit(sync->pod->data, &allocatable, &others, n, kubelet->client ? &labels : NULL, sync->arena, &verdict);
+    bool pressure[EVICTION_PRESSURES];
+    kubelet_evictions_pressure(kubelet, pressure);
+    const char *refused = verdict.ok && sync->rt.n_sandboxes == 0 ? eviction_refuses(pressure, sync->pod->data, sync->arena) : NULL;
+    if (refused)
+        verdict = (struct kubelet_admission){.reason = "Evicted", .message = refused};
     sync->worker->admitted = verdict.ok;
     pthread_mutex_unlock(&admission_lock);
     if (!verdict.ok)

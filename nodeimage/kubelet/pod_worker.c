@@ -28,6 +28,7 @@ static void worker_free(struct kubelet_worker *worker)
 {
     kubelet_pod_unref(worker->pod);
     kubelet_pod_unref(worker->pending);
+    free(worker->evicted);
     free(worker->failures);
     free(worker->uid);
     free(worker->ns);
@@ -99,8 +100,13 @@ static int64_t work_on(struct kubelet_workers *workers, struct kubelet_worker *w
     struct kubelet_sync sync = {.kubelet = workers->kubelet, .worker = worker, .arena = kp_arena_new(0), .again_ms = -1};
     for (;;) {
         pthread_mutex_lock(&workers->lock);
-        if (worker->state == KUBELET_SYNCING && wants_end(worker))
+        if (worker->state == KUBELET_SYNCING && wants_end(worker)) {
+            if (worker->evicted && !*worker->fail_reason) {
+                snprintf(worker->fail_reason, sizeof(worker->fail_reason), "Evicted");
+                snprintf(worker->fail_message, sizeof(worker->fail_message), "%s", worker->evicted);
+            }
             set_state(worker, KUBELET_TERMINATING);
+        }
         enum kubelet_worker_state state = worker->state;
         worker->killing = state == KUBELET_TERMINATING;
         kubelet_pod_unref(sync.pod);
@@ -303,6 +309,39 @@ bool kubelet_workers_known(struct kubelet_workers *workers, const char *uid)
     bool known = kp_strmap_get(workers->by_uid, uid) != NULL;
     pthread_mutex_unlock(&workers->lock);
     return known;
+}
+
+bool kubelet_workers_evict(struct kubelet_workers *workers, const char *uid, int64_t grace_s, const char *message)
+{
+    pthread_mutex_lock(&workers->lock);
+    struct kubelet_worker *worker = kp_strmap_get(workers->by_uid, uid);
+    bool evicted = worker && worker->state == KUBELET_SYNCING && !wants_end(worker);
+    if (evicted) {
+        worker->evicted = kp_strdup(message);
+        worker->grace_s = grace_s;
+    }
+    pthread_mutex_unlock(&workers->lock);
+    if (evicted)
+        client_queue_add(workers->queue, uid);
+    return evicted;
+}
+
+bool kubelet_workers_active(struct kubelet_workers *workers, const char *uid)
+{
+    pthread_mutex_lock(&workers->lock);
+    struct kubelet_worker *worker = kp_strmap_get(workers->by_uid, uid);
+    bool active = worker && worker->state == KUBELET_SYNCING && !wants_end(worker);
+    pthread_mutex_unlock(&workers->lock);
+    return active;
+}
+
+bool kubelet_workers_ended(struct kubelet_workers *workers, const char *uid)
+{
+    pthread_mutex_lock(&workers->lock);
+    struct kubelet_worker *worker = kp_strmap_get(workers->by_uid, uid);
+    bool ended = !worker || worker->state >= KUBELET_TERMINATED;
+    pthread_mutex_unlock(&workers->lock);
+    return ended;
 }
 
 struct kubelet_pod *kubelet_workers_find(struct kubelet_workers *workers, const char *uid)

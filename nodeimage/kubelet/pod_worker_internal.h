@@ -19,7 +19,7 @@ struct kubelet_worker {
     struct kubelet_pod *pending; /* a static pod that came back while its former self is ending */
     bool removed;                /* its object or file is gone */
     int64_t grace_s;             /* how long ending may take; -1: as the pod says */
-    bool evicted;                /* to end for a reason of the node's: fail_reason */
+    char *evicted;               /* why it is to end for a reason of the node's, or NULL */
     bool killing;                /* a thread is in the middle of stopping it */
     /* Of the thread that works on it (one at a time): */
     bool admitted, volumes_ready, dirs_ready;

@@ -321,7 +321,8 @@ struct k8s_pod_status *kubelet_make_status(const struct kubelet_status_input *in
     /* An end is final: a pod that was seen to succeed or fail does not come back. */
     if (in->old && phase_terminal(in->old->phase))
         status->phase = in->old->phase;
-    if (in->failed_reason) {
+    /* As long as containers may run the pod has not failed: who sees that it has takes what it held - a volume, an address - for free. */
+    if (in->failed_reason && in->stopped) {
         status->phase = "Failed";
         status->reason = in->failed_reason;
         status->message = in->failed_message;

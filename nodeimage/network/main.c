@@ -1,10 +1,12 @@
-/* kprov-network: follows the Node objects and makes this node's pod network match them; holds addresses of Services. */
+/* kprov-network: follows the Node objects and makes this node's pod network match them; enforces network policies; leads host ports to pods; holds addresses of Services. */
 #include "api/k8s.h"
 #include "lib/component/component.h"
 #include "lib/netlink/netlink.h"
 #include "lib/nft/nft.h"
 #include "nodeimage/network/balancer/balancer.h"
+#include "nodeimage/network/hostports/hostports.h"
 #include "nodeimage/network/network.h"
+#include "nodeimage/network/policy/policy.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
@@ -19,6 +21,8 @@ struct network {
     struct client_informer *nodes;
     struct vip_pool pool;
     struct balancer *balancer;
+    struct policy_agent *policies;
+    struct hostports_agent *hostports;
     struct client_queue *queue; /* one key: all there is to do is "make it so" */
     pthread_t thread;
     bool written;
@@ -159,6 +163,8 @@ static int start(struct client *client, void *arg, struct kp_error *error)
         return error->code;
     if (pthread_create(&n->thread, NULL, run, n) != 0)
         return kp_fail(error, KP_EUNAVAILABLE, "no thread could be started");
+    if (policy_start(client, n->node_name, &n->policies, error) < 0 || hostports_start(client, n->node_name, &n->hostports, error) < 0)
+        return error->code;
     return start_balancer(n, client, error);
 }
 
@@ -166,6 +172,8 @@ static void stop(void *arg)
 {
     struct network *n = arg;
     balancer_stop(n->balancer);
+    hostports_stop(n->hostports);
+    policy_stop(n->policies);
     client_queue_shutdown(n->queue);
     pthread_join(n->thread, NULL);
     client_informer_free(n->nodes);

@@ -267,6 +267,20 @@ static const char *extra_kubelet_fields(const struct node_writer *writer)
     return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : "";
 }
 
+/* Machines of this host share its disk, which is not theirs to keep free (kind does the same). */
+static const char *shared_disk_fields(const struct node_writer *writer)
+{
+    const struct kp_string_map *own = config_component_flags(writer->cluster->config, "kubelet");
+    KP_AUTO_BUF struct kp_buf out = {0};
+    if (!kp_streq(writer->cluster->config->provider, "local"))
+        return "";
+    if (!own || !kp_string_map_get(own, "evictionHard"))
+        kp_buf_puts(&out, "evictionHard: {memory.available: 100Mi}\n");
+    if (!own || !kp_string_map_get(own, "imageGCHighThresholdPercent"))
+        kp_buf_puts(&out, "imageGCHighThresholdPercent: 100\n");
+    return out.len ? kp_arena_strndup(writer->arena, out.data, out.len) : "";
+}
+
 static const char *provider_id(const struct node_writer *writer)
 {
     return kp_empty(writer->node->provider_id) ? "" : kp_arena_printf(writer->arena, "providerID: %s\n", writer->node->provider_id);
@@ -285,13 +299,13 @@ static void add_kubelet_config(struct node_writer *writer)
                              "clusterDNS: [%s]\nclusterDomain: %s\n"
                              "containerRuntimeEndpoint: unix:///run/containerd/containerd.sock\n"
                              "healthzBindAddress: 127.0.0.1\nhealthzPort: 10248\n"
-                             "%s"
+                             "%s%s"
                              "resolvConf: /etc/resolv.conf\n"
                              "staticPodPath: /etc/kubernetes/manifests\n"
                              "tlsCertFile: /var/lib/kubelet/pki/kubelet.crt\n"
                              "tlsPrivateKeyFile: /var/lib/kubelet/pki/kubelet.key\n%s",
                              config_cidr_address(config->network.service_cidr, 10, writer->arena),
-                             config->network.dns_domain, provider_id(writer), extra_kubelet_fields(writer)));
+                             config->network.dns_domain, provider_id(writer), shared_disk_fields(writer), extra_kubelet_fields(writer)));
 }
 
 static const char *resolv_conf(const struct node_writer *writer)

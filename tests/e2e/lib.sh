@@ -86,6 +86,8 @@ YAML
   split_kubeconfig
 }
 cluster_down() {
+  # shellcheck disable=SC2046
+  [ -z "$(jobs -p)" ] || kill $(jobs -p) 2>/dev/null
   [ -n "${E2E_KUBECONFIG:-}" ] || "$KPROV" delete cluster "$CLUSTER" --yes >/dev/null 2>&1
   rm -rf "$DIR"
 }
@@ -129,33 +131,59 @@ sleeper() { # name [seconds]: a pod that runs until it is deleted
 }
 
 # ---- running ------------------------------------------------------------------------------------------------------------
-# run_tests: every test_* function in the order of the files; E2E_TEST=part picks by name.
+# One test, in the shell that calls: its namespace, its output in $DIR/log-N, and how it ended and how long it took in $DIR/end-N.
+run_test() { # number name
+  local start rc
+  NS=e2e-$1
+  start=$(date +%s%N)
+  (
+    set -e
+    new_namespace
+    "$2"
+  ) >"$DIR/log-$1" 2>&1
+  rc=$?
+  kubectl delete namespace "$NS" --wait=false >/dev/null 2>&1
+  echo "$rc $((($(date +%s%N) - start) / 1000000))" >"$DIR/end-$1"
+}
+# Prints how it ended and counts it.
+tell_test() { # number name
+  local rc=1 ms=0 log=$DIR/log-$1 name=${2#test_}
+  read -r rc ms <"$DIR/end-$1"
+  case $rc in
+  0) passed=$((passed + 1)) && echo "ok $1 - $name ($ms ms)" ;;
+  77) skipped=$((skipped + 1)) && echo "ok $1 - $name # SKIP $(tail -n 1 "$log")" ;;
+  *)
+    failed=$((failed + 1))
+    echo "not ok $1 - $name ($ms ms)"
+    tail -n 30 "$log" | sed 's/^/    /'
+    ;;
+  esac
+}
+# run_tests: every test_* function in the order of the files; E2E_TEST=part picks by name. Those called test_beside_* wait most of their time: they
+# begin when it is their turn, run beside what follows, and are told of at the end.
 run_tests() {
-  local number=0 passed=0 failed=0 skipped=0 name rc start ms
+  local number=0 passed=0 failed=0 skipped=0 name beside=()
   shopt -s extdebug
   for name in $(declare -F | awk '$3 ~ /^test_/ {print $3}' | while read -r f; do declare -F "$f"; done | sort -k3,3 -k2,2n | awk '{print $1}'); do
     case $name in *"${E2E_TEST:-}"*) ;; *) continue ;; esac
     shopt -u extdebug
     number=$((number + 1))
-    NS=e2e-$number
-    start=$(date +%s%N)
-    (
-      set -e
-      new_namespace
-      "$name"
-    ) >"$DIR/log" 2>&1
-    rc=$?
-    ms=$((($(date +%s%N) - start) / 1000000))
-    case $rc in
-    0) passed=$((passed + 1)) && echo "ok $number - ${name#test_} ($ms ms)" ;;
-    77) skipped=$((skipped + 1)) && echo "ok $number - ${name#test_} # SKIP $(tail -n 1 "$DIR/log")" ;;
+    case $name in
+    test_beside_*)
+      run_test "$number" "$name" &
+      beside+=("$! $number $name")
+      ;;
     *)
-      failed=$((failed + 1))
-      echo "not ok $number - ${name#test_} ($ms ms)"
-      tail -n 30 "$DIR/log" | sed 's/^/    /'
+      run_test "$number" "$name"
+      tell_test "$number" "$name"
       ;;
     esac
-    kubectl delete namespace "$NS" --wait=false >/dev/null 2>&1
+  done
+  for name in ${beside[@]+"${beside[@]}"}; do
+    # shellcheck disable=SC2086
+    set -- $name
+    wait "$1"
+    tell_test "$2" "$3"
   done
   echo "1..$number"
   echo "$passed passed, $failed failed, $skipped skipped"

@@ -28,8 +28,12 @@ static const struct {
     {"ServiceAccount", admission_service_account, NULL},
     {"NodeRestriction", admission_node_restriction, NULL},
     {"TaintNodesByCondition", admission_taint_nodes, NULL},
+    {"PodSecurity", NULL, admission_pod_security},
     {"Priority", admission_priority, NULL},
     {"DefaultTolerationSeconds", admission_default_tolerations, NULL},
+    {"DefaultStorageClass", admission_default_storage_class, NULL},
+    {"StorageObjectInUseProtection", admission_storage_in_use, NULL},
+    {"PersistentVolumeClaimResize", NULL, admission_claim_resize},
     {"CertificateApproval", NULL, admission_certificate_approval},
     {"CertificateSubjectRestriction", NULL, admission_certificate_subject},
     {"RBACEscalation", NULL, admission_rbac_escalation},
@@ -69,6 +73,7 @@ int admission_new(const struct admission_config *config, struct admission **ret_
     admission->nodes = wcache_find(config->caches, "", "nodes");
     admission->roles = wcache_find(config->caches, "rbac.authorization.k8s.io", "roles");
     admission->limit_ranges = wcache_find(config->caches, "", "limitranges");
+    admission->storage_classes = wcache_find(config->caches, "storage.k8s.io", "storageclasses");
     admission->pods = wcache_find(config->caches, "", "pods");
     const struct webhooks_config webhooks = {.caches = config->caches, .auth = config->auth, .backends = config->backends, .views = config->views};
     const struct policies_config policies = {.caches = config->caches, .auth = config->auth, .views = config->views};

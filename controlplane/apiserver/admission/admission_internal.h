@@ -11,7 +11,7 @@ struct admission {
     struct webhooks *webhooks; /* owned; NULL: none are asked */
     struct policies *policies; /* owned; likewise */
     unsigned disabled; /* bit per step */
-    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles, *limit_ranges;
+    struct wcache *namespaces, *accounts, *priority_classes, *nodes, *pods, *secrets, *roles, *limit_ranges, *storage_classes;
 };
 
 typedef int (*admission_step_fn)(struct admission *admission, struct admission_attributes *a, struct api_status *status);
@@ -26,6 +26,12 @@ int admission_node_restriction(struct admission *admission, struct admission_att
 int admission_certificate_approval(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_certificate_subject(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 int admission_rbac_escalation(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_pod_security(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_default_storage_class(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_storage_in_use(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_claim_resize(struct admission *admission, struct admission_attributes *a, struct api_status *status);
+int admission_restrict_claim(struct admission_attributes *a, const char *node, struct api_status *status); /* by NodeRestriction */
+int admission_restrict_volume(struct admission_attributes *a, const char *node, struct api_status *status);
 int admission_taint_nodes(struct admission *admission, struct admission_attributes *a, struct api_status *status);
 
 bool admission_is(const struct admission_attributes *a, const char *group, const char *resource, const char *subresource);

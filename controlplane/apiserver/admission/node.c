@@ -26,7 +26,7 @@ static int restrict_pod_create(struct admission_attributes *a, const char *node,
         return refuse(a, status, "node can not create pods that reference a service account", "", "");
     for (size_t i = 0; i < pod->spec->volumes.len; i++) {
         const struct k8s_volume *volume = &pod->spec->volumes.items[i];
-        if (volume->secret || volume->config_map || volume->persistent_volume_claim || volume->projected)
+        if (volume->secret || volume->config_map || volume->persistent_volume_claim || volume->ephemeral || volume->projected)
             return refuse(a, status, "node can not create pods that reference secrets, configmaps, claims or projections: ", volume->name, "");
     }
     return 0;
@@ -98,6 +98,10 @@ int admission_node_restriction(struct admission *admission, struct admission_att
         return restrict_pods(admission, a, node, status);
     if (kp_empty(a->resource->group) && kp_streq(a->resource->name, "nodes"))
         return restrict_node_object(a, node, status);
+    if (admission_is(a, "", "persistentvolumeclaims", "status"))
+        return admission_restrict_claim(a, node, status);
+    if (kp_empty(a->resource->group) && kp_streq(a->resource->name, "persistentvolumes"))
+        return admission_restrict_volume(a, node, status);
     if (admission_is(a, "", "serviceaccounts", "token")) {
         const struct k8s_token_request *request = a->object;
         const struct k8s_bound_object_reference *ref = request ? request->spec->bound_object_ref : NULL;

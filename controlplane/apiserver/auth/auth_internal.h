@@ -53,6 +53,18 @@ void auth_nodes_free(struct auth_nodes *nodes);
 /* 1 allowed, 0 no opinion (another authoriser may allow), with a reason. */
 int auth_node_allows(struct auth *auth, const struct auth_attributes *attributes, struct kp_arena *arena, const char **ret_reason);
 
+/* node_volumes.c: what a node has to do with volumes, read from the caches when it is asked. */
+struct auth_node_volumes {
+    struct wcache *volumes, *claims, *nodes, *attachments; /* borrowed */
+};
+/* Whether the volume's required node affinity is this node's kubernetes.io/hostname and nothing else. *ret_claim: its claimRef, in arena, or NULL. */
+bool auth_volume_is_on_node(const struct auth_node_volumes *volumes, const char *name, const char *node, const struct k8s_object_reference **ret_claim,
+                            struct kp_arena *arena);
+/* Whether a CSI volume bound to one of the claims ("ns/name") names the secret. */
+bool auth_volumes_name_secret(const struct auth_node_volumes *volumes, const struct kp_string_list *claims, const char *ns, const char *name,
+                              struct kp_arena *arena);
+bool auth_attachment_is_to(const struct auth_node_volumes *volumes, const char *name, const char *node, struct kp_arena *arena);
+
 /* bootstrap.c: the rules of the role system:node, which the Node authoriser grants by itself. */
 const struct k8s_policy_rule *auth_bootstrap_node_rules(struct kp_arena *arena, size_t *ret_count);
 

@@ -45,6 +45,7 @@ static const struct rule_row cluster_rules[] = {
     {"system:node", "create", "core", "pods/eviction", NULL},
     {"system:node", READ, "core", "configmaps,secrets", NULL},
     {"system:node", "get", "core", "persistentvolumeclaims,persistentvolumes", NULL},
+    {"system:node", "get,patch,update", "core", "persistentvolumeclaims/status", NULL},
     {"system:node", "get", "core", "endpoints", NULL},
     {"system:node", "create,get,list,watch", "certificates.k8s.io", "certificatesigningrequests", NULL},
     {"system:node", "create,delete,get,patch,update", "coordination.k8s.io", "leases", NULL},
@@ -77,6 +78,16 @@ static const struct rule_row cluster_rules[] = {
     {"system:kube-scheduler", READ, "resource.k8s.io", "deviceclasses,resourceclaims,resourceslices", NULL},
     {"system:kube-scheduler", "create", "authentication.k8s.io", "tokenreviews", NULL},
     {"system:kube-scheduler", "create", "authorization.k8s.io", "subjectaccessreviews", NULL},
+
+    {"system:volume-scheduler", "get,list,patch,update,watch", "core", "persistentvolumes", NULL},
+    {"system:volume-scheduler", READ, "storage.k8s.io", "storageclasses", NULL},
+    {"system:volume-scheduler", "get,list,patch,update,watch", "core", "persistentvolumeclaims", NULL},
+    /* for provisioners that users bring */
+    {"system:persistent-volume-provisioner", "create,delete," READ, "core", "persistentvolumes", NULL},
+    {"system:persistent-volume-provisioner", READ ",update", "core", "persistentvolumeclaims", NULL},
+    {"system:persistent-volume-provisioner", READ, "storage.k8s.io", "storageclasses", NULL},
+    {"system:persistent-volume-provisioner", "watch", "core", "events", NULL},
+    {"system:persistent-volume-provisioner", "create,patch,update", "core,events.k8s.io", "events", NULL},
 
     /* The controllers share one identity here, so the role is the sum of upstream's controller roles. */
     {"system:kube-controller-manager", "delete,deletecollection," READ ",patch,update", "*", "*", NULL},
@@ -155,6 +166,7 @@ static const struct {
     {"system:service-account-issuer-discovery", "Group", "system:serviceaccounts", NULL},
     {"system:node-proxier", "User", "system:kube-proxy", NULL},
     {"system:kube-scheduler", "User", "system:kube-scheduler", NULL},
+    {"system:volume-scheduler", "User", "system:kube-scheduler", NULL},
     {"system:kube-controller-manager", "User", "system:kube-controller-manager", NULL},
     {"system:kube-dns", "ServiceAccount", "kube-dns", "kube-system"},
     {"system:node", NULL, NULL, NULL}, /* kept without subjects: the Node authoriser grants it */

@@ -16,6 +16,7 @@ struct auth_nodes {
     struct kp_arena *arena;
     const struct k8s_policy_rule *rules; /* what every node may do anywhere */
     size_t n_rules;
+    struct auth_node_volumes volumes;
 };
 
 static void free_refs(void *p)
@@ -56,6 +57,8 @@ static void collect_volume(struct pod_refs *refs, const struct k8s_volume *volum
         add(refs, &refs->secrets, volume->secret->secret_name);
     if (volume->config_map)
         add(refs, &refs->config_maps, volume->config_map->name);
+    if (volume->csi && volume->csi->node_publish_secret_ref)
+        add(refs, &refs->secrets, volume->csi->node_publish_secret_ref->name);
     if (volume->persistent_volume_claim)
         add(refs, &refs->claims, volume->persistent_volume_claim->claim_name);
     if (volume->ephemeral)
@@ -116,6 +119,8 @@ struct auth_nodes *auth_nodes_new(struct wcache_set *caches)
     nodes->pods = kp_strmap_new();
     nodes->arena = kp_arena_new(0);
     nodes->rules = auth_bootstrap_node_rules(nodes->arena, &nodes->n_rules);
+    nodes->volumes = (struct auth_node_volumes){wcache_find(caches, "", "persistentvolumes"), wcache_find(caches, "", "persistentvolumeclaims"),
+                                                wcache_find(caches, "", "nodes"), wcache_find(caches, "storage.k8s.io", "volumeattachments")};
     wcache_listen(wcache_find(caches, "", "pods"), on_pod, nodes);
     return nodes;
 }
@@ -164,12 +169,74 @@ static int no(struct kp_arena *arena, const char **ret_reason, const char *forma
     return 0;
 }
 
+/* The claims of the node's pods, as "ns/name". */
+static struct kp_string_list claims_of(struct auth_nodes *nodes, const char *node, struct kp_arena *arena)
+{
+    struct kp_string_list claims = {0};
+    size_t iter = 0;
+    const char *key;
+    void *value;
+    pthread_rwlock_rdlock(&nodes->lock);
+    while (kp_strmap_next(nodes->pods, &iter, &key, &value)) {
+        const struct pod_refs *refs = value;
+        for (size_t i = 0; strcmp(refs->node, node) == 0 && i < refs->claims.len; i++)
+            kp_string_list_add(arena, &claims, kp_arena_printf(arena, "%s/%s", refs->ns, refs->claims.items[i]));
+    }
+    pthread_rwlock_unlock(&nodes->lock);
+    return claims;
+}
+
+static bool is_secret_of_volumes(struct auth_nodes *nodes, const char *node, const struct auth_attributes *a, struct kp_arena *arena)
+{
+    const struct kp_string_list claims = claims_of(nodes, node, arena);
+    return auth_volumes_name_secret(&nodes->volumes, &claims, a->ns, a->name, arena);
+}
+
+/* Volumes of the claims of the node's pods, and those that are nowhere but on it, whose last finalizer is the node's to take. */
+static int volume(struct auth *auth, const struct auth_attributes *a, const char *node, struct kp_arena *arena, const char **ret_reason)
+{
+    if (!kp_empty(a->subresource) || (!kp_streq(a->verb, "get") && !kp_streq(a->verb, "patch")) || kp_empty(a->name))
+        return no(arena, ret_reason, "can only get and patch individual resources of this type", node);
+    const struct k8s_object_reference *claim;
+    bool on_node = auth_volume_is_on_node(&auth->nodes->volumes, a->name, node, &claim, arena);
+    if (on_node || (kp_streq(a->verb, "get") && claim && node_refers(auth->nodes, node, REF_CLAIM, claim->namespace, claim->name)))
+        return 1;
+    return no(arena, ret_reason, "no relationship found between node and this object", node);
+}
+
+static int claim_status(struct auth *auth, const struct auth_attributes *a, const char *node, struct kp_arena *arena, const char **ret_reason)
+{
+    if (!kp_streq(a->verb, "update") && !kp_streq(a->verb, "patch"))
+        return no(arena, ret_reason, "can only update and patch the status of this type", node);
+    return node_refers(auth->nodes, node, REF_CLAIM, a->ns, a->name) ? 1 : no(arena, ret_reason, "no relationship found between node and this object", node);
+}
+
+static int attachment(struct auth *auth, const struct auth_attributes *a, const char *node, struct kp_arena *arena, const char **ret_reason)
+{
+    if (!kp_streq(a->verb, "get") || !kp_empty(a->subresource) || kp_empty(a->name))
+        return no(arena, ret_reason, "can only get individual resources of this type", node);
+    return auth_attachment_is_to(&auth->nodes->volumes, a->name, node, arena) ? 1 : no(arena, ret_reason, "no relationship found between node and this object", node);
+}
+
+static int own_csi_node(const struct auth_attributes *a, const char *node, struct kp_arena *arena, const char **ret_reason)
+{
+    if (!kp_empty(a->subresource))
+        return no(arena, ret_reason, "cannot authorize CSINode subresources", node);
+    if (kp_streq(a->verb, "create"))
+        return 1; /* the name is not known yet; NodeRestriction looks at it */
+    if (!kp_streq(a->name, node))
+        return no(arena, ret_reason, "can only access CSINode with the same name as the requesting node", node);
+    if (kp_streq(a->verb, "get") || kp_streq(a->verb, "update") || kp_streq(a->verb, "patch") || kp_streq(a->verb, "delete"))
+        return 1;
+    return no(arena, ret_reason, "can only get, create, update, patch, or delete a CSINode", node);
+}
+
 static int named_read(struct auth *auth, const struct auth_attributes *a, enum ref_kind kind, const char *node, struct kp_arena *arena,
                       const char **ret_reason)
 {
     if (!is_read(a->verb) || !kp_empty(a->subresource) || kp_empty(a->name))
         return no(arena, ret_reason, "can only read resources of this type that are named", node);
-    if (node_refers(auth->nodes, node, kind, a->ns, a->name))
+    if (node_refers(auth->nodes, node, kind, a->ns, a->name) || (kind == REF_SECRET && is_secret_of_volumes(auth->nodes, node, a, arena)))
         return 1;
     return no(arena, ret_reason, "no relationship found between node and this object", node);
 }
@@ -228,6 +295,10 @@ int auth_node_allows(struct auth *auth, const struct auth_attributes *a, struct 
             answer = named_read(auth, a, REF_CONFIG_MAP, node, arena, ret_reason);
         else if (kp_streq(a->resource, "persistentvolumeclaims") && kp_empty(a->subresource))
             answer = named_read(auth, a, REF_CLAIM, node, arena, ret_reason);
+        else if (kp_streq(a->resource, "persistentvolumeclaims") && kp_streq(a->subresource, "status"))
+            answer = claim_status(auth, a, node, arena, ret_reason);
+        else if (kp_streq(a->resource, "persistentvolumes"))
+            answer = volume(auth, a, node, arena, ret_reason);
         else if (kp_streq(a->resource, "serviceaccounts"))
             answer = kp_streq(a->subresource, "token") && kp_streq(a->verb, "create") && node_refers(auth->nodes, node, REF_SERVICE_ACCOUNT, a->ns, a->name)
                          ? 1
@@ -238,6 +309,11 @@ int auth_node_allows(struct auth *auth, const struct auth_attributes *a, struct 
             answer = nodes(a, node, arena, ret_reason);
     } else if (a->resource_request && kp_streq(a->group, "coordination.k8s.io") && kp_streq(a->resource, "leases")) {
         answer = own_lease(a, node, arena, ret_reason);
+    } else if (a->resource_request && kp_streq(a->group, "storage.k8s.io")) {
+        if (kp_streq(a->resource, "volumeattachments"))
+            answer = attachment(auth, a, node, arena, ret_reason);
+        else if (kp_streq(a->resource, "csinodes"))
+            answer = own_csi_node(a, node, arena, ret_reason);
     }
     if (answer >= 0)
         return answer;

@@ -1,9 +1,11 @@
-/* What must be there before anybody asks: namespaces, the default ServiceCIDR and RBAC. */
+/* What must be there before anybody asks: namespaces, the default ServiceCIDR, RBAC, and once the class of volumes on nodes' own disks. */
 #include "controlplane/apiserver/registry/registry_internal.h"
+#include "lib/volume/volume.h"
 
 #define BATCHES_MAX 5
 #define BATCH_AGAIN_MS 100
 #define ENSURE_AT_ONCE 64 /* objects: each is an operation or more of STORE_OPS_MAX */
+#define STORAGE_MARK "kprov-storage" /* a ConfigMap that says that the class was made: who deletes it, or makes another the default, is not overruled */
 
 static const struct auth_user loopback = {.name = "system:apiserver", .uid = ""};
 
@@ -108,9 +110,55 @@ static int ensure_namespaces(struct bootstrap *bootstrap, struct kp_error *error
     return ensure_service_cidr(bootstrap, error);
 }
 
+static bool has_default_class(const struct bootstrap *bootstrap)
+{
+    struct api_status status = API_STATUS(bootstrap->arena);
+    const struct registry_request rq = registry_own_request(bootstrap->arena, &status, &k8s_storageclasses_resource, "", "");
+    struct wcache_list list;
+    bool found = false;
+    wcache_list(registry_cache(bootstrap->registry, rq.kind), &(const struct wcache_filter){0}, NULL, 0, bootstrap->arena, &list);
+    for (size_t i = 0; i < list.len; i++) {
+        const struct k8s_storage_class *class = registry_decode(rq.kind, list.items[i], bootstrap->arena);
+        found = found || kp_streq(kp_string_map_get(&class->metadata->annotations, VOLUME_DEFAULT_CLASS), "true");
+    }
+    wcache_list_done(&list);
+    return found;
+}
+
+static bool is_marked(const struct bootstrap *bootstrap)
+{
+    struct api_status status = API_STATUS(bootstrap->arena);
+    struct registry_request rq = registry_own_request(bootstrap->arena, &status, &k8s_configmaps_resource, "kube-system", STORAGE_MARK);
+    KP_AUTO(wcache_object_unref) struct wcache_object *object = wcache_get(registry_cache(bootstrap->registry, rq.kind), registry_cache_key(&rq, STORAGE_MARK));
+    return object != NULL;
+}
+
+/* The class and the mark come in one transaction, once in the life of a cluster; a cluster older than the class gets it, too, but keeps its default. */
+static int ensure_local_class(struct bootstrap *bootstrap, struct kp_error *error)
+{
+    if (is_marked(bootstrap))
+        return 0;
+    struct k8s_storage_class *class = KP_OBJECT_NEW(bootstrap->arena, k8s_storage_class);
+    class->metadata->name = "local";
+    if (!has_default_class(bootstrap))
+        kp_string_map_set(bootstrap->arena, &class->metadata->annotations, VOLUME_DEFAULT_CLASS, "true");
+    class->provisioner = VOLUME_LOCAL_PROVISIONER;
+    class->reclaim_policy = "Delete";
+    class->volume_binding_mode = "WaitForFirstConsumer";
+    struct k8s_config_map *mark = KP_OBJECT_NEW(bootstrap->arena, k8s_config_map);
+    mark->metadata->name = STORAGE_MARK;
+    mark->metadata->namespace = "kube-system";
+    kp_string_map_set(bootstrap->arena, &mark->data, "local-class", "made");
+    int code = create_if_absent(bootstrap->registry, bootstrap->arena, bootstrap->batch, &k8s_storageclasses_resource, "", class, error);
+    if (code >= 0)
+        code = create_if_absent(bootstrap->registry, bootstrap->arena, bootstrap->batch, &k8s_configmaps_resource, "kube-system", mark, error);
+    return code < 0 ? code : 0;
+}
+
 static int ensure_policy(struct bootstrap *bootstrap, struct kp_error *error)
 {
-    return bootstrap->registry->auth ? auth_bootstrap(bootstrap->registry->auth, ensure_rbac, bootstrap, error) : 0;
+    int code = bootstrap->registry->auth ? auth_bootstrap(bootstrap->registry->auth, ensure_rbac, bootstrap, error) : 0;
+    return code < 0 ? code : ensure_local_class(bootstrap, error);
 }
 
 /* What is missing goes into one transaction: of several servers that start together one makes everything at once, and the others see it. */

@@ -254,38 +254,3 @@ void endpoints_validate(struct registry_request *rq, const void *obj, struct fie
         }
     }
 }
-
-/* ---- volumes -------------------------------------------------------------------------------------------------------- */
-void persistent_volume_prepare_create(struct registry_request *rq, void *obj)
-{
-    struct k8s_persistent_volume *pv = obj;
-    (void)rq;
-    pv->status->phase = "Pending";
-}
-
-void persistent_volume_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
-{
-    const struct k8s_persistent_volume *pv = obj;
-    (void)rq;
-    if (!pv->spec->access_modes.len)
-        field_required(errors, "", "spec.accessModes");
-    if (!pv->spec->capacity.len)
-        field_required(errors, "", "spec.capacity");
-}
-
-void persistent_volume_claim_prepare_create(struct registry_request *rq, void *obj)
-{
-    struct k8s_persistent_volume_claim *claim = obj;
-    (void)rq;
-    claim->status->phase = "Pending";
-}
-
-void persistent_volume_claim_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
-{
-    const struct k8s_persistent_volume_claim *claim = obj;
-    (void)rq;
-    if (!claim->spec->access_modes.len)
-        field_required(errors, "at least 1 access mode is required", "spec.accessModes");
-    if (!claim->spec->resources || !kp_string_map_get(&claim->spec->resources->requests, "storage"))
-        field_required(errors, "", "spec.resources[storage]");
-}

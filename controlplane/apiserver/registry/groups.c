@@ -230,19 +230,7 @@ void role_binding_validate_update(struct registry_request *rq, const void *obj, 
     field_invalid_raw(errors, kp_arena_strdup(errors->arena, text.data), "cannot change roleRef", "roleRef");
 }
 
-/* ---- storage, scheduling, node ------------------------------------------------------------------------------------------------ */
-void storage_class_validate_update(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors)
-{
-    const struct k8s_storage_class *now = obj, *before = old;
-    (void)rq;
-    if (!kp_streq(now->provisioner, before->provisioner))
-        field_forbidden(errors, "updates to provisioner are forbidden.", "provisioner");
-    if (!kp_streq(now->reclaim_policy, before->reclaim_policy))
-        field_forbidden(errors, "updates to reclaimPolicy are forbidden.", "reclaimPolicy");
-    if (!kp_streq(now->volume_binding_mode, before->volume_binding_mode))
-        field_invalid(errors, now->volume_binding_mode, "field is immutable", "volumeBindingMode");
-}
-
+/* ---- scheduling, node --------------------------------------------------------------------------------------------------------- */
 void priority_class_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
 {
     const struct k8s_priority_class *pc = obj;

@@ -194,6 +194,7 @@ static void validate_container(const struct k8s_pod_spec *spec, const struct k8s
     validate_ports(container, errors, path);
     validate_env(container, errors, path);
     validate_mounts(spec, container, errors, path);
+    validate_devices(spec, container, errors, path);
     validate_resources(container->resources, errors, path);
     validate_probe(container->liveness_probe, errors, validate_under(errors, path, "livenessProbe"), true);
     validate_probe(container->readiness_probe, errors, validate_under(errors, path, "readinessProbe"), false);
@@ -230,25 +231,9 @@ static void validate_containers(const struct k8s_pod_spec *spec, struct field_er
     }
 }
 
-static void validate_volumes(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path)
-{
-    for (size_t i = 0; i < spec->volumes.len; i++) {
-        const struct k8s_volume *volume = &spec->volumes.items[i];
-        const char *at = kp_arena_printf(errors->arena, "%s[%zu]", validate_under(errors, path, "volumes"), i);
-        const char *fault = kp_empty(volume->name) ? NULL : name_is_label(volume->name);
-        if (kp_empty(volume->name))
-            field_required(errors, "", "%s.name", at);
-        else if (fault)
-            field_invalid(errors, volume->name, fault, "%s.name", at);
-        for (size_t j = 0; !kp_empty(volume->name) && j < i; j++)
-            if (kp_streq(spec->volumes.items[j].name, volume->name))
-                field_duplicate(errors, volume->name, "%s.name", at);
-    }
-}
-
 void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_meta *meta, struct field_errors *errors, const char *path)
 {
-    validate_volumes(spec, errors, path);
+    validate_pod_volumes(spec, meta, errors, path);
     validate_containers(spec, errors, path);
     if (kp_empty(spec->restart_policy))
         field_required(errors, "", "%s", validate_under(errors, path, "restartPolicy"));
@@ -275,7 +260,6 @@ void validate_pod_spec(const struct k8s_pod_spec *spec, const struct k8s_object_
     if (fault)
         field_invalid(errors, spec->subdomain, fault, "%s", validate_under(errors, path, "subdomain"));
     validate_pod_placement(spec, errors, path);
-    (void)meta;
 }
 
 void validate_pod_template(const struct k8s_pod_template_spec *tpl, struct field_errors *errors, const char *path)

@@ -144,7 +144,8 @@ bool registry_api_service_condition(struct k8s_api_service *service, bool availa
 bool registry_api_service_local(struct k8s_api_service *service, int64_t now_s, struct kp_arena *arena); /* the condition of what we serve ourselves */
 
 /* ---- start-up --------------------------------------------------------------------------------------------------------- */
-/* Creates the namespaces, the ServiceCIDR and bootstrap RBAC objects that are missing. Retried by the caller. */
+/* Creates the namespaces, the ServiceCIDR and bootstrap RBAC objects that are missing, and once in a cluster's life the StorageClass "local". Retried by
+   the caller. */
 int registry_bootstrap(struct registry *registry, struct kp_error *error) KP_NODISCARD;
 /* Creates those of the objects (of cluster scope, of resource->type) that are missing, many in one transaction. */
 int registry_ensure(struct registry *registry, const struct kp_resource *resource, const void *const *objects, size_t count, struct kp_error *error) KP_NODISCARD;

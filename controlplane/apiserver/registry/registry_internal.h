@@ -140,6 +140,18 @@ void validate_scale_paths(struct registry_request *rq, const void *obj, struct f
 
 /* pod_placement.c: tolerations, affinity between pods, topology spread. */
 void validate_pod_placement(const struct k8s_pod_spec *spec, struct field_errors *errors, const char *path);
+/* volume_spec.c, volumes.c: of persistent volumes, attachments, claims and claim templates. */
+void validate_class_name(const char *name, struct field_errors *errors, const char *path); /* NULL and "" are fine */
+void validate_access_modes(const struct kp_string_list *modes, const char *none, struct field_errors *errors, const char *path);
+void validate_csi_driver_name(const char *name, struct field_errors *errors, const char *path);
+void validate_no_backsteps(const char *path, struct field_errors *errors, const char *at);
+void validate_volume_spec(const struct k8s_persistent_volume_spec *spec, struct field_errors *errors, const char *path);
+void validate_inline_volume_spec(const struct k8s_persistent_volume_spec *spec, struct field_errors *errors, const char *path);
+void validate_claim_spec(const struct k8s_persistent_volume_claim_spec *spec, struct field_errors *errors, const char *path);
+bool volume_sources_equal(const struct k8s_persistent_volume_spec *a, const struct k8s_persistent_volume_spec *b);
+/* pod_volumes.c */
+void validate_pod_volumes(const struct k8s_pod_spec *spec, const struct k8s_object_meta *meta, struct field_errors *errors, const char *path);
+void validate_devices(const struct k8s_pod_spec *spec, const struct k8s_container *container, struct field_errors *errors, const char *path);
 /* podspec.c */
 void pod_spec_defaults(struct kp_arena *arena, struct k8s_pod_spec *spec);
 void pod_template_defaults(struct kp_arena *arena, struct k8s_pod_template_spec *tpl);

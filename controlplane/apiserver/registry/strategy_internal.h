@@ -36,10 +36,28 @@ STRATEGY_VALIDATE_UPDATE(secret);
 STRATEGY_VALIDATE(event);
 STRATEGY_VALIDATE(resource_quota);
 STRATEGY_VALIDATE(endpoints);
+/* volumes.c */
 STRATEGY_PREPARE_CREATE(persistent_volume);
+STRATEGY_PREPARE_SUBRESOURCE(persistent_volume);
 STRATEGY_VALIDATE(persistent_volume);
+STRATEGY_VALIDATE_UPDATE(persistent_volume);
 STRATEGY_PREPARE_CREATE(persistent_volume_claim);
+STRATEGY_PREPARE_UPDATE(persistent_volume_claim);
 STRATEGY_VALIDATE(persistent_volume_claim);
+STRATEGY_VALIDATE_UPDATE(persistent_volume_claim);
+/* storage.c */
+STRATEGY_VALIDATE(storage_class);
+STRATEGY_VALIDATE_UPDATE(storage_class);
+STRATEGY_VALIDATE(volume_attributes_class);
+STRATEGY_VALIDATE_UPDATE(volume_attributes_class);
+STRATEGY_VALIDATE(volume_attachment);
+STRATEGY_VALIDATE_UPDATE(volume_attachment);
+STRATEGY_VALIDATE(csi_driver);
+STRATEGY_VALIDATE_UPDATE(csi_driver);
+STRATEGY_VALIDATE(csi_node);
+STRATEGY_VALIDATE_UPDATE(csi_node);
+STRATEGY_VALIDATE(csi_storage_capacity);
+STRATEGY_VALIDATE_UPDATE(csi_storage_capacity);
 /* service.c */
 STRATEGY_DEFAULTS(service);
 STRATEGY_PREPARE_CREATE(service);
@@ -102,7 +120,6 @@ STRATEGY_VALIDATE(cluster_role);
 STRATEGY_DEFAULTS(role_binding);
 STRATEGY_VALIDATE(role_binding);
 STRATEGY_VALIDATE_UPDATE(role_binding);
-STRATEGY_VALIDATE_UPDATE(storage_class);
 STRATEGY_VALIDATE(priority_class);
 STRATEGY_VALIDATE_UPDATE(priority_class);
 STRATEGY_VALIDATE_UPDATE(runtime_class);

@@ -182,14 +182,39 @@ void stateful_set_defaults(struct registry_request *rq, void *obj)
         spec->volume_claim_templates.items[i].status->phase = "Pending";
 }
 
+static bool has_volume(const struct k8s_pod_spec *spec, const char *name)
+{
+    for (size_t i = 0; i < spec->volumes.len; i++)
+        if (kp_streq(spec->volumes.items[i].name, name))
+            return true;
+    return false;
+}
+
+/* The template as its pods will be: claims become volumes, which containers may name. */
+static const struct k8s_pod_template_spec *template_with_claims(struct kp_arena *arena, const struct k8s_stateful_set_spec *spec)
+{
+    if (!spec->volume_claim_templates.len || !spec->template || !spec->template->spec)
+        return spec->template;
+    struct k8s_pod_template_spec *copy = KP_OBJECT_CLONE(arena, k8s_pod_template_spec, spec->template);
+    for (size_t i = 0; i < spec->volume_claim_templates.len; i++) {
+        const char *name = spec->volume_claim_templates.items[i].metadata->name;
+        if (kp_empty(name) || has_volume(copy->spec, name))
+            continue;
+        struct k8s_volume *volume = KP_LIST_ADD(arena, &copy->spec->volumes);
+        volume->name = name;
+        volume->persistent_volume_claim = KP_OBJECT_NEW(arena, k8s_persistent_volume_claim_volume_source);
+        volume->persistent_volume_claim->claim_name = name;
+    }
+    return copy;
+}
+
 void stateful_set_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
 {
     const struct k8s_stateful_set_spec *spec = ((const struct k8s_stateful_set *)obj)->spec;
-    (void)rq;
     validate_non_negative(spec->replicas, errors, "spec.replicas");
     validate_non_negative(spec->min_ready_seconds, errors, "spec.minReadySeconds");
     validate_selector(spec->selector, "statefulset", errors);
-    validate_workload_template(spec->template, spec->selector, errors, always);
+    validate_workload_template(template_with_claims(rq->arena, spec), spec->selector, errors, always);
 }
 
 void stateful_set_validate_update(struct registry_request *rq, const void *obj, const void *old, struct field_errors *errors)

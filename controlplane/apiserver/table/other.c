@@ -176,6 +176,22 @@ static void storage_class_row(struct cells *cells, const void *obj)
     cell_age(cells, &class->metadata->creation_timestamp);
 }
 
+static const char *audiences(struct cells *cells, const struct k8s_storage_token_request_items *tokens)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    for (size_t i = 0; i < tokens->len; i++)
+        kp_buf_printf(&out, "%s%s", i ? "," : "", tokens->items[i].audience ? tokens->items[i].audience : "");
+    return out.data ? kp_arena_strdup(cells->arena, out.data) : tokens->items ? "" : "<unset>";
+}
+
+static const char *lifecycle_modes(struct cells *cells, const struct kp_string_list *modes)
+{
+    KP_AUTO_BUF struct kp_buf out = {0};
+    for (size_t i = 0; i < modes->len; i++)
+        kp_buf_printf(&out, "%s%s", i ? "," : "", modes->items[i]);
+    return out.data ? kp_arena_strdup(cells->arena, out.data) : "<none>";
+}
+
 static void csi_driver_row(struct cells *cells, const void *obj)
 {
     const struct k8s_csi_driver *driver = obj;
@@ -183,6 +199,10 @@ static void csi_driver_row(struct cells *cells, const void *obj)
     cell_bool(cells, !driver->spec->has_attach_required || driver->spec->attach_required);
     cell_bool(cells, driver->spec->has_pod_info_on_mount && driver->spec->pod_info_on_mount);
     cell_bool(cells, driver->spec->has_storage_capacity && driver->spec->storage_capacity);
+    cell_string(cells, audiences(cells, &driver->spec->token_requests));
+    cell_bool(cells, driver->spec->has_requires_republish && driver->spec->requires_republish);
+    cell_string(cells, lifecycle_modes(cells, &driver->spec->volume_lifecycle_modes));
+    cell_age(cells, &driver->metadata->creation_timestamp);
 }
 
 static void csi_node_row(struct cells *cells, const void *obj)

@@ -291,7 +291,7 @@ stop() { # signal
 }
 
 # ---- removing -----------------------------------------------------------------------------------------------------------
-tables='kube-proxy kprov-network'
+tables='kube-proxy kprov-network kprov-policy kprov-hostports'
 in_base() { # a command of the node's own tools, on the machine's network
 	base=$home/bundles/$(get base)
 	if [ -x "$base/usr/bin/env" ]; then chroot "$base" "$@"; elif has "$1"; then "$@"; else return 1; fi

@@ -72,3 +72,36 @@ test_pods_do_not_reach_the_metadata_service() {
   on "$CLUSTER-worker-1" -- ip route del $metadata
   on "$CLUSTER-worker-2" -- ip address del $metadata/32 dev lo
 }
+
+# A port of the node leads to the pod's, as the portmap plugin of CNI has it.
+test_host_port() {
+  local node_ip
+  k apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: door}
+spec:
+  nodeName: $CLUSTER-worker-1
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    image: $BUSYBOX
+    command: [sh, -c, 'mkdir /www; echo door > /www/index.html; exec httpd -f -p 80 -h /www']
+    ports: [{containerPort: 80, hostPort: 8099}]
+YAML
+  sleeper visitor
+  k wait --for=condition=Ready pod/door --timeout=30s >/dev/null
+  node_ip=$(address worker-1)
+  answers() { is door "$(curl -sS -m 3 "http://$node_ip:8099/")"; }
+  wait_until 10 answers
+  is door "$(k exec visitor -- sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 $node_ip 8099 | tail -n 1")" 'from a pod'
+  is door "$(k exec door -- sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 $node_ip 8099 | tail -n 1")" 'from the pod itself'
+  # A second one is not put on the same node.
+  k create deployment doors --image="$BUSYBOX" --replicas=2 -- sleep 3600 >/dev/null
+  k patch deployment doors --type=json -p '[{"op":"add","path":"/spec/template/spec/containers/0/ports","value":[{"containerPort":80,"hostPort":8099}]}]' >/dev/null
+  wait_until 20 like_events "didn't have free ports for the requested pod ports"
+  k delete pod door --wait=true >/dev/null
+  closed() { ! curl -sS -m 1 "http://$node_ip:8099/" 2>/dev/null | grep -q door; }
+  wait_until 10 closed
+}
+like_events() { k get events -o 'jsonpath={.items[*].message}' | grep -q "$1"; }

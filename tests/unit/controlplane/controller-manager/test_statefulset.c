@@ -146,6 +146,54 @@ static void an_update_rolls_down_to_the_partition(void **state)
     world_free(world);
 }
 
+static const struct k8s_owner_reference *owner_of_claim(struct kcm_world *world, const char *name)
+{
+    const struct k8s_persistent_volume_claim *claim = world_get(world, &k8s_persistentvolumeclaims_resource, "d", name);
+    return claim->metadata->owner_references.len ? &claim->metadata->owner_references.items[0] : NULL;
+}
+
+static void claims_belong_to_whom_the_policy_says(void **state)
+{
+    (void)state;
+    struct kcm_world *world = with_pods(2);
+    assert_null(owner_of_claim(world, "data-db-0")); /* retained */
+    put_set(world, 2, "v1", "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, ");
+    step(world);
+    assert_string_equal(owner_of_claim(world, "data-db-1")->kind, "StatefulSet");
+    assert_true(owner_of_claim(world, "data-db-1")->controller);
+    assert_string_equal(world_plan(world, &statefulset_controller, "d/db"), "");
+    put_set(world, 1, "v1", "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, ");
+    step(world); /* the claim goes with its pod */
+    assert_true(strstr(world->text.data, "update persistentvolumeclaims d/data-db-1\n") < strstr(world->text.data, "delete pods d/db-1\n"));
+    assert_string_equal(owner_of_claim(world, "data-db-1")->kind, "Pod");
+    assert_string_equal(owner_of_claim(world, "data-db-0")->kind, "StatefulSet");
+    put_set(world, 2, "v1", "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Delete}, ");
+    step(world); /* wanted again, but the earlier pod's claim is still going */
+    assert_int_equal(world_count(world, "create"), 0);
+    assert_int_equal(world_count(world, "requeue after 1000 ms"), 1);
+    world_remove(world, &k8s_persistentvolumeclaims_resource, "d", "data-db-1");
+    step(world);
+    assert_int_equal(world_count(world, "create persistentvolumeclaims d/data-db-1"), 1);
+    put_set(world, 2, "v1", "");
+    step(world);
+    assert_null(owner_of_claim(world, "data-db-0"));
+    world_free(world);
+}
+
+static void a_claim_of_another_controller_is_left_to_it(void **state)
+{
+    (void)state;
+    struct kcm_world *world = with_pods(1);
+    world_put(world, &k8s_persistentvolumeclaims_resource, "{metadata: {name: data-db-0, namespace: d, uid: u, ownerReferences: [{apiVersion: x/v1, kind: Backup, name: b, uid: "
+                                                           "b1, controller: true}]}, spec: {}}");
+    assert_string_equal(world_plan(world, &statefulset_controller, "d/db"), "");
+    put_set(world, 1, "v1", "persistentVolumeClaimRetentionPolicy: {whenDeleted: Delete, whenScaled: Retain}, ");
+    assert_string_equal(world_plan(world, &statefulset_controller, "d/db"),
+                        "event d/db Warning ConflictingController: PersistentVolumeClaim data-db-0 has a conflicting OwnerReference that acts as a manging "
+                        "controller, the retention policy is ignored for this claim\n");
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +201,8 @@ int main(void)
         cmocka_unit_test(parallel_pods_come_at_once),
         cmocka_unit_test(the_highest_ordinal_goes_first),
         cmocka_unit_test(an_update_rolls_down_to_the_partition),
+        cmocka_unit_test(claims_belong_to_whom_the_policy_says),
+        cmocka_unit_test(a_claim_of_another_controller_is_left_to_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -108,6 +108,7 @@ static struct client_informer *start(struct fixture *f, int *ret_index)
     struct client_informer *informer = client_informer_new(f->client, &k8s_configmaps_resource, "d", NULL, NULL);
     client_informer_add_handler(informer, note, f);
     *ret_index = client_informer_add_index(informer, by_team);
+    assert_int_equal(client_informer_add_index(informer, by_team), *ret_index); /* of who asks second */
     client_informer_start(informer);
     assert_int_equal(client_informers_wait(&informer, 1, 5000, &error), 0);
     return informer;

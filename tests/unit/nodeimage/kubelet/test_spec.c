@@ -295,7 +295,8 @@ static void configuration_file_and_flags_are_checked(void **state)
     struct kp_error error = {0};
     static const char good[] = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nstaticPodPath: /m\nmaxPods: 5\n"
                                "clusterDNS: [10.96.0.10]\nauthentication: {anonymous: {enabled: false}, x509: {clientCAFile: /ca}}\n"
-                               "containerLogMaxSize: 1Mi\nnodeStatusUpdateFrequency: 4s\nsystemReserved: {cpu: 100m}\n";
+                               "containerLogMaxSize: 1Mi\nnodeStatusUpdateFrequency: 4s\nsystemReserved: {cpu: 100m}\n"
+                               "evictionHard: {memory.available: 5%}\nevictionPressureTransitionPeriod: 30s\nmergeDefaultEvictionSettings: true\n";
     assert_int_equal(kubelet_config_parse(good, sizeof(good) - 1, &config, &error), 0);
     assert_string_equal(config.pod_manifest_path, "/m");
     assert_string_equal(config.client_ca_file, "/ca");
@@ -303,6 +304,12 @@ static void configuration_file_and_flags_are_checked(void **state)
     assert_int_equal(config.container_log_bytes_max, 1 << 20);
     assert_int_equal(config.status_frequency_s, 4);
     assert_string_equal(config.cluster_dns[0], "10.96.0.10");
+    assert_int_equal(config.eviction.transition_s, 30);
+    assert_int_equal(eviction_reserved(&config.eviction, EVICTION_MEMORY, 1000), 50);
+    assert_int_equal(config.eviction.len, 5);
+    static const char bad_share[] = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nevictionHard: {memory.available: 500%}\n";
+    assert_true(kubelet_config_parse(bad_share, sizeof(bad_share) - 1, &config, &error) < 0);
+    assert_non_null(strstr(error.message, "evictionHard: memory.available: 500%"));
     static const char bad[] = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {x509: {nope: 1}}\n";
     assert_true(kubelet_config_parse(bad, sizeof(bad) - 1, &config, &error) < 0);
     assert_non_null(strstr(error.message, "unknown field \"authentication.x509.nope\""));

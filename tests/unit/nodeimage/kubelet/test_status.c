@@ -178,6 +178,25 @@ static void rejected_pod_has_only_the_verdict(void **state)
     kp_arena_free(f.arena);
 }
 
+static void a_pod_has_failed_once_its_containers_have_stopped(void **state)
+{
+    struct fixture f;
+    begin(&f, one);
+    runtime_add(&f.t, "c1", "a", CRI_RUNNING, 0);
+    f.in.failed_reason = "Evicted";
+    f.in.failed_message = "The node was low on resource: memory. ";
+    struct k8s_pod_status *s = kubelet_make_status(&f.in, f.arena);
+    assert_string_equal(s->phase, "Running");
+    assert_string_equal(condition(s, "DisruptionTarget"), "True");
+    f.in.stopped = true;
+    s = kubelet_make_status(&f.in, f.arena);
+    assert_string_equal(s->phase, "Failed");
+    assert_string_equal(s->reason, "Evicted");
+    assert_string_equal(condition(s, "Ready"), "False");
+    assert_string_equal(condition(s, "DisruptionTarget"), "True");
+    kp_arena_free(f.arena);
+}
+
 /* The controllers mark the pods of a node that was not heard of as not ready, mirrors of static pods too. */
 static void what_others_make_of_a_status_is_mended_also_right_after_our_write(void **state)
 {
@@ -213,6 +232,7 @@ int main(void)
         cmocka_unit_test(probes_decide_on_started_and_ready),
         cmocka_unit_test(patch_holds_only_what_changed),
         cmocka_unit_test(rejected_pod_has_only_the_verdict),
+        cmocka_unit_test(a_pod_has_failed_once_its_containers_have_stopped),
         cmocka_unit_test(what_others_make_of_a_status_is_mended_also_right_after_our_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -152,6 +152,61 @@ static void node_reads_what_its_pods_refer_to(void **state)
     assert_false(may(f, &node, "get", "", "secrets", "n", "k"));
 }
 
+#define ON_HOST(name, host, rest) "{\"metadata\":{\"name\":\"" name "\"},\"spec\":{\"nodeAffinity\":{\"required\":{\"nodeSelectorTerms\":[{\"matchExpressions\":[" \
+                                  "{\"key\":\"kubernetes.io/hostname\",\"operator\":\"In\",\"values\":[\"" host "\"]}" rest "]}]}}}}"
+
+static void node_has_to_do_with_the_volumes_of_its_pods(void **state)
+{
+    struct fixture *f = *state;
+    const struct auth_user node = user_of(f, "system:node:w", "system:nodes");
+    caches_put(f->caches, "", "pods", "n/p", "{\"metadata\":{\"name\":\"p\",\"namespace\":\"n\"},\"spec\":{\"nodeName\":\"w\",\"containers\":[],\"volumes\":["
+               "{\"name\":\"v\",\"persistentVolumeClaim\":{\"claimName\":\"c\"}},{\"name\":\"e\",\"ephemeral\":{}},"
+               "{\"name\":\"i\",\"csi\":{\"driver\":\"d.io\",\"nodePublishSecretRef\":{\"name\":\"inline\"}}}]}}");
+    caches_put(f->caches, "", "persistentvolumeclaims", "n/c", "{\"metadata\":{\"name\":\"c\",\"namespace\":\"n\"},\"spec\":{\"volumeName\":\"pv\"}}");
+    caches_put(f->caches, "", "persistentvolumes", "pv", "{\"metadata\":{\"name\":\"pv\"},\"spec\":{\"claimRef\":{\"namespace\":\"n\",\"name\":\"c\"},\"csi\":{\"driver\":\"d.io\","
+               "\"volumeHandle\":\"h\",\"nodeStageSecretRef\":{\"namespace\":\"csi\",\"name\":\"stage\"},\"controllerPublishSecretRef\":{\"namespace\":\"csi\",\"name\":\"publish\"}}}}");
+    caches_put(f->caches, "", "persistentvolumes", "other", "{\"metadata\":{\"name\":\"other\"},\"spec\":{\"claimRef\":{\"namespace\":\"m\",\"name\":\"c\"}}}");
+    assert_true(may(f, &node, "get", "", "persistentvolumeclaims", "n", "c"));
+    assert_true(may(f, &node, "get", "", "persistentvolumeclaims", "n", "p-e"));
+    assert_true(may(f, &node, "patch", "", "persistentvolumeclaims/status", "n", "c"));
+    assert_false(may(f, &node, "patch", "", "persistentvolumeclaims/status", "n", "d"));
+    assert_false(may(f, &node, "update", "", "persistentvolumeclaims", "n", "c"));
+    assert_true(may(f, &node, "get", "", "persistentvolumes", "", "pv"));
+    assert_false(may(f, &node, "get", "", "persistentvolumes", "", "other"));
+    assert_false(may(f, &node, "list", "", "persistentvolumes", "", ""));
+    assert_false(may(f, &node, "patch", "", "persistentvolumes", "", "pv"));
+    assert_true(may(f, &node, "get", "", "secrets", "n", "inline"));
+    assert_true(may(f, &node, "get", "", "secrets", "csi", "stage"));
+    assert_false(may(f, &node, "get", "", "secrets", "csi", "publish")); /* for the controller */
+    caches_put(f->caches, "storage.k8s.io", "volumeattachments", "a", "{\"metadata\":{\"name\":\"a\"},\"spec\":{\"nodeName\":\"w\",\"source\":{}}}");
+    caches_put(f->caches, "storage.k8s.io", "volumeattachments", "b", "{\"metadata\":{\"name\":\"b\"},\"spec\":{\"nodeName\":\"x\",\"source\":{}}}");
+    assert_true(may(f, &node, "get", "storage.k8s.io", "volumeattachments", "", "a"));
+    assert_false(may(f, &node, "get", "storage.k8s.io", "volumeattachments", "", "b"));
+    assert_false(may(f, &node, "update", "storage.k8s.io", "volumeattachments", "", "a"));
+    assert_true(may(f, &node, "create", "storage.k8s.io", "csinodes", "", ""));
+    assert_true(may(f, &node, "patch", "storage.k8s.io", "csinodes", "", "w"));
+    assert_false(may(f, &node, "get", "storage.k8s.io", "csinodes", "", "x"));
+    assert_true(may(f, &node, "watch", "storage.k8s.io", "csidrivers", "", ""));
+}
+
+static void node_may_let_go_of_volumes_on_its_own_disk(void **state)
+{
+    struct fixture *f = *state;
+    const struct auth_user node = user_of(f, "system:node:w", "system:nodes");
+    caches_put(f->caches, "", "nodes", "w", "{\"metadata\":{\"name\":\"w\",\"labels\":{\"kubernetes.io/hostname\":\"host-w\"}}}");
+    caches_put(f->caches, "", "persistentvolumes", "mine", ON_HOST("mine", "host-w", ""));
+    caches_put(f->caches, "", "persistentvolumes", "theirs", ON_HOST("theirs", "host-x", ""));
+    caches_put(f->caches, "", "persistentvolumes", "more", ON_HOST("more", "host-w", ",{\"key\":\"a\",\"operator\":\"Exists\"}"));
+    assert_true(may(f, &node, "get", "", "persistentvolumes", "", "mine"));
+    assert_true(may(f, &node, "patch", "", "persistentvolumes", "", "mine"));
+    assert_false(may(f, &node, "update", "", "persistentvolumes", "", "mine"));
+    assert_false(may(f, &node, "delete", "", "persistentvolumes", "", "mine"));
+    assert_false(may(f, &node, "patch", "", "persistentvolumes/status", "", "mine"));
+    assert_false(may(f, &node, "get", "", "persistentvolumes", "", "theirs"));
+    assert_false(may(f, &node, "patch", "", "persistentvolumes", "", "more"));
+    assert_false(may(f, &node, "get", "", "persistentvolumes", "", "none"));
+}
+
 static void token_names_its_account_and_dies_with_it(void **state)
 {
     struct fixture *f = *state;
@@ -251,6 +306,8 @@ int main(void)
         TEST(aggregated_role_takes_in_labelled_ones),
         TEST(masters_may_everything_and_others_nothing),
         TEST(node_reads_what_its_pods_refer_to),
+        TEST(node_has_to_do_with_the_volumes_of_its_pods),
+        TEST(node_may_let_go_of_volumes_on_its_own_disk),
         TEST(token_names_its_account_and_dies_with_it),
         TEST(token_times_and_issuer_are_checked),
         TEST(rules_review_lists_what_one_may),

@@ -161,6 +161,11 @@ static void rows_of_many_kinds(void **state)
          "{" M("v1.g") ",\"spec\":{\"service\":{\"namespace\":\"n\",\"name\":\"s\"}},\"status\":{\"conditions\":[{\"type\":\"Available\",\"status\":\"False\",\"reason\":\"MissingEndpoints\"}]}}",
          "[\"v1.g\",\"n/s\",\"False (MissingEndpoints)\",\"60s\"]"},
         {"apiregistration.k8s.io", "v1", "apiservices", "{" M("v1.h") ",\"spec\":{\"service\":{\"namespace\":\"n\",\"name\":\"s\"}}}", "[\"v1.h\",\"n/s\",\"Unknown\",\"60s\"]"},
+        {"storage.k8s.io", "v1", "csidrivers",
+         "{" M("d.io") ",\"spec\":{\"attachRequired\":false,\"podInfoOnMount\":true,\"storageCapacity\":true,\"tokenRequests\":[{\"audience\":\"a\"},{\"audience\":\"b\"}],"
+         "\"requiresRepublish\":true,\"volumeLifecycleModes\":[\"Persistent\",\"Ephemeral\"]}}",
+         "[\"d.io\",false,true,true,\"a,b\",true,\"Persistent,Ephemeral\",\"60s\"]"},
+        {"storage.k8s.io", "v1", "csidrivers", "{" M("d.io") ",\"spec\":{\"attachRequired\":true}}", "[\"d.io\",true,false,false,\"<unset>\",false,\"<none>\",\"60s\"]"},
         {"storage.k8s.io", "v1", "storageclasses",
          "{\"metadata\":{\"name\":\"sc\"," BORN ",\"annotations\":{\"storageclass.kubernetes.io/is-default-class\":\"true\"}},\"provisioner\":\"p\"}",
          "[\"sc (default)\",\"p\",\"Delete\",\"Immediate\",false,\"60s\"]"},

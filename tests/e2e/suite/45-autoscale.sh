@@ -76,7 +76,7 @@ test_kubelet_resource_metrics() {
 
 hpa_says() { has "$2" "$(k get hpa "$1" -o 'jsonpath={.status.conditions[*].message}')"; }
 hpa_size_is() { is "$1" "$(field hpa load '.status.desiredReplicas')"; }
-test_autoscale_up_and_down() {
+test_beside_autoscale_up_and_down() {
   local out
   k create deployment bare --image="$BUSYBOX" -- sleep 3600 >/dev/null # beside it: one that cannot be scaled, for it requests nothing
   has 'horizontalpodautoscaler.autoscaling/bare autoscaled' "$(k autoscale deployment bare --min=1 --max=3 --cpu=50%)"
