@@ -282,7 +282,7 @@ DEPS := build-essential ca-certificates pkg-config libuv1-dev libnghttp2-dev lib
         grub-common grub-pc-bin grub-efi-amd64-bin mtools fdisk
 # The daemon and what its networks and machines run on: for --provider libvirt with machines of this host.
 LIBVIRT_DEPS := libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils seabios ipxe-qemu dnsmasq-base iptables
-TEST_DEPS := openssl python3 bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
+TEST_DEPS := openssl python3 python3-grpcio python3-grpc-tools bind9-dnsutils clang libclang-rt-14-dev etcd-client npm unzip containerd runc containernetworking-plugins \
              busybox-static openssh-server dropbear-bin ovmf $(LIBVIRT_DEPS)
 
 deps:

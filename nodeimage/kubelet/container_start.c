@@ -125,7 +125,7 @@ static int mount_volumes(struct build *b, bool *ret_own_hosts, struct kp_error *
         struct cri_mount *mount = add_mount(b, path, source);
         /* What comes from the API is the kubelet's to write, nobody else's. */
         bool ours = volume && (volume->config_map || volume->secret || volume->projected || volume->downward_api);
-        mount->readonly = vm->read_only || ours;
+        mount->readonly = vm->read_only || ours || volumes_read_only(&b->volumes, vm->name);
         if (kp_streq(vm->mount_propagation, "HostToContainer"))
             mount->propagation = CRI_PROPAGATION_HOST_TO_CONTAINER;
         else if (kp_streq(vm->mount_propagation, "Bidirectional"))

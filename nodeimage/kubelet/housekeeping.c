@@ -4,6 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/client/client.h"
+#include "lib/volume/volume.h"
+#include "nodeimage/kubelet/csi/csi.h"
 #include "nodeimage/kubelet/kubelet_internal.h"
 #include "nodeimage/kubelet/volumes/volumes.h"
 
@@ -58,7 +61,7 @@ static void disk_orphans(struct kubelet *kubelet)
         struct kp_error error = {0};
         if (entry->d_name[0] == '.' || kubelet_workers_known(kubelet->workers, entry->d_name))
             continue;
-        if (volumes_teardown(kubelet->config.root_dir, entry->d_name, &error) < 0)
+        if (volumes_teardown(kubelet->config.root_dir, entry->d_name, kubelet->csi, &error) < 0)
             kp_warn("removing an orphaned pod folder failed", "uid", entry->d_name, "error", error.message, NULL);
     }
     if (dir)
@@ -81,6 +84,41 @@ static void log_orphans(struct kubelet *kubelet)
     }
     if (dir)
         closedir(dir);
+}
+
+static int get_volume(void *arg, const char *name, struct kp_arena *arena, const struct k8s_persistent_volume **ret, struct kp_error *error)
+{
+    void *object = NULL;
+    int rc = client_get_cached(((struct kubelet *)arg)->client, &k8s_persistentvolumes_resource, NULL, name, arena, &object, error);
+    *ret = object;
+    return rc;
+}
+
+static int patch_volume(void *arg, const char *name, const char *body, size_t len, struct kp_error *error)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    return client_patch(((struct kubelet *)arg)->client, &k8s_persistentvolumes_resource, NULL, name, CLIENT_PATCH_MERGE, body, len, NULL, arena,
+                        NULL, error);
+}
+
+/* What no pod uses: staged volumes of drivers, and folders of volumes whose objects are to go. */
+static void volume_orphans(struct kubelet *kubelet)
+{
+    if (!kubelet->client)
+        return;
+    csi_collect(kubelet->csi);
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    const struct k8s_node *node = kubelet_node_object(kubelet, arena);
+    if (!node)
+        return;
+    struct volumes_collect collect = {.root_dir = kubelet->config.root_dir,
+                                      .local_dir = VOLUME_LOCAL_DIR,
+                                      .hostname = kp_string_map_get(&node->metadata->labels, "kubernetes.io/hostname"),
+                                      .leaving = kp_string_map_get(&node->metadata->annotations, VOLUME_LOCAL_LEAVING),
+                                      .get = get_volume,
+                                      .patch = patch_volume,
+                                      .arg = kubelet};
+    volumes_collect_local(&collect);
 }
 
 /* Shifts old logs up (0.log.1 is the newest) and lets the runtime begin a new file. */
@@ -129,6 +167,7 @@ static void *run(void *arg)
             runtime_orphans(kubelet);
             disk_orphans(kubelet);
             log_orphans(kubelet);
+            volume_orphans(kubelet);
         }
         rotate_logs(kubelet);
         if (kp_mono_ms() - images_ms >= IMAGE_PERIOD_MS) {

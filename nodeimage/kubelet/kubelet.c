@@ -1,5 +1,6 @@
 /* Putting the kubelet together: configuration, connections, and its parts in the order they need each other. */
 #include "lib/base/version.h"
+#include "nodeimage/kubelet/csi/csi.h"
 #include "nodeimage/kubelet/kubelet.h"
 
 #include <malloc.h>
@@ -84,6 +85,41 @@ static int connect_api(struct kubelet *kubelet, struct kp_error *error)
     return rc;
 }
 
+static void volumes_changed(void *arg)
+{
+    kubelet_node_report(arg);
+}
+
+static bool has_volume(void *arg, const char *volume)
+{
+    return kubelet_node_has_volume(arg, volume);
+}
+
+/* Pods that failed for want of the driver would try again only after a while. */
+static void driver_registered(void *arg)
+{
+    kubelet_workers_wake_all(((struct kubelet *)arg)->workers);
+}
+
+static void *watch_plugins(void *arg)
+{
+    csi_watch(((struct kubelet *)arg)->csi);
+    return NULL;
+}
+
+/* Volumes of storage drivers come with claims, so without an API server there are none. */
+static void start_csi(struct kubelet *kubelet)
+{
+    if (!kubelet->client)
+        return;
+    struct csi_config config = {.loop = kubelet->loop,
+                                .client = kubelet->client,
+                                .root_dir = kubelet->config.root_dir,
+                                .node_name = kubelet->config.node_name,
+                                .node = {.changed = volumes_changed, .has_volume = has_volume, .registered = driver_registered, .arg = kubelet}};
+    kubelet->csi = csi_new(&config);
+}
+
 static int start(struct kubelet *kubelet, struct kp_error *error)
 {
     int rc = kp_mkdir_p(kubelet->config.root_dir, 0755, error);
@@ -106,6 +142,7 @@ static int start(struct kubelet *kubelet, struct kp_error *error)
     read_node_dns(kubelet);
     kubelet->objects = kubelet_objects_new(kubelet);
     kubelet->evictions = kubelet_evictions_new(kubelet);
+    start_csi(kubelet);
     kubelet->node = kubelet_node_new(kubelet);
     kubelet->statuses = kubelet_statuses_new(kubelet);
     kubelet->probes = kubelet_probes_new(kubelet);
@@ -121,6 +158,8 @@ static int start(struct kubelet *kubelet, struct kp_error *error)
         return rc;
     if (kubelet->client)
         kubelet_certs_start(kubelet);
+    if (kubelet->csi)
+        kubelet_thread("plugins", watch_plugins, kubelet);
     kubelet_housekeeping_start(kubelet);
     kubelet_evictions_start(kubelet);
     kubelet_node_event(kubelet, "Normal", "Starting", "Starting kubelet.");

@@ -58,6 +58,7 @@ struct kubelet_node;
 struct kubelet_server;
 struct kubelet_objects;
 struct kubelet_evictions;
+struct csi;
 
 struct kubelet {
     struct kubelet_config config;
@@ -74,6 +75,7 @@ struct kubelet {
     struct kubelet_server *server;
     struct kubelet_objects *objects;
     struct kubelet_evictions *evictions;
+    struct csi *csi; /* storage drivers; NULL: standalone */
     struct kubelet_backoff *restart_backoff, *pull_backoff;
     struct kubelet_dns node_dns; /* the node's resolv.conf */
     struct kp_arena *dns_arena;
@@ -223,6 +225,10 @@ void kubelet_node_allocatable(struct kubelet *kubelet, struct kp_arena *arena, s
 void kubelet_node_labels(struct kubelet *kubelet, struct kp_arena *arena, struct kp_string_map *ret);
 size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_ips);
 void kubelet_node_report(struct kubelet *kubelet); /* writes the status soon: something of it changed */
+/* The node as the API shows it, a copy in arena; NULL: not known. */
+const struct k8s_node *kubelet_node_object(struct kubelet *kubelet, struct kp_arena *arena);
+/* Whether the API shows the volume as in use, so that nobody detaches it, and as attached. */
+bool kubelet_node_has_volume(struct kubelet *kubelet, const char *volume);
 int64_t kubelet_machine_memory_bytes(void);
 int64_t kubelet_machine_cpu_milli(void);
 

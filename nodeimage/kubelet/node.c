@@ -1,4 +1,5 @@
 /* The node's life in the API: registration, status, lease; and watching the runtime's readiness. */
+#include "nodeimage/kubelet/csi/csi.h"
 #include "nodeimage/kubelet/node_internal.h"
 
 #define RUNTIME_POLL_READY_MS 5000 /* as upstream */
@@ -8,6 +9,7 @@
 #define RETRY_MS 500
 #define IMAGES_MAX 50
 #define LEASE_NAMESPACE "kube-node-lease"
+
 
 struct kubelet_node *kubelet_node_new(struct kubelet *kubelet)
 {
@@ -55,6 +57,28 @@ size_t kubelet_node_addresses(struct kubelet *kubelet, const char *const **ret_i
 {
     *ret_ips = kubelet->node->ips;
     return kubelet->node->n_ips;
+}
+
+const struct k8s_node *kubelet_node_object(struct kubelet *kubelet, struct kp_arena *arena)
+{
+    struct client_object *object =
+        kubelet->node_informer ? client_informer_get(kubelet->node_informer, "", kubelet->config.node_name) : NULL;
+    const struct k8s_node *node = object ? KP_OBJECT_CLONE(arena, k8s_node, object->data) : NULL;
+    client_object_unref(object);
+    return node;
+}
+
+bool kubelet_node_has_volume(struct kubelet *kubelet, const char *volume)
+{
+    KP_AUTO(client_object_unref) struct client_object *object =
+        kubelet->node_informer ? client_informer_get(kubelet->node_informer, "", kubelet->config.node_name) : NULL;
+    const struct k8s_node_status *status = object ? ((const struct k8s_node *)object->data)->status : NULL;
+    if (!status || !kp_string_list_has(&status->volumes_in_use, volume))
+        return false;
+    for (size_t i = 0; i < status->volumes_attached.len; i++)
+        if (kp_streq(status->volumes_attached.items[i].name, volume))
+            return true;
+    return false;
 }
 
 void kubelet_node_report(struct kubelet *kubelet)
@@ -165,6 +189,8 @@ static struct k8s_node_status *make_status(struct kubelet_node *node, const stru
     KP_SET(status->daemon_endpoints->kubelet_endpoint, port, (int32_t)kubelet->config.port);
     status->node_info = node->info;
     add_images(kubelet, status, arena);
+    if (kubelet->csi)
+        csi_in_use(kubelet->csi, arena, &status->volumes_in_use);
     kubelet_evictions_pressure(kubelet, pressure);
     pthread_mutex_lock(&node->lock);
     const char *message = kp_arena_strdup(arena, node->runtime_message);
@@ -233,6 +259,8 @@ static char *fingerprint(const struct k8s_node_status *status, struct kp_arena *
     struct k8s_node_status *copy = KP_OBJECT_CLONE(arena, k8s_node_status, status);
     for (size_t i = 0; i < copy->conditions.len; i++)
         copy->conditions.items[i].last_heartbeat_time = copy->conditions.items[i].last_transition_time = (struct kp_time){0};
+    copy->volumes_attached.items = NULL; /* the controller's */
+    copy->volumes_attached.len = 0;
     struct kp_buf buf = {0};
     kp_json_encode(&k8s_node_status_type, copy, &buf);
     return kp_buf_take(&buf);
@@ -244,6 +272,10 @@ static int patch_status(struct kubelet_node *node, const struct k8s_node_status 
     KP_AUTO_BUF struct kp_buf patch = {0};
     kp_buf_puts(&patch, "{\"status\":");
     kp_json_encode(&k8s_node_status_type, status, &patch);
+    if (status->volumes_in_use.len == 0) { /* a list that is left out would stay as it was */
+        patch.len--;
+        kp_buf_puts(&patch, ",\"volumesInUse\":null}");
+    }
     kp_buf_putc(&patch, '}');
     struct client_write_options options = {.subresource = "status", .field_manager = "kubelet"};
     return client_patch(node->kubelet->client, &k8s_nodes_resource, NULL, node->kubelet->config.node_name, CLIENT_PATCH_STRATEGIC,

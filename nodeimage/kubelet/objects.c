@@ -13,7 +13,7 @@ struct cached {
 
 struct token {
     char *text;
-    int64_t refresh_s; /* wall clock */
+    int64_t refresh_s, expires_s; /* wall clock */
 };
 
 struct kubelet_objects {
@@ -143,6 +143,11 @@ static int request_token(struct getter *getter, const struct k8s_pod *pod, const
     return 0;
 }
 
+static char *token_key(struct getter *getter, const struct k8s_pod *pod, const char *audience, int64_t expiration_s)
+{
+    return kp_arena_printf(getter->arena, "%s/%s/%lld", pod->metadata->uid, audience ? audience : "", (long long)expiration_s);
+}
+
 static int get_token(void *arg, const struct k8s_pod *pod, const char *audience, int64_t expiration_s, const char **ret,
                      struct kp_error *error)
 {
@@ -150,7 +155,7 @@ static int get_token(void *arg, const struct k8s_pod *pod, const char *audience,
     struct kubelet_objects *objects = getter->objects;
     if (!objects->kubelet->client)
         return kp_fail(error, KP_EUNAVAILABLE, "a service account token needs an API server");
-    char *key = kp_arena_printf(getter->arena, "%s/%s/%lld", pod->metadata->uid, audience ? audience : "", (long long)expiration_s);
+    char *key = token_key(getter, pod, audience, expiration_s);
     pthread_mutex_lock(&objects->lock);
     const struct token *known = kp_strmap_get(objects->tokens, key);
     *ret = known && kp_now_s() < known->refresh_s ? kp_arena_strdup(getter->arena, known->text) : NULL;
@@ -165,6 +170,7 @@ static int get_token(void *arg, const struct k8s_pod *pod, const char *audience,
     int64_t lifetime_s = status->expiration_timestamp.set ? status->expiration_timestamp.seconds - now_s : expiration_s;
     struct token *token = kp_calloc(1, sizeof(*token));
     token->text = kp_strdup(status->token);
+    token->expires_s = now_s + lifetime_s;
     token->refresh_s = now_s + KP_MIN(lifetime_s * TOKEN_REFRESH_PERCENT / 100, TOKEN_REFRESH_MAX_S);
     pthread_mutex_lock(&objects->lock);
     struct token *old = kp_strmap_put(objects->tokens, key, token);
@@ -175,6 +181,26 @@ static int get_token(void *arg, const struct k8s_pod *pod, const char *audience,
     return 0;
 }
 
+static int64_t token_expiry(void *arg, const struct k8s_pod *pod, const char *audience, int64_t expiration_s)
+{
+    struct getter *getter = arg;
+    char *key = token_key(getter, pod, audience, expiration_s);
+    pthread_mutex_lock(&getter->objects->lock);
+    const struct token *known = kp_strmap_get(getter->objects->tokens, key);
+    int64_t expires_s = known ? known->expires_s : 0;
+    pthread_mutex_unlock(&getter->objects->lock);
+    return expires_s;
+}
+
+static int get_object(void *arg, const struct kp_resource *resource, const char *ns, const char *name, void **ret, struct kp_error *error)
+{
+    struct getter *getter = arg;
+    struct client *client = getter->objects->kubelet->client;
+    if (!client)
+        return kp_fail(error, KP_EUNAVAILABLE, "%s \"%s\" needs an API server", resource->singular, name);
+    return client_get(client, resource, ns, name, getter->arena, ret, error);
+}
+
 struct kubelet_getter *kubelet_objects_getter(struct kubelet_objects *objects, struct kp_arena *arena, int64_t age_ms_max)
 {
     struct getter *getter = KP_NEW(arena, struct getter);
@@ -182,7 +208,7 @@ struct kubelet_getter *kubelet_objects_getter(struct kubelet_objects *objects, s
     getter->arena = arena;
     getter->age_ms_max = age_ms_max;
     getter->public = (struct kubelet_getter){
-        .config_map = get_config_map, .secret = get_secret, .token = get_token, .arg = getter};
+        .config_map = get_config_map, .secret = get_secret, .token = get_token, .token_expiry = token_expiry, .object = get_object, .arg = getter};
     return &getter->public;
 }
 

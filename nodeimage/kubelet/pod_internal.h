@@ -145,6 +145,10 @@ struct kubelet_getter {
     int (*secret)(void *arg, const char *ns, const char *name, const struct k8s_secret **ret, struct kp_error *error);
     int (*token)(void *arg, const struct k8s_pod *pod, const char *audience, int64_t expiration_s, const char **ret,
                  struct kp_error *error);
+    /* When the token that was just got ends, seconds since 1970; may be NULL. */
+    int64_t (*token_expiry)(void *arg, const struct k8s_pod *pod, const char *audience, int64_t expiration_s);
+    /* Any other object, always as the API has it now; ns NULL: of the cluster; may be NULL. */
+    int (*object)(void *arg, const struct kp_resource *resource, const char *ns, const char *name, void **ret, struct kp_error *error);
     void *arg;
 };
 

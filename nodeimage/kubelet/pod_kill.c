@@ -146,6 +146,7 @@ bool kubelet_pod_terminating(struct kubelet_sync *sync)
         return false;
     }
     kubelet_sync_status(sync, true);
+    sync->worker->mount_failures = 0;
     return true;
 }
 
@@ -185,7 +186,7 @@ static int remove_from_runtime(struct kubelet_sync *sync, struct kp_error *error
 static int remove_everything(struct kubelet_sync *sync, struct kp_error *error)
 {
     struct kubelet *kubelet = sync->kubelet;
-    int rc = volumes_teardown(kubelet->config.root_dir, sync->worker->uid, error);
+    int rc = volumes_teardown(kubelet->config.root_dir, sync->worker->uid, kubelet->csi, error);
     if (rc == 0)
         rc = remove_from_runtime(sync, error);
     if (rc == 0)
@@ -208,11 +209,11 @@ bool kubelet_pod_terminated(struct kubelet_sync *sync)
     struct kp_error error = {0};
     bool removed = sync->worker->removed;
     bool deleted = removed || sync->pod->data->metadata->deletion_timestamp.set;
-    int rc = deleted ? remove_everything(sync, &error) : volumes_unmount(kubelet->config.root_dir, sync->worker->uid, &error);
+    int rc = deleted ? remove_everything(sync, &error) : volumes_unmount(kubelet->config.root_dir, sync->worker->uid, kubelet->csi, &error);
     if (rc < 0) {
         kp_warn("removing what the pod left failed", "pod", sync->worker->name, "namespace", sync->worker->ns, "error",
                 error.message, NULL);
-        kubelet_sync_again(sync, KILL_RETRY_MS);
+        kubelet_sync_again(sync, kubelet_worker_volume_retry_ms(sync->worker));
         return false;
     }
     if (!deleted)

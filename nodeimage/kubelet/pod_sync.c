@@ -8,6 +8,8 @@
 #define RUNTIME_RETRY_MS 1000
 #define START_RETRY_MS 2000
 #define VOLUME_RETRY_MS 1000
+#define VOLUME_WAIT_MS 300            /* for an attachment */
+#define VOLUME_RETRY_MS_MAX 122000    /* as upstream's exponential back-off ends */
 #define NETWORK_RETRY_MS 1000 /* a change of the network wakes all pods at once; this is the safety net */
 #define VOLUME_REFRESH_MS 15000
 #define VOLUME_REFRESH_AGE_MS 10000 /* objects got within that time are fresh enough for a refresh */
@@ -142,7 +144,15 @@ void kubelet_sync_volumes_context(struct kubelet_sync *sync, int64_t age_ms_max,
     struct volumes_context *context = ret_context;
     struct kp_string_map *allocatable = KP_NEW(sync->arena, struct kp_string_map);
     kubelet_node_allocatable(sync->kubelet, sync->arena, allocatable);
+    struct kubelet_worker *worker = sync->worker;
+    bool claims = volumes_any_claimed(sync->pod->data);
+    if (claims && !worker->mounts)
+        worker->mounts = kp_strmap_new();
     *context = (struct volumes_context){
+        .mounts = worker->mounts,
+        .csi = sync->kubelet->csi,
+        .node = claims ? kubelet_node_object(sync->kubelet, sync->arena) : NULL,
+        .resumed = sync->rt.n_sandboxes > 0,
         .root_dir = sync->kubelet->config.root_dir,
         .getter = kubelet_objects_getter(sync->kubelet->objects, sync->arena, age_ms_max),
         .allocatable = allocatable,
@@ -162,13 +172,20 @@ static int make_dirs(struct kubelet_sync *sync, struct kp_error *error)
     return rc;
 }
 
+/* Content of the API's is tried again soon; what a driver or a disk refused once, it may refuse for long. */
+int64_t kubelet_worker_volume_retry_ms(struct kubelet_worker *worker)
+{
+    int doublings = worker->mounts || worker->state >= KUBELET_TERMINATING ? worker->mount_failures++ / 4 : 0;
+    return KP_MIN((int64_t)VOLUME_RETRY_MS << KP_MIN(doublings, 10), VOLUME_RETRY_MS_MAX);
+}
+
 /* False when the volumes are not there yet. */
 static bool volumes(struct kubelet_sync *sync)
 {
     struct kubelet_worker *worker = sync->worker;
     struct kp_error error = {0};
     int64_t now_ms = kp_mono_ms();
-    bool refreshable = volumes_refreshable(sync->pod->data);
+    bool refreshable = volumes_refreshable(sync->pod->data, worker->mounts);
     if (worker->volumes_ready && (!refreshable || now_ms - worker->refreshed_ms < VOLUME_REFRESH_MS)) {
         if (refreshable)
             kubelet_sync_again(sync, worker->refreshed_ms + VOLUME_REFRESH_MS - now_ms);
@@ -182,13 +199,19 @@ static bool volumes(struct kubelet_sync *sync)
     worker->refreshed_ms = now_ms;
     if (rc == 0) {
         worker->volumes_ready = true;
-        if (refreshable)
+        worker->mount_failures = 0;
+        if (volumes_refreshable(sync->pod->data, worker->mounts))
             kubelet_sync_again(sync, VOLUME_REFRESH_MS);
         return true;
     }
+    if (rc == KP_EAGAIN) {
+        kp_debug("waiting for a volume", "pod", worker->name, "namespace", worker->ns, "volume", error.message, NULL);
+        kubelet_sync_again(sync, VOLUME_WAIT_MS);
+        return worker->volumes_ready;
+    }
     kubelet_event(sync->kubelet, sync->pod, NULL, "Warning", "FailedMount", "%s", error.message);
     kp_warn("volumes are not ready", "pod", worker->name, "namespace", worker->ns, "error", error.message, NULL);
-    kubelet_sync_again(sync, VOLUME_RETRY_MS);
+    kubelet_sync_again(sync, kubelet_worker_volume_retry_ms(worker));
     return worker->volumes_ready; /* a refresh that failed leaves what was there */
 }
 

@@ -3,6 +3,7 @@
    SYNCING -> TERMINATING -> TERMINATED -> FINISHED
    A pod syncs until it is deleted, evicted or done; then its containers are stopped; then what it left is removed. */
 #include "nodeimage/kubelet/pod_worker_internal.h"
+#include "nodeimage/kubelet/volumes/volumes.h"
 
 struct kubelet_workers {
     struct kubelet *kubelet;
@@ -29,6 +30,7 @@ static void worker_free(struct kubelet_worker *worker)
     kubelet_pod_unref(worker->pod);
     kubelet_pod_unref(worker->pending);
     free(worker->evicted);
+    volumes_mounts_free(worker->mounts);
     free(worker->failures);
     free(worker->uid);
     free(worker->ns);

@@ -23,6 +23,8 @@ struct kubelet_worker {
     bool killing;                /* a thread is in the middle of stopping it */
     /* Of the thread that works on it (one at a time): */
     bool admitted, volumes_ready, dirs_ready;
+    int mount_failures;       /* in a row, to mount or to unmount: the next try comes later */
+    struct kp_strmap *mounts; /* its volumes behind claims; NULL: none yet (volumes.h) */
     char fail_reason[64], fail_message[KUBELET_REASON_BYTES_MAX];
     int64_t first_seen_s;
     int64_t refreshed_ms; /* when its volumes were last brought up to date; monotonic */
@@ -64,6 +66,8 @@ void kubelet_container_kill(struct kubelet *kubelet, struct kubelet_pod *pod, co
                             const struct cri_container *container, const char *message, int64_t grace_s, const char *pod_ip);
 /* Stops all containers (sidecars last) and sandboxes. */
 int kubelet_pod_kill(struct kubelet_sync *sync, int64_t grace_s, struct kp_error *error) KP_NODISCARD;
+/* How long to wait after another failure with the pod's volumes. */
+int64_t kubelet_worker_volume_retry_ms(struct kubelet_worker *worker);
 /* The grace period in force for a pod that is ending. */
 int64_t kubelet_worker_grace_s(struct kubelet_worker *worker);
 

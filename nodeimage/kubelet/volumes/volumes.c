@@ -1,5 +1,7 @@
 /* Making, refreshing and taking down the volumes of a pod. */
-#include "nodeimage/kubelet/volumes/volumes.h"
+#include "nodeimage/kubelet/csi/csi.h"
+#include "nodeimage/kubelet/volumes/claims_internal.h"
+#include "nodeimage/kubelet/volumes/mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +46,10 @@ const char *volumes_path(const struct volumes_context *context, const struct k8s
         return NULL;
     if (volume->host_path)
         return volume->host_path->path;
+    if (volumes_claimed(volume)) {
+        const struct volumes_mount *there = context->mounts ? kp_strmap_get(context->mounts, name) : NULL;
+        return there ? kp_arena_strdup(context->arena, there->path) : NULL;
+    }
     const char *plugin = plugin_name(volume);
     if (!plugin)
         return NULL;
@@ -51,11 +57,28 @@ const char *volumes_path(const struct volumes_context *context, const struct k8s
                            volumes_pod_dir(context->root_dir, pod->metadata->uid, context->arena), plugin, name);
 }
 
-bool volumes_refreshable(const struct k8s_pod *pod)
+bool volumes_any_claimed(const struct k8s_pod *pod)
+{
+    for (size_t i = 0; i < pod->spec->volumes.len; i++)
+        if (volumes_claimed(&pod->spec->volumes.items[i]))
+            return true;
+    return false;
+}
+
+bool volumes_read_only(const struct volumes_context *context, const char *name)
+{
+    const struct volumes_mount *there = context->mounts ? kp_strmap_get(context->mounts, name) : NULL;
+    return there && there->read_only;
+}
+
+bool volumes_refreshable(const struct k8s_pod *pod, const struct kp_strmap *mounts)
 {
     for (size_t i = 0; i < pod->spec->volumes.len; i++) {
         const struct k8s_volume *v = &pod->spec->volumes.items[i];
         if (v->config_map || v->secret || v->downward_api || v->projected)
+            return true;
+        const struct volumes_mount *there = mounts ? kp_strmap_get(mounts, v->name) : NULL;
+        if (there && there->republish)
             return true;
     }
     return false;
@@ -158,9 +181,9 @@ static int check_host_path(const char *path, const char *type, struct kp_error *
     return kp_fail(error, KP_EINVALID, "unknown hostPath type %s", type);
 }
 
-static int setup_host_path(const struct k8s_volume *volume, struct kp_error *error)
+int volumes_host_path_setup(const struct k8s_host_path_volume_source *source, struct kp_error *error)
 {
-    const char *type = volume->host_path->type, *path = volume->host_path->path;
+    const char *type = source->type, *path = source->path;
     if (kp_empty(type))
         return 0;
     int rc = create_host_path(path, type, error);
@@ -172,7 +195,7 @@ static int setup_one(const struct volumes_context *context, const struct k8s_pod
 {
     const char *path = volumes_path(context, pod, volume->name);
     if (volume->host_path)
-        return setup_host_path(volume, error);
+        return volumes_host_path_setup(volume->host_path, error);
     if (volume->empty_dir)
         return setup_empty_dir(pod, volume, path, error);
     if (volume->image)
@@ -187,57 +210,53 @@ int volumes_setup(const struct volumes_context *context, const struct k8s_pod *p
     bool changed = false;
     for (size_t i = 0; i < pod->spec->volumes.len; i++) {
         const struct k8s_volume *volume = &pod->spec->volumes.items[i];
+        if (volumes_claimed(volume))
+            continue;
         int rc = setup_one(context, pod, volume, &changed, error);
         if (rc < 0)
             return kp_wrap(error, "MountVolume.SetUp failed for volume \"%s\" ", volume->name);
     }
     if (ret_changed)
         *ret_changed = changed;
-    return 0;
-}
-
-/* Unmounts everything below prefix, the deepest first. */
-static int unmount_below(const char *prefix, struct kp_error *error)
-{
-    KP_AUTO_BUF struct kp_buf text = {0};
-    int rc = kp_read_file("/proc/self/mounts", 0, &text, error);
-    if (rc < 0)
-        return rc;
-    size_t prefix_len = strlen(prefix);
-    /* The table lists mounts in the order they were made: from the end, nested ones come first. */
-    while (text.len > 0) {
-        text.data[text.len - 1] = '\0';
-        char *line = strrchr(text.data, '\n');
-        line = line ? line + 1 : text.data;
-        char *path = strchr(line, ' ');
-        size_t line_at = (size_t)(line - text.data);
-        if (path) {
-            path++;
-            path[strcspn(path, " ")] = '\0';
-            if (strncmp(path, prefix, prefix_len) == 0 && path[prefix_len] == '/' && umount2(path, MNT_DETACH) < 0 &&
-                errno != EINVAL && errno != ENOENT)
-                return kp_fail_errno(error, "unmount %s", path);
+    /* Those that may have to be waited for come last; all are begun, so that one does not wait for another. */
+    int waits = 0;
+    struct kp_error first = {0};
+    for (size_t i = 0; i < pod->spec->volumes.len; i++) {
+        struct kp_error one = {0};
+        int rc = volumes_claimed(&pod->spec->volumes.items[i]) ? volumes_claim_setup(context, pod, &pod->spec->volumes.items[i], &one) : 0;
+        if (rc < 0 && (waits == 0 || waits == KP_EAGAIN)) {
+            waits = rc;
+            first = one;
         }
-        text.len = line_at;
     }
-    return 0;
+    return waits < 0 ? kp_fail(error, waits, "%s", first.message) : 0;
 }
 
-int volumes_teardown(const char *root_dir, const char *uid, struct kp_error *error)
+/* Sub-paths lie on volumes, so they go first; drivers take down their own; what is left is the kubelet's. */
+static int unmount_all(const char *root_dir, const char *uid, const char *dir, struct csi *csi, struct kp_error *error)
+{
+    KP_AUTO_FREE char *sub_paths = kp_asprintf("%s/volume-subpaths", dir);
+    int rc = volumes_unmount_below(sub_paths, error);
+    if (rc == 0 && csi)
+        rc = csi_unmount_pod(csi, uid, error);
+    return rc < 0 ? rc : volumes_unmount_below(dir, error);
+}
+
+int volumes_teardown(const char *root_dir, const char *uid, struct csi *csi, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *dir = volumes_pod_dir(root_dir, uid, arena);
     if (!kp_path_exists(dir))
         return 0;
-    int rc = unmount_below(dir, error);
+    int rc = unmount_all(root_dir, uid, dir, csi, error);
     return rc < 0 ? rc : kp_remove_tree(dir, error);
 }
 
-int volumes_unmount(const char *root_dir, const char *uid, struct kp_error *error)
+int volumes_unmount(const char *root_dir, const char *uid, struct csi *csi, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     const char *dir = volumes_pod_dir(root_dir, uid, arena);
-    int rc = unmount_below(dir, error);
+    int rc = unmount_all(root_dir, uid, dir, csi, error);
     if (rc == 0)
         rc = kp_remove_tree(kp_arena_printf(arena, "%s/volume-subpaths", dir), error);
     return rc < 0 ? rc : kp_remove_tree(kp_arena_printf(arena, "%s/volumes", dir), error);
