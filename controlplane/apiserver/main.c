@@ -1,6 +1,7 @@
 /* kube-apiserver: flags, wiring, start and end. */
 #include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/aggregator/aggregator.h"
+#include "controlplane/apiserver/audit/audit.h"
 #include "controlplane/apiserver/auth/auth.h"
 #include "controlplane/apiserver/backend/backend.h"
 #include "controlplane/apiserver/custom/custom.h"
@@ -38,6 +39,7 @@ struct flags {
     int64_t secure_port, v, max_mutating, max_readonly, min_request_timeout;
     int64_t event_ttl_ns, compaction_ns, request_timeout_ns, shutdown_delay_ns;
     bool allow_privileged, bootstrap_tokens, anonymous_auth, profiling, builtin_metrics;
+    struct auditor_config audit;
 };
 
 static struct flags flags = {.bind_address = "0.0.0.0",
@@ -120,6 +122,7 @@ struct program {
     struct resource_metrics *resource_metrics;
     struct tls_context *tls, *kubelet_tls;
     struct backends *backends;
+    struct auditor *auditor;
     struct api_server *server;
     char address[INET6_ADDRSTRLEN]; /* advertised */
     pthread_mutex_t mutex;
@@ -270,6 +273,7 @@ static int make_server(struct program *program, struct kp_error *error)
                                        .custom = program->custom,
                                        .aggregator = program->aggregator,
                                        .backends = program->backends,
+                                       .auditor = program->auditor,
                                        .kubelet_tls = program->kubelet_tls,
                                        .resource_metrics = program->resource_metrics,
                                        .kubelet_address_types = flags.kubelet_preferred_address_types,
@@ -368,6 +372,7 @@ static void stop(struct program *program, pthread_t threads[2])
         kp_warn("our endpoint could not be withdrawn", "error", error.message, NULL);
     kp_sleep_ms(flags.shutdown_delay_ns / 1000000);
     api_server_shutdown(program->server, STOP_TIMEOUT_MS);
+    auditor_stop(program->auditor); /* not freed, as nothing is here: a tunnel may still have to tell that it is closed */
 }
 
 static int run(struct program *program, struct kp_error *error)
@@ -377,7 +382,8 @@ static int run(struct program *program, struct kp_error *error)
         snprintf(program->address, sizeof(program->address), "%s", flags.advertise_address);
     else if (find_address(program->address, error) < 0)
         return error->code;
-    if (make_tls(program, error) < 0 || make_storage(program, error) < 0 || make_policy(program, error) < 0 || make_server(program, error) < 0)
+    if (make_tls(program, error) < 0 || make_storage(program, error) < 0 || auditor_new(&flags.audit, program->http_loop, &program->auditor, error) < 0 ||
+        make_policy(program, error) < 0 || make_server(program, error) < 0)
         return error->code;
     char port[16];
     snprintf(port, sizeof(port), "%u", api_server_port(program->server));
@@ -395,12 +401,16 @@ int main(int argc, char **argv)
     struct kp_error error = {0};
     bool help = false;
     sigset_t set;
-    if (kp_flags_parse(flag_table, argc, argv, NULL, &help, &error) < 0) {
+    struct kp_flag all[KP_ARRAY_LEN(flag_table) + AUDIT_FLAGS_MAX] = {0};
+    auditor_defaults(&flags.audit);
+    memcpy(all, flag_table, sizeof(flag_table));
+    auditor_flags(&flags.audit, &all[KP_ARRAY_LEN(flag_table) - 1]); /* the last row is the end's */
+    if (kp_flags_parse(all, argc, argv, NULL, &help, &error) < 0) {
         fprintf(stderr, "kube-apiserver: %s\n", error.message);
         return kp_code_info(error.code)->exit_status;
     }
     if (help) {
-        kp_flags_print(flag_table, stdout);
+        kp_flags_print(all, stdout);
         return 0;
     }
     kp_log_init("kube-apiserver", flags.v >= 4 ? KP_LOG_DEBUG : KP_LOG_INFO);

@@ -26,6 +26,8 @@ KP_DEFINE_AUTO(struct archive *, archive_free)
 int archive_gzip(const void *data, size_t len, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
 /* KP_ECORRUPT when it is none or is cut short, KP_ETOOLARGE when more than max bytes come out; *out is as it was then. */
 int archive_gunzip(const void *data, size_t len, size_t max, struct kp_buf *out, struct kp_error *error) KP_NODISCARD;
+/* Of a file of any size, into another with the same mode, which is on the disk afterwards. On failure what was written stays. error is required. */
+int archive_gzip_file(const char *from, const char *to, struct kp_error *error) KP_NODISCARD;
 bool archive_is_gzip(const void *data, size_t len);
 
 #endif

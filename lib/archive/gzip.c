@@ -1,4 +1,8 @@
-/* Bytes in memory to gzip and back. */
+/* Bytes in memory to gzip and back, and files to gzip. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include "lib/archive/archive.h"
@@ -55,4 +59,65 @@ int archive_gunzip(const void *data, size_t len, size_t max, struct kp_buf *out,
         out->data[out->len = before] = 0;
     return too_large ? kp_fail(error, KP_ETOOLARGE, "more than %zu bytes come out of the gzip", max)
                      : kp_fail(error, KP_ECORRUPT, "it is no gzip, or cut short");
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------------------------------ */
+struct packing {
+    z_stream z;
+    int from, to;
+    const char *from_path, *to_path;
+    unsigned char in[CHUNK], out[CHUNK];
+};
+
+static int write_packed(struct packing *p, int flush, struct kp_error *error)
+{
+    do {
+        p->z.next_out = p->out;
+        p->z.avail_out = sizeof(p->out);
+        if (deflate(&p->z, flush) == Z_STREAM_ERROR)
+            return kp_fail(error, KP_EINTERNAL, "zlib's state is damaged");
+        if (kp_write_all(p->to, p->out, sizeof(p->out) - p->z.avail_out, p->to_path, error) < 0)
+            return error->code;
+    } while (p->z.avail_out == 0);
+    return 0;
+}
+
+static int pack_all(struct packing *p, struct kp_error *error)
+{
+    for (;;) {
+        ssize_t n = read(p->from, p->in, sizeof(p->in));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return kp_fail_errno(error, "%s", p->from_path);
+        p->z.next_in = p->in;
+        p->z.avail_in = (unsigned)n;
+        if (write_packed(p, n ? Z_NO_FLUSH : Z_FINISH, error) < 0)
+            return error->code;
+        if (!n)
+            return fsync(p->to) < 0 ? kp_fail_errno(error, "%s", p->to_path) : 0;
+    }
+}
+
+int archive_gzip_file(const char *from, const char *to, struct kp_error *error)
+{
+    struct packing *p = kp_calloc(1, sizeof(*p));
+    struct stat st;
+    p->from_path = from;
+    p->to_path = to;
+    p->to = -1;
+    p->from = open(from, O_RDONLY | O_CLOEXEC);
+    if (p->from < 0 || fstat(p->from, &st) < 0)
+        kp_fail_errno(error, "%s", from);
+    else if ((p->to = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, st.st_mode & 0777)) < 0)
+        kp_fail_errno(error, "%s", to);
+    else if (deflateInit2(&p->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, GZIP_WINDOW_BITS, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        kp_fail(error, KP_EINTERNAL, "zlib does not start");
+    else
+        error->code = pack_all(p, error);
+    deflateEnd(&p->z);
+    kp_close_fd(&p->from);
+    kp_close_fd(&p->to);
+    free(p);
+    return error->code;
 }

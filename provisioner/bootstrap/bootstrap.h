@@ -16,6 +16,10 @@
 #define BOOTSTRAP_CA_LIFETIME_S (10LL * 365 * 86400) /* as kubeadm */
 #define BOOTSTRAP_LEAF_LIFETIME_S (365LL * 86400)
 #define BOOTSTRAP_SANS_MAX 16
+/* Where Kubernetes' documentation has them; of a cluster with spec.audit. */
+#define BOOTSTRAP_AUDIT_POLICY "/etc/kubernetes/audit-policy.yaml"
+#define BOOTSTRAP_AUDIT_DIR "/var/log/kubernetes/audit"
+#define BOOTSTRAP_AUDIT_LOG BOOTSTRAP_AUDIT_DIR "/audit.log"
 
 /* ---- pki.c: a cluster's authorities */
 struct pki_ca {

@@ -222,6 +222,8 @@ static int add_control_plane(struct node_writer *writer)
 {
     const char *own = own_endpoint(writer);
     add_file(writer, BOOTSTRAP_SNAPSHOTS_CONFIG, "0600", bootstrap_snapshots_config(writer->cluster->config, writer->arena));
+    if (*writer->cluster->config->audit_policy)
+        add_file(writer, BOOTSTRAP_AUDIT_POLICY, "0600", writer->cluster->config->audit_policy);
     int r = add_control_plane_certs(writer);
     if (r == 0)
         r = add_control_plane_keys(writer);

@@ -154,6 +154,23 @@ static const struct probe api_probes[] = {
     {"startupProbe", "HTTPS", "/livez", BOOTSTRAP_API_PORT, 1, 15, 120},
 };
 
+/* Flags of the cluster file say otherwise, if they do. */
+static void add_audit(struct static_pod *pod)
+{
+    struct bootstrap_args *args = &pod->args;
+    size_t n = 0;
+    while (pod->mounts[n].name)
+        n++;
+    KP_ASSERT(n + 2 <= MOUNTS_MAX);
+    pod->mounts[n] = (struct host_mount){"audit-policy", BOOTSTRAP_AUDIT_POLICY, "File", true};
+    pod->mounts[n + 1] = (struct host_mount){"audit-log", BOOTSTRAP_AUDIT_DIR, "DirectoryOrCreate", false};
+    bootstrap_args_set(args, "audit-log-maxage", "30");
+    bootstrap_args_set(args, "audit-log-maxbackup", "10");
+    bootstrap_args_set(args, "audit-log-maxsize", "100");
+    bootstrap_args_set(args, "audit-log-path", BOOTSTRAP_AUDIT_LOG);
+    bootstrap_args_set(args, "audit-policy-file", BOOTSTRAP_AUDIT_POLICY);
+}
+
 static const char *apiserver_pod(const struct bootstrap_cluster *cluster, const struct bootstrap_node *node,
                                  struct kp_arena *arena)
 {
@@ -167,6 +184,8 @@ static const char *apiserver_pod(const struct bootstrap_cluster *cluster, const 
     struct bootstrap_args *args = &pod.args;
     bootstrap_args_set(args, "advertise-address", node->address);
     bootstrap_args_set(args, "allow-privileged", "true");
+    if (*cluster->config->audit_policy)
+        add_audit(&pod);
     bootstrap_args_set(args, "authorization-mode", "Node,RBAC");
     bootstrap_args_set(args, "client-ca-file", "/etc/kubernetes/pki/ca.crt");
     bootstrap_args_set(args, "enable-admission-plugins", "NodeRestriction");

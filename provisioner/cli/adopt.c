@@ -85,11 +85,14 @@ static int read_control_plane(struct adopt *a, struct kp_error *error)
         return kp_fail(error, KP_EUNAVAILABLE, "none of its control planes is on: its keys are read there");
     for (const char *const *path = adopt_paths; *path; path++)
         kp_buf_printf(&script, "printf '%%s ' %s; base64 -w0 <%s; echo; ", *path, *path);
+    kp_buf_puts(&script, "[ ! -e " BOOTSTRAP_AUDIT_POLICY " ] || { printf '%s ' " BOOTSTRAP_AUDIT_POLICY "; base64 -w0 <" BOOTSTRAP_AUDIT_POLICY "; echo; }");
     int r = run(a, machine, script.data, &text, error);
     if (r == 0)
         r = adopt_files(text.data ? text.data : "", a->arena, &files, error);
     if (r == 0)
         r = adopt_network(&files, a->arena, &a->cluster.config, error);
+    if (r == 0)
+        r = adopt_audit(&files, a->arena, &a->cluster.config, error);
     if (r == 0)
         r = adopt_pki(&files, a->arena, &a->pki, error);
     const char *server = r == 0 ? adopt_server(kp_string_map_get(&files, ADOPT_ADMIN), a->arena) : NULL;

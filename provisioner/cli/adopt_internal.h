@@ -15,6 +15,8 @@ int adopt_config(const struct cloud_machine_list *machines, const char *name, co
 int adopt_files(const char *text, struct kp_arena *arena, struct kp_string_map *ret, struct kp_error *error) KP_NODISCARD;
 /* Ranges and domain, from the manifests of a control plane. */
 int adopt_network(const struct kp_string_map *files, struct kp_arena *arena, struct config *config, struct kp_error *error) KP_NODISCARD;
+/* spec.audit, from the policy's file where there is one. */
+int adopt_audit(const struct kp_string_map *files, struct kp_arena *arena, struct config *config, struct kp_error *error) KP_NODISCARD;
 /* Authorities with their keys, from the files of a control plane. */
 int adopt_pki(const struct kp_string_map *files, struct kp_arena *arena, struct pki **ret, struct kp_error *error) KP_NODISCARD;
 /* Labels and taints of a pool, from the kubelet's command line, a word a line. */
@@ -25,6 +27,6 @@ const char *adopt_server(const char *kubeconfig, struct kp_arena *arena);
 #define ADOPT_PKI "/etc/kubernetes/pki/"
 #define ADOPT_MANIFESTS "/etc/kubernetes/manifests/"
 #define ADOPT_ADMIN "/etc/kubernetes/admin.conf"
-extern const char *const adopt_paths[]; /* that a control plane is read by; ends with NULL */
+extern const char *const adopt_paths[]; /* that a control plane is read by, beside BOOTSTRAP_AUDIT_POLICY, if it has that; ends with NULL */
 
 #endif

@@ -1,6 +1,9 @@
 /* A cluster's config and keys, read off its machines. */
 #include "provisioner/cli/adopt_internal.h"
 
+#include "lib/audit/audit.h"
+#include "provisioner/bootstrap/bootstrap.h"
+
 const char *const adopt_paths[] = {
     ADOPT_PKI "ca.crt", ADOPT_PKI "ca.key", ADOPT_PKI "etcd/ca.crt", ADOPT_PKI "etcd/ca.key", ADOPT_PKI "front-proxy-ca.crt", ADOPT_PKI "front-proxy-ca.key",
     ADOPT_PKI "sa.key", ADOPT_ADMIN, ADOPT_MANIFESTS "kube-controller-manager.yaml", ADOPT_MANIFESTS "kube-apiserver.yaml", NULL,
@@ -97,6 +100,22 @@ int adopt_network(const struct kp_string_map *files, struct kp_arena *arena, str
     config->network.pod_cidr = pods;
     config->network.service_cidr = services;
     config->network.dns_domain = issuer + strlen(issuer_prefix);
+    return 0;
+}
+
+int adopt_audit(const struct kp_string_map *files, struct kp_arena *arena, struct config *config, struct kp_error *error)
+{
+    KP_AUTO(audit_policy_free) struct audit_policy *policy = NULL;
+    KP_AUTO_BUF struct kp_buf json = {0};
+    const char *text = kp_string_map_get(files, BOOTSTRAP_AUDIT_POLICY);
+    struct kp_value **documents;
+    size_t n;
+    if (kp_empty(text))
+        return 0;
+    if (audit_policy_parse(text, strlen(text), BOOTSTRAP_AUDIT_POLICY, &policy, error) < 0 || kp_yaml_parse(text, strlen(text), arena, &documents, &n, error) < 0)
+        return KP_EINVALID;
+    kp_value_print(documents[0], &json); /* it may have been edited there */
+    config->audit_policy = kp_arena_strndup(arena, json.data, json.len);
     return 0;
 }
 

@@ -47,7 +47,7 @@ const struct cli_command cli_commands[] = {
      "kprov node stop demo worker-1 --force", cli_node_stop},
     {"node start", "CLUSTER NODE", "Power a machine on", "kprov node start demo worker-1", cli_node_start},
     {"logs", "CLUSTER NODE [COMPONENT] [-f]", "Print a machine's console, or the log of a program on it",
-     "kprov logs demo cp-1\nkprov logs demo cp-1 kube-apiserver -f", cli_logs},
+     "kprov logs demo cp-1\nkprov logs demo cp-1 kube-apiserver -f\nkprov logs demo cp-1 kube-apiserver-audit -f", cli_logs},
     {"exec", "CLUSTER NODE -- COMMAND [ARG...]", "Run a command on a machine",
      "kprov exec demo worker-1 -- nft list ruleset", cli_exec},
     {"ssh", "CLUSTER NODE [-- COMMAND [ARG...]]", "Log in to a machine, with the cluster's key and the machine's own host key",

@@ -1,6 +1,7 @@
 /* kprov node stop, node start, logs, exec: the machines one by one. */
 #include <unistd.h>
 
+#include "provisioner/bootstrap/bootstrap.h"
 #include "provisioner/cli/cli.h"
 #include "provisioner/remote/remote.h"
 
@@ -119,11 +120,11 @@ static int print_console(const struct target *target, struct kp_error *error)
     return r;
 }
 
-/* A service of the node's init logs to /var/log/kprov; whatever runs as a pod, to /var/log/pods. */
+/* A service of the node's init logs to /var/log/kprov; whatever runs as a pod, to /var/log/pods. kube-apiserver-audit is the audit log. */
 static int print_log(const struct target *target, const char *component, bool follow, struct kp_error *error)
 {
     static const char *const script =
-        "f=/var/log/kprov/$1.log; [ -e \"$f\" ] || f=$(ls -t /var/log/pods/kube-system_$1*/*/*.log 2>/dev/null | head -n 1);"
+        "f=/var/log/kprov/$1.log; [ \"$1\" != kube-apiserver-audit ] || f=" BOOTSTRAP_AUDIT_LOG "; [ -e \"$f\" ] || f=$(ls -t /var/log/pods/kube-system_$1*/*/*.log 2>/dev/null | head -n 1);"
         " [ -n \"$f\" ] || { echo \"kprov: no program $1 has logged on this node\" >&2; exit 1; };"
         " if [ \"$2\" = follow ]; then exec tail -n +1 -F \"$f\"; fi; exec cat \"$f\"";
     if (strspn(component, "abcdefghijklmnopqrstuvwxyz0123456789-") != strlen(component))

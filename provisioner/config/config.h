@@ -21,6 +21,7 @@
 #define CONFIG_SNAPSHOT_KEEP_MAX 100 /* as CONFIG_REPLICAS_MAX: the reader of counts has one bound */
 #define CONFIG_ZONES_MAX 16
 #define CONFIG_TIME_SERVERS_MAX 8
+#define CONFIG_AUDIT_POLICY_MAX 65536 /* bytes, as JSON: it is part of a machine's user data */
 
 struct config_taint {
     const char *key, *value, *effect;
@@ -92,6 +93,7 @@ struct config {
     struct config_cloud cloud; /* of providers "openstack", "aws" and "hetzner" */
     const char *time_servers; /* of machines with a clock of their own, separated by spaces; "": the cloud's, or Debian's */
     const char *image;        /* id of a node image, "": the one of these programs */
+    const char *audit_policy; /* a Policy of audit.k8s.io/v1 as JSON; "": the API servers log nothing */
     bool deletion_protection; /* kprov delete cluster refuses */
     struct config_component *components;
     size_t n_components;

@@ -32,6 +32,10 @@ struct kp_value *config_etcd_value(const struct config *config, struct kp_arena 
 /* ---- time.c */
 int config_check_time(const struct config *config, struct kp_error *error);
 
+/* ---- audit.c */
+int config_check_audit(const char *policy, const char *path, struct kp_error *error); /* KP_EINVALID with path and the field below it */
+struct kp_value *config_audit_value(const struct config *config, struct kp_arena *arena);
+
 /* ---- libvirt.c */
 int config_check_libvirt(const struct config *config, struct kp_error *error);
 struct kp_value *config_libvirt_value(const struct config *config, struct kp_arena *arena);

@@ -11,7 +11,7 @@ static const char *join(struct config_reader *reader, const char *path, const ch
     return *path ? kp_arena_printf(reader->arena, "%s.%s", path, name) : kp_arena_strdup(reader->arena, name);
 }
 
-#define FIELDS_MAX 16 /* of one table */
+#define FIELDS_MAX 24 /* of one table */
 
 static int fail_unknown(struct config_reader *reader, const struct kp_member *member, const char *path, const struct config_field *fields)
 {
@@ -456,6 +456,27 @@ static int read_etcd(struct config_reader *reader, const struct kp_value *value,
     return read_object(reader, value, path, etcd_fields, dest);
 }
 
+/* The policy as it stands in a file of its own, with apiVersion and kind. */
+static int read_audit_policy(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    KP_AUTO_BUF struct kp_buf text = {0};
+    if (value->kind != KP_VALUE_OBJECT)
+        return fail_at(reader, value, path, "must be a Policy of audit.k8s.io/v1");
+    kp_value_print(value, &text);
+    *(const char **)dest = kp_arena_strndup(reader->arena, text.data, text.len);
+    return config_check_audit(*(const char **)dest, kp_arena_printf(reader->arena, "%s:%d: %s", reader->source, value->line, path), reader->error);
+}
+
+static const struct config_field audit_fields[] = {
+    {"policy", read_audit_policy, offsetof(struct config, audit_policy), true},
+    {0},
+};
+
+static int read_audit(struct config_reader *reader, const struct kp_value *value, const char *path, void *dest)
+{
+    return read_object(reader, value, path, audit_fields, dest);
+}
+
 static const struct config_field spec_fields[] = {
     {"provider", read_string, offsetof(struct config, provider), false},
     {"kubernetesVersion", read_string, offsetof(struct config, kubernetes_version), false},
@@ -465,6 +486,7 @@ static const struct config_field spec_fields[] = {
     {"loadBalancer", read_load_balancer, 0, false},
     {"etcd", read_etcd, 0, false},
     {"timeServers", read_time_servers, offsetof(struct config, time_servers), false},
+    {"audit", read_audit, 0, false},
     {"componentArgs", read_components, offsetof(struct config, components), false},
     {"external", read_external, 0, false},
     {"libvirt", read_libvirt, 0, false},

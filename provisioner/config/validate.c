@@ -36,6 +36,7 @@ void config_default(const char *name, int64_t control_planes, int64_t workers, s
     ret->libvirt.nameservers = "";
     config_default_cloud(&ret->cloud);
     ret->time_servers = "";
+    ret->audit_policy = "";
     ret->image = "";
     ret->pools = KP_NEW_ARRAY(arena, struct config_pool, 1);
     ret->pools[0] = (struct config_pool){.name = "worker", .machine = "", .replicas = workers};
@@ -293,6 +294,8 @@ struct kp_value *config_to_value(const struct config *config, struct kp_arena *a
     kp_value_set(arena, spec, "etcd", config_etcd_value(config, arena));
     if (config_keeps_time(config->provider))
         kp_value_set(arena, spec, "timeServers", config_time_value(config, arena));
+    if (*config->audit_policy)
+        kp_value_set(arena, spec, "audit", config_audit_value(config, arena));
     for (size_t i = 0; i < config->n_components; i++)
         kp_value_set(arena, components, config->components[i].name, map_value(&config->components[i].flags, arena));
     kp_value_set(arena, spec, "componentArgs", components);

@@ -111,9 +111,10 @@ void plan_config_changes(const struct config *before, const struct config *after
             compare_control_plane(&c, kp_value_get(a, key), b->object.members[i].value);
         else if (kp_streq(key, "external"))
             compare_external(&c, kp_value_get(a, key), b->object.members[i].value);
-        else if (!kp_streq(key, "nodePools") && !kp_streq(key, after->cloud.section) && !kp_streq(key, before->cloud.section))
+        else if (!kp_streq(key, "nodePools") && !kp_streq(key, "audit") && !kp_streq(key, after->cloud.section) && !kp_streq(key, before->cloud.section))
             add(&c, kind_of(key), kp_arena_printf(arena, "spec.%s", key), kp_value_get(a, key), b->object.members[i].value);
     }
+    add(&c, PLAN_CHANGE_FIXED, "spec.audit", kp_value_get(a, "audit"), kp_value_get(b, "audit")); /* one that is not there any more, too */
     if (*after->cloud.section || *before->cloud.section) {
         const char *section = *after->cloud.section ? after->cloud.section : before->cloud.section;
         compare_cloud(&c, section, kp_value_get(a, section), kp_value_get(b, section));

@@ -64,6 +64,16 @@ metadata: {name: $CLUSTER}
 spec:
   nodePools:
   - {name: worker, replicas: 2}
+  audit:
+    policy:
+      apiVersion: audit.k8s.io/v1
+      kind: Policy
+      omitStages: [RequestReceived]
+      omitManagedFields: true
+      rules:
+      - {level: Metadata, resources: [{resources: [secrets, pods/exec]}]}
+      - {level: Metadata, verbs: [watch], userGroups: ["system:masters"]}
+      - {level: RequestResponse, verbs: [create, update, patch, delete], resources: [{resources: [configmaps]}]}
 YAML
     if ! "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 90s; then
       for node in cp-1 worker-1; do echo "---- log of $node"; "$KPROV" logs "$CLUSTER" "$node" 2>&1 | tail -n 20; done

@@ -2,6 +2,7 @@
 #ifndef APISERVER_ADMISSION_H
 #define APISERVER_ADMISSION_H
 
+#include "controlplane/apiserver/audit/audit.h"
 #include "controlplane/apiserver/auth/auth.h"
 #include "controlplane/apiserver/backend/backend.h"
 #include "controlplane/apiserver/status/status.h"
@@ -18,6 +19,7 @@ struct admission_attributes {
     const void *old_object; /* what is stored; NULL on create */
     bool dry_run;
     bool own; /* the server writes it for itself, and has to when no webhook runs yet: none is asked, nor a policy */
+    struct audit_record *audit; /* gets annotations; NULL: it is not audited */
     struct kp_arena *arena;
     struct kp_string_list *warnings; /* texts for Warning headers */
     const char *field_manager;       /* NULL: unknown */

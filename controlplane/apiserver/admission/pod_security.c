@@ -26,10 +26,24 @@ static const char *violation(const struct admission_attributes *a, const char *v
     return kp_arena_printf(a->arena, "%s PodSecurity \"%s\": %s", verb, podsecurity_rule_text(rule, a->arena), details);
 }
 
+/* Of requests that are audited: which level counted, and what the one of the label audit finds. */
+static void tell_audit(struct admission_attributes *a, const struct podsecurity_policy *policy, const struct k8s_object_meta *meta,
+                       const struct k8s_pod_spec *spec, bool enforce)
+{
+    struct podsecurity_verdict verdict;
+    if (enforce)
+        audit_annotate(a->audit, AUDIT_METADATA, "pod-security.kubernetes.io/enforce-policy", podsecurity_rule_text(policy->enforce, a->arena));
+    podsecurity_evaluate(policy->audit, meta, spec, a->arena, &verdict);
+    if (verdict.reasons)
+        audit_annotate(a->audit, AUDIT_METADATA, "pod-security.kubernetes.io/audit-violations", violation(a, "would violate", policy->audit, verdict.details));
+}
+
 static int evaluate(struct admission_attributes *a, const struct podsecurity_policy *policy, const struct k8s_object_meta *meta,
                     const struct k8s_pod_spec *spec, bool enforce, struct api_status *status)
 {
     struct podsecurity_verdict verdict;
+    if (a->audit)
+        tell_audit(a, policy, meta, spec, enforce);
     if (enforce) {
         podsecurity_evaluate(policy->enforce, meta, spec, a->arena, &verdict);
         if (verdict.reasons)

@@ -85,6 +85,7 @@ static const char *find_invalid(const struct aggregator_headers *headers)
 static void respond_plain(struct api_request *ar, int status, const char *text)
 {
     ar->answered = true;
+    api_audit_answered(ar, status);
     relay_respond_plain(ar->http, status, text);
 }
 

@@ -109,7 +109,11 @@ int decode_body(struct api_request *ar, const struct kp_type *type, void **ret_o
 {
     size_t before = kp_arena_used(ar->arena);
     int code = decode_as(ar, type, ret_obj);
-    return code < 0 ? code : check_decoded(ar, before, DECODED_BYTES_MAX);
+    if (code == 0)
+        code = check_decoded(ar, before, DECODED_BYTES_MAX);
+    if (code == 0 && ar->audit)
+        api_audit_request_object(ar, type, *ret_obj);
+    return code;
 }
 
 static int options_from_query(struct api_request *ar, struct k8s_delete_options *options)
@@ -145,6 +149,8 @@ int decode_delete_options(struct api_request *ar, struct k8s_delete_options **re
     if (code < 0)
         return status_bad_request(&ar->status, "DeleteOptions cannot be decoded: %s", error.message);
     *ret_options = obj;
+    if (ar->audit)
+        api_audit_request_object(ar, &k8s_delete_options_type, obj);
     if ((*ret_options)->dry_run.len)
         ar->rq.dry_run = true;
     return 0;

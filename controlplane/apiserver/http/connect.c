@@ -75,6 +75,7 @@ int admit_connection(struct api_request *ar)
                                               .name = ar->info.name,
                                               .user = &ar->user,
                                               .object = read_options(ar),
+                                              .audit = ar->audit,
                                               .arena = ar->arena,
                                               .warnings = &ar->rq.warnings};
     return admission_ask_extensions(admission, &attributes, &ar->status);

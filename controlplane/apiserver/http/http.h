@@ -3,6 +3,7 @@
 #define APISERVER_HTTP_H
 
 #include "controlplane/apiserver/aggregator/aggregator.h"
+#include "controlplane/apiserver/audit/audit.h"
 #include "controlplane/apiserver/auth/auth.h"
 #include "controlplane/apiserver/custom/custom.h"
 #include "controlplane/apiserver/registry/registry.h"
@@ -30,6 +31,7 @@ struct api_server_config {
     struct custom *custom;            /* NULL: no custom resources */
     struct aggregator *aggregator;    /* NULL: no aggregated API servers; else backends is there, too */
     struct backends *backends;
+    struct auditor *auditor;          /* NULL: nothing is audited */
     struct tls_context *kubelet_tls;  /* client certificate for kubelets; NULL: proxying fails */
     struct resource_metrics *resource_metrics; /* answers metrics.k8s.io; NULL: that is not built in */
     const char *kubelet_address_types; /* "InternalIP,ExternalIP,Hostname": which node address to use, in order */

@@ -37,6 +37,7 @@ struct api_request {
     const struct kp_subresource *subresource; /* NULL: the object itself */
     struct registry_request rq;
     const char *audit_id;
+    struct audit_record *audit; /* NULL: this request is not audited */
     const struct aggregator_view *view; /* the APIServices, for paths that they matter to; NULL: there are none, or they have not been read yet */
     unsigned *counted; /* where it counts as in flight; who answers later takes it over. NULL: it does not */
     bool answered;
@@ -76,6 +77,20 @@ int decode_custom_body(struct api_request *ar, void **ret_obj);
 /* Takes what the schema does not know from the result of a patch; adds to problems. */
 int prune_patched(struct api_request *ar, void **obj, struct kp_string_list *problems);
 
+/* ---- audit.c: what the audit log is told; all of it is nothing where ar->audit is NULL ---- */
+/* With the user, or without one when credentials were refused; false: a backend must have the event and has not, and that is answered. */
+bool api_audit_begin(struct api_request *ar, bool authenticated);
+void api_audit_request_object(struct api_request *ar, const struct kp_type *type, const void *obj);
+void api_audit_patch(struct api_request *ar, bool yaml);
+void api_audit_typed(struct api_request *ar, const struct kp_type *type, const void *obj); /* the answer */
+void api_audit_status(struct api_request *ar, const char *json, size_t len);               /* the answer, a Status */
+void api_audit_answered(struct api_request *ar, int http_status); /* before the answer ends */
+/* Before an answer that goes on after the handler, or is not made by respond.c: it ends when http's on_access says so. Nothing may be told of the
+   request after this. */
+void api_audit_hand_over(struct api_request *ar);
+void api_audit_leave(struct api_request *ar); /* the handler has ended */
+void api_audit_closed(const struct http_access *access);
+
 /* ---- resource handlers ---- */
 void handle_get(struct api_request *ar);
 void handle_list(struct api_request *ar);
@@ -113,6 +128,7 @@ bool handle_aggregated(struct api_request *ar); /* what another API server serve
 /* "https://10.0.0.1:10250" by the first type of address that the node has (types: "InternalIP,Hostname"); NULL when it has none. In arena. */
 const char *kubelet_endpoint_of(const char *types, const struct k8s_node *node, struct kp_arena *arena);
 
+bool api_long_running(const struct request_info *info); /* no limit is kept to: watches, logs, exec and the like */
 const char *query_of(struct api_request *ar, const char *name); /* NULL when absent */
 bool query_true(struct api_request *ar, const char *name);
 

@@ -86,6 +86,7 @@ void handle_list(struct api_request *ar)
         kp_buf_puts(&out, "},\"status\":\"Failure\",\"message\":");
         kp_json_string(&out, ar->status.message);
         kp_buf_puts(&out, ",\"reason\":\"Expired\",\"code\":410}");
+        api_audit_status(ar, out.data, out.len);
         respond_bytes(ar, 410, "application/json", out.data, out.len);
         return;
     }
@@ -126,6 +127,8 @@ static struct http_stream *start_stream(void *arg)
     const char *type = ar->out.form == OUT_PROTO ? "application/vnd.kubernetes.protobuf;stream=watch" : "application/json";
     size_t count = response_headers(ar, type, headers);
     ar->answered = true;
+    audit_started(ar->audit, 200, true);
+    api_audit_hand_over(ar);
     return http_stream_start(ar->http, 200, headers, count);
 }
 

@@ -8,6 +8,7 @@ struct relay {
     int refs;
     struct relay_target target; /* its strings are not to be used once the call was made */
     struct http_request *request;
+    struct audit_record *audit; /* NULL: it is not audited */
     struct http_stream *stream; /* once the headers came */
     struct http_call *call;     /* from then on as well: set on the loop, where it is used; borrowed from owned */
     struct http_call *owned;    /* set by who started it, before it lets go of the relay */
@@ -25,6 +26,7 @@ static void free_relay(void *arg) /* on a worker: freeing a client waits for its
     http_call_unref(relay->owned);
     relay->target.release(relay->target.owner);
     http_stream_unref(relay->stream);
+    audit_record_unref(relay->audit);
     http_request_unref(relay->request);
     free(relay);
 }
@@ -164,6 +166,7 @@ static void on_headers(struct http_call *call, int status, const struct http_hea
     if (refuse_redirect(relay, call, status, headers, count))
         return;
     relay->call = call;
+    audit_started(relay->audit, status, false);
     relay->stream = http_stream_start(relay->request, status, kept, kept_headers(headers, count, false, kept));
     relay_ref(relay);
     http_stream_set_drain_callback(relay->stream, on_stream_drained, relay);
@@ -207,6 +210,7 @@ static struct relay *relay_new(struct api_request *ar, const struct relay_target
     relay->target = *target;
     relay->server = ar->server;
     relay->counted = KP_TAKE(ar->counted);
+    relay->audit = audit_record_ref(ar->audit);
     ar->answered = true;
     return relay;
 }
@@ -224,6 +228,7 @@ static void relay_plain(struct api_request *ar, const struct relay_target *targe
                                                 .manual_flow = true};
     struct relay *relay = relay_new(ar, target, 2); /* the call's, and ours, which goes over to who looks */
     relay->request = http_request_ref(ar->http);
+    api_audit_hand_over(ar);
     relay->owned = http_client_stream(target->client, &request, &callbacks, relay);
     loop_post(relay->server->config.loop, begin_looking, relay);
 }
@@ -231,13 +236,16 @@ static void relay_plain(struct api_request *ar, const struct relay_target *targe
 /* ---- bytes both ways, once the other side has switched protocols as well --------------------------------------------------- */
 static void on_tunnels_closed(void *arg)
 {
-    relay_unref(arg);
+    struct relay *relay = arg;
+    audit_complete(relay->audit, 101, false);
+    relay_unref(relay);
 }
 
 static void upgrade_failed(struct api_request *ar, const struct relay_target *target, const struct kp_error *error)
 {
     if (target->aggregated) {
         ar->answered = true;
+        api_audit_hand_over(ar);
         respond_failure(ar->http, target, error->code, "error dialing backend", error->message);
     } else {
         status_fail(&ar->status, KP_EUNAVAILABLE, 500, "InternalError", "error dialing backend: %s", error->message);
@@ -268,6 +276,7 @@ static void relay_upgrade(struct api_request *ar, const struct relay_target *tar
         return;
     }
     size_t n = kept_headers(response.headers, response.header_count, true, answer);
+    audit_started(ar->audit, 101, true);
     KP_AUTO(http_tunnel_unref) struct http_tunnel *front = http_upgrade(ar->http, answer, n);
     if (!front) { /* the peer has gone meanwhile */
         ar->answered = true;
@@ -275,7 +284,9 @@ static void relay_upgrade(struct api_request *ar, const struct relay_target *tar
         target->release(target->owner);
         return;
     }
-    http_tunnel_splice(front, back, on_tunnels_closed, relay_new(ar, target, 1));
+    struct relay *relay = relay_new(ar, target, 1);
+    audit_record_unref(KP_TAKE(ar->audit)); /* the relay tells when it is complete */
+    http_tunnel_splice(front, back, on_tunnels_closed, relay);
 }
 
 void relay_request(struct api_request *ar, const struct relay_target *target)

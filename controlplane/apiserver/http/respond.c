@@ -39,6 +39,7 @@ void respond_bytes(struct api_request *ar, int http_status, const char *content_
     struct http_header headers[API_HEADERS_MAX];
     size_t count = response_headers(ar, content_type, headers);
     ar->answered = true;
+    api_audit_answered(ar, http_status);
     if (len >= HTTP_GZIP_BYTES_MIN && http_request_accepts_gzip(ar->http)) {
         KP_AUTO(kp_blob_unref) struct kp_blob *packed = http_gzip(data, len);
         if (packed) {
@@ -77,6 +78,7 @@ void respond_status(struct api_request *ar)
     KP_AUTO_BUF struct kp_buf out = {0};
     KP_ASSERT(ar->status.http_status);
     status_encode(&ar->status, &out);
+    api_audit_status(ar, out.data, out.len);
     respond_json(ar, ar->status.http_status, &k8s_status_type, out.data, out.len);
 }
 
@@ -96,6 +98,7 @@ void respond_success(struct api_request *ar, const char *name, const char *uid)
         kp_json_string(&out, uid);
     }
     kp_buf_puts(&out, "}}");
+    api_audit_status(ar, out.data, out.len);
     respond_json(ar, 200, &k8s_status_type, out.data, out.len);
 }
 
@@ -104,6 +107,7 @@ void respond_typed(struct api_request *ar, int http_status, const struct kp_type
     KP_AUTO_BUF struct kp_buf out = {0};
     struct encoding encoding = {.form = ar->out.form};
     struct kp_error error = {0};
+    api_audit_typed(ar, type, obj);
     if (ar->out.form == OUT_PROTO)
         kp_proto_encode_object(type, obj, &out);
     else
@@ -129,13 +133,29 @@ static void finish(struct api_request *ar, int http_status, const struct encodin
     respond_bytes(ar, http_status, form_content_type(ar->out.form), out->data, out->len);
 }
 
+/* What is answered, but always as JSON. One of them is NULL. */
+static void audit_answer(struct api_request *ar, const struct encoding *answer, const struct wcache_object *object, const struct registry_list *list)
+{
+    struct encoding encoding = *answer;
+    KP_AUTO_BUF struct kp_buf out = {0};
+    encoding.form = OUT_JSON;
+    if (object)
+        encode_object(&encoding, object, true, ar->arena, &out);
+    else
+        encode_list(&encoding, list, ar->arena, &out);
+    audit_response_body(ar->audit, out.data, out.len);
+}
+
 void respond_object(struct api_request *ar, int http_status, struct wcache_object *object)
 {
     struct encoding encoding = encoding_of(ar);
+    if (audit_wants(ar->audit, AUDIT_REQUEST_RESPONSE))
+        audit_answer(ar, &encoding, object, NULL);
     if (encoding_is_plain(&encoding) && object->json->len < HTTP_GZIP_BYTES_MIN) {
         struct http_header headers[API_HEADERS_MAX];
         size_t count = response_headers(ar, "application/json", headers);
         ar->answered = true;
+        api_audit_answered(ar, http_status);
         http_respond_blob(ar->http, http_status, headers, count, object->json);
         return;
     }
@@ -148,6 +168,8 @@ void respond_list(struct api_request *ar, const struct registry_list *list)
 {
     struct encoding encoding = encoding_of(ar);
     KP_AUTO_BUF struct kp_buf out = {0};
+    if (audit_wants(ar->audit, AUDIT_REQUEST_RESPONSE))
+        audit_answer(ar, &encoding, NULL, list);
     encode_list(&encoding, list, ar->arena, &out);
     finish(ar, 200, &encoding, &out);
 }

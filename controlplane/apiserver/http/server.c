@@ -10,7 +10,7 @@ static bool is(const char *a, const char *b)
     return strcmp(a, b) == 0;
 }
 
-static bool long_running(const struct request_info *info)
+bool api_long_running(const struct request_info *info)
 {
     static const char *const subresources[] = {"log", "exec", "attach", "portforward", "proxy"};
     if (is(info->verb, "watch"))
@@ -67,12 +67,24 @@ static void forbidden(struct api_request *ar, const char *reason)
     respond_status(ar);
 }
 
+static int impersonate(struct api_request *ar)
+{
+    const char *name = ar->user.name;
+    int code = auth_impersonate(ar->server->config.auth, ar->http, &ar->user, &ar->status);
+    if (ar->audit && code == 0 && ar->user.name != name) /* it is the header's */
+        audit_impersonated(ar->audit, &ar->user);
+    return code;
+}
+
 static bool may(struct api_request *ar)
 {
     struct auth *auth = ar->server->config.auth;
     const struct request_info *info = &ar->info;
     const char *labels = query_of(ar, "labelSelector"), *fields = query_of(ar, "fieldSelector"), *reason = "";
-    if (auth_authenticate(auth, ar->http, &ar->user, &ar->status) < 0 || auth_impersonate(auth, ar->http, &ar->user, &ar->status) < 0) {
+    bool known = auth_authenticate(auth, ar->http, &ar->user, &ar->status) == 0;
+    if (!api_audit_begin(ar, known))
+        return false;
+    if (!known || impersonate(ar) < 0) {
         respond_status(ar);
         return false;
     }
@@ -88,7 +100,10 @@ static bool may(struct api_request *ar)
                                          .path = info->path,
                                          .field_selector = fields ? fields : "",
                                          .label_selector = labels ? labels : ""};
-    if (auth_authorize(auth, &attributes, ar->arena, &reason))
+    bool allowed = auth_authorize(auth, &attributes, ar->arena, &reason);
+    audit_annotate(ar->audit, AUDIT_METADATA, "authorization.k8s.io/decision", allowed ? "allow" : "forbid");
+    audit_annotate(ar->audit, AUDIT_METADATA, "authorization.k8s.io/reason", reason ? reason : "");
+    if (allowed)
         return true;
     forbidden(ar, reason);
     return false;
@@ -154,6 +169,7 @@ static int find_resource(struct api_request *ar)
                                        .name = info->name,
                                        .field_manager = "unknown",
                                        .now_s = kp_now_s(),
+                                       .audit = ar->audit,
                                        .status = &ar->status};
     return 0;
 }
@@ -257,6 +273,7 @@ static void dispatch_path(struct api_request *ar)
         handle_metrics(ar);
     } else if (kp_starts_with(path, "/openapi/")) {
         ar->answered = true;
+        api_audit_hand_over(ar);
         openapi_serve(ar->http, ar->view);
     } else if (is(path, "/.well-known/openid-configuration")) {
         auth_openid_configuration(ar->server->config.auth, ar->http->authority, &out);
@@ -283,7 +300,7 @@ static bool loaded(struct api_request *ar)
 
 static void serve(struct api_request *ar)
 {
-    bool limited = !long_running(&ar->info) && !kp_starts_with(ar->info.path, "/livez") && !kp_starts_with(ar->info.path, "/readyz") &&
+    bool limited = !api_long_running(&ar->info) && !kp_starts_with(ar->info.path, "/livez") && !kp_starts_with(ar->info.path, "/readyz") &&
                    !kp_starts_with(ar->info.path, "/healthz");
     if (limited && !enter(ar)) {
         respond_too_many(ar);
@@ -306,7 +323,7 @@ static void prepare(struct api_request *ar, struct http_request *req, struct api
     *ar = (struct api_request){.http = req, .arena = req->arena, .server = server, .status = API_STATUS(req->arena)};
     const char *audit = http_request_header(req, "audit-id");
     kp_uuid4(id);
-    ar->audit_id = audit && strlen(audit) <= 64 ? audit : kp_arena_strdup(req->arena, id);
+    ar->audit_id = !kp_empty(audit) && strlen(audit) <= 64 ? audit : kp_arena_strdup(req->arena, id);
     request_info_parse(req->method, req->path, req->query, req->arena, &ar->info);
 }
 
@@ -320,6 +337,7 @@ static void on_request(struct http_request *req, void *arg)
     ar.view = view;
     serve(&ar);
     KP_ASSERT(ar.answered);
+    api_audit_leave(&ar);
 }
 
 static void on_overload(struct http_request *req, void *arg)
@@ -334,6 +352,8 @@ static void on_access(const struct http_access *access, void *arg)
     struct api_server *server = arg;
     char code[16];
     snprintf(code, sizeof(code), "%d", access->status);
+    if (server->config.auditor)
+        api_audit_closed(access);
     kp_metric_add(server->requests, 1.0, access->request->method, code);
     kp_metric_observe(server->durations, (double)access->duration_ns / 1e9, access->request->method);
     if (kp_log_enabled(KP_LOG_DEBUG)) {

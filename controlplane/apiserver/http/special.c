@@ -74,6 +74,7 @@ static struct admission_attributes attributes_of(struct api_request *ar, const s
                                          .object = obj,
                                          .dry_run = ar->rq.dry_run,
                                          .field_manager = ar->rq.field_manager,
+                                         .audit = ar->audit,
                                          .arena = ar->arena,
                                          .warnings = &ar->rq.warnings};
 }
@@ -107,6 +108,7 @@ static void respond_created_status(struct api_request *ar)
     static const char body[] = "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Success\",\"code\":201}";
     KP_AUTO_BUF struct kp_buf out = {0};
     void *obj = NULL;
+    api_audit_status(ar, body, sizeof(body) - 1);
     if (ar->out.form == OUT_PROTO && kp_json_decode(&k8s_status_type, body, sizeof(body) - 1, ar->arena, NULL, &obj, NULL) == 0) {
         kp_proto_encode_object(&k8s_status_type, obj, &out);
         respond_bytes(ar, 201, form_content_type(OUT_PROTO), out.data, out.len);

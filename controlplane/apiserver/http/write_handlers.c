@@ -168,6 +168,8 @@ int patch_begin(struct api_request *ar, struct patch_request *request)
     request->strict = field_validation(ar, &code) != REGISTRY_IGNORE;
     if (code < 0 || patch_kind_of(ar, &request->kind) < 0)
         return ar->status.code;
+    if (audit_wants(ar->audit, AUDIT_REQUEST))
+        api_audit_patch(ar, request->kind == PATCH_APPLY);
     struct field_errors errors = {.arena = ar->arena};
     if (request->kind == PATCH_APPLY && kp_empty(request->field_manager))
         field_required(&errors, "is required for apply patch", "fieldManager");

@@ -83,6 +83,11 @@ struct policy *policy_new(const struct k8s_validating_admission_policy *source)
                                                             .message = validation->message,
                                                             .reason = validation->reason};
     }
+    policy->n_annotations = spec->audit_annotations.len;
+    policy->annotations = KP_NEW_ARRAY(arena, struct policy_annotation, policy->n_annotations + 1);
+    for (size_t i = 0; i < policy->n_annotations; i++)
+        policy->annotations[i] = (struct policy_annotation){.key = spec->audit_annotations.items[i].key,
+                                                            .value = compile(env, spec->audit_annotations.items[i].value_expression, arena)};
     return policy;
 }
 
@@ -94,6 +99,8 @@ void policy_unref(struct policy *policy)
         cel_program_free(policy->validations[i].expression.program);
         cel_program_free(policy->validations[i].message_expression.program);
     }
+    for (size_t i = 0; i < policy->n_annotations; i++)
+        cel_program_free(policy->annotations[i].value.program);
     for (size_t i = 0; i < policy->n_variables; i++)
         cel_program_free(policy->variables[i].program);
     extension_conditions_done(&policy->conditions);
@@ -110,6 +117,7 @@ struct policy_binding *policy_binding_new(const struct k8s_validating_admission_
     binding->name = binding->source->metadata->name;
     read_match(binding->arena, binding->source->spec->match_resources, binding->name, &binding->match);
     binding->deny = kp_string_list_has(&binding->source->spec->validation_actions, "Deny");
+    binding->audit = kp_string_list_has(&binding->source->spec->validation_actions, "Audit");
     binding->warn = kp_string_list_has(&binding->source->spec->validation_actions, "Warn");
     return binding;
 }

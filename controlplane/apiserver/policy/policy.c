@@ -28,6 +28,7 @@ struct round {
     struct admission_attributes *a;
     struct api_status *status; /* the first refusal that counts */
     struct kp_arena *arena;    /* of evaluations with one parameter */
+    struct policy_notes notes;
 };
 
 static int code_of(const char *reason)
@@ -42,11 +43,14 @@ static int code_of(const char *reason)
     return 422;
 }
 
-/* hook->binding NULL: the policy itself cannot be asked. Whoever is refused first is told; a refusal counts where the binding says Deny. */
-static void deny(struct round *round, const struct policy_hook *hook, const char *reason, const char *message)
+/* hook->binding NULL: the policy itself cannot be asked. Whoever is refused first is told; a refusal counts where the binding says Deny. index: of the
+   expression. */
+static void deny(struct round *round, const struct policy_hook *hook, size_t index, const char *reason, const char *message)
 {
     const char *policy = hook->policy->name, *binding = hook->binding ? hook->binding->name : NULL;
     struct api_status *status = round->status;
+    if (round->a->audit && binding && hook->binding->audit)
+        policy_note_failure(&round->notes, hook, index, message, round->a->arena);
     if (binding && hook->binding->warn)
         kp_string_list_add(round->a->arena, round->a->warnings,
                            kp_arena_printf(round->a->arena, "Validation failed for ValidatingAdmissionPolicy '%s' with binding '%s': %s", policy, binding, message));
@@ -66,19 +70,24 @@ static void tally(struct round *round, const struct policy_hook *hook, const cha
 }
 
 /* An expression that gives no answer counts as the policy's failurePolicy says. */
-static void failed(struct round *round, const struct policy_hook *hook, const char *message)
+static void failed(struct round *round, const struct policy_hook *hook, size_t index, const char *message)
 {
     tally(round, hook, "invalid_error", hook->policy->ignore_failure ? "allow" : "deny");
     if (!hook->policy->ignore_failure)
-        deny(round, hook, NULL, message);
+        deny(round, hook, index, NULL, message);
 }
 
 /* Parameters or namespaces that are not as configured: the same, whatever the binding's actions are. */
-static void misconfigured(struct round *round, const struct policy_hook *hook, const char *message)
+static void always_failed(struct round *round, const struct policy_hook *hook, const char *message)
 {
     struct policy_binding always = {.name = hook->binding->name, .deny = true};
     const struct policy_hook strict = {hook->policy, &always};
-    failed(round, &strict, kp_arena_printf(round->a->arena, "failed to configure binding: %s", message));
+    failed(round, &strict, 0, message);
+}
+
+static void misconfigured(struct round *round, const struct policy_hook *hook, const char *message)
+{
+    always_failed(round, hook, kp_arena_printf(round->a->arena, "failed to configure binding: %s", message));
 }
 
 /* ---- evaluation ------------------------------------------------------------------------------------------------------------------------------------ */
@@ -129,17 +138,43 @@ static void ask_validations(struct round *round, const struct policy_hook *hook,
         all = false;
         if (value.kind == CEL_BOOL) {
             tally(round, hook, "no_error", hook->binding->deny ? "deny" : hook->binding->warn ? "warn" : "audit");
-            deny(round, hook, validation->reason, message_of(round, validation, values, &left));
+            deny(round, hook, i, validation->reason, message_of(round, validation, values, &left));
         } else if (value.kind == CEL_ERROR && cel_is_over_limit(&value) && !left) {
-            failed(round, hook, "validation failed due to running out of cost budget, no further validation rules will be run");
+            failed(round, hook, i, "validation failed due to running out of cost budget, no further validation rules will be run");
             return;
         } else {
-            failed(round, hook, kp_arena_printf(arena, "expression '%s' resulted in error: %s", validation->expression.text,
+            failed(round, hook, i, kp_arena_printf(arena, "expression '%s' resulted in error: %s", validation->expression.text,
                                                 value.kind == CEL_ERROR ? value.error : "cel expression evaluates to non-bool type"));
         }
     }
     if (all)
         tally(round, hook, "no_error", "allow");
+}
+
+/* An annotation whose expression gives no answer refuses the request, unless failurePolicy says otherwise: that it is not told must not go unseen. */
+static void ask_annotations(struct round *round, const struct policy_hook *hook, struct cel_value *values)
+{
+    struct kp_arena *arena = round->a->arena;
+    struct policy_variables variables;
+    uint64_t left = CEL_BUDGET;
+    policy_variables_init(&variables, hook->policy, values, &left, round->arena);
+    for (size_t i = 0; i < hook->policy->n_annotations; i++) {
+        const struct policy_annotation *annotation = &hook->policy->annotations[i];
+        struct cel_value value = evaluate(&annotation->value, values, round->arena, &left);
+        if (value.kind == CEL_STRING) {
+            const char *text = policy_trimmed(arena, kp_arena_strndup(arena, value.text.data, value.text.len));
+            if (*text && round->a->audit)
+                policy_note(&round->notes, hook, annotation->key, text, arena);
+        } else if (value.kind == CEL_ERROR && cel_is_over_limit(&value) && !left) {
+            failed(round, hook, 0, "validation failed due to running out of cost budget, no further validation rules will be run");
+            return;
+        } else if (value.kind != CEL_NULL) {
+            always_failed(round, hook, value.kind == CEL_ERROR
+                                           ? kp_arena_printf(arena, "expression '%s' resulted in error: %s", annotation->value.text, value.error)
+                                           : kp_arena_printf(arena, "valueExpression '%s' resulted in unsupported return type. Return type must be either string or null.",
+                                                             annotation->value.text));
+        }
+    }
 }
 
 static void ask_with_params(struct round *round, const struct policy_hook *hook, struct cel_value *values, const struct kp_value *params)
@@ -152,9 +187,12 @@ static void ask_with_params(struct round *round, const struct policy_hook *hook,
     policy_variables_init(&variables, hook->policy, values, &left, round->arena);
     int holds = extension_conditions_hold(&hook->policy->conditions, values, round->arena, hook->policy->ignore_failure, &error);
     if (holds < 0)
-        failed(round, hook, kp_arena_strdup(round->a->arena, error.message));
-    else if (holds > 0)
+        failed(round, hook, 0, kp_arena_strdup(round->a->arena, error.message));
+    else if (holds > 0) {
         ask_validations(round, hook, values);
+        if (hook->policy->n_annotations)
+            ask_annotations(round, hook, values);
+    }
     kp_arena_free(KP_TAKE(round->arena));
 }
 
@@ -195,6 +233,8 @@ int policies_validate(struct policies *policies, struct admission_attributes *a,
     struct policy_hook *hooks = policy_hooks_take(policies, a->arena, &count);
     for (size_t i = 0; i < count; i++)
         ask(&round, &hooks[i]);
+    if (a->audit)
+        policy_notes_publish(&round.notes, a);
     policy_hooks_done(hooks, count);
     return status->code;
 }

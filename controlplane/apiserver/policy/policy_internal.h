@@ -17,6 +17,10 @@ struct policy_validation {
     struct policy_expression expression, message_expression;
     const char *message, *reason; /* NULL: none */
 };
+struct policy_annotation { /* for the audit log */
+    const char *key;
+    struct policy_expression value;
+};
 /* A policy with its expressions compiled; all of it lies in its arena. */
 struct policy {
     int refs; /* atomic */
@@ -31,6 +35,8 @@ struct policy {
     const struct cel_type *variables_type;
     struct policy_validation *validations;
     size_t n_validations;
+    struct policy_annotation *annotations;
+    size_t n_annotations;
     bool ignore_failure;
 };
 struct policy_binding {
@@ -39,7 +45,7 @@ struct policy_binding {
     const char *name;
     const struct k8s_validating_admission_policy_binding *source;
     struct extension_match match;
-    bool deny, warn;
+    bool deny, warn, audit;
 };
 struct policy_table {
     struct policies *policies;
@@ -75,13 +81,30 @@ void policy_variables_init(struct policy_variables *variables, const struct poli
 /* ---- policy.c ---- */
 const char *policy_trimmed(struct kp_arena *arena, const char *text); /* without the space around it */
 
-/* ---- tables.c ---- */
-void policy_tables_follow(struct policies *policies);
-void policy_tables_done(struct policies *policies);
 struct policy_hook {
     struct policy *policy;           /* a reference each */
     struct policy_binding *binding;
 };
+
+/* ---- audit.c: what a round of policies has to say to the audit log ---- */
+#define POLICY_ANNOTATION_BYTES_MAX 10240
+#define POLICY_FAILURES_MAX 50 /* told of one request */
+struct policy_failure {
+    const char *message;
+    const struct policy_hook *hook;
+    size_t index; /* of the expression */
+};
+struct policy_notes {
+    struct { struct policy_failure *items; size_t len; } failures;
+    struct { struct policy_note { const char *key; struct kp_string_list values; } *items; size_t len; } notes;
+};
+void policy_note_failure(struct policy_notes *notes, const struct policy_hook *hook, size_t index, const char *message, struct kp_arena *arena);
+void policy_note(struct policy_notes *notes, const struct policy_hook *hook, const char *key, const char *value, struct kp_arena *arena);
+void policy_notes_publish(const struct policy_notes *notes, const struct admission_attributes *a);
+
+/* ---- tables.c ---- */
+void policy_tables_follow(struct policies *policies);
+void policy_tables_done(struct policies *policies);
 /* Every binding with its policy, in the order of policies' names and then of bindings'; in arena. */
 struct policy_hook *policy_hooks_take(struct policies *policies, struct kp_arena *arena, size_t *ret_count);
 void policy_hooks_done(struct policy_hook *hooks, size_t count);

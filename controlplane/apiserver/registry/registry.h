@@ -51,6 +51,7 @@ struct registry_request {
     const char *field_manager;           /* never NULL */
     int64_t now_s;
     struct kp_string_list warnings;
+    struct audit_record *audit;          /* NULL: it is not audited */
     struct api_status *status;
     struct registry_batch *batch;        /* NULL: each write is a transaction of its own */
 };

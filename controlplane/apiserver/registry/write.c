@@ -27,6 +27,7 @@ void registry_admission_attributes(struct registry_request *rq, enum admission_o
                                          .dry_run = rq->dry_run,
                                          .own = rq->own,
                                          .field_manager = rq->field_manager,
+                                         .audit = rq->audit,
                                          .arena = rq->arena,
                                          .warnings = &rq->warnings,
                                          .request = rq->kind ? rq : NULL};

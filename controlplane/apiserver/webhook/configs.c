@@ -83,8 +83,10 @@ struct webhook_config *webhook_config_new(enum webhook_type type, const void *co
         read_mutating(config, own, config->arena);
     else
         read_validating(config, own, config->arena);
-    for (size_t i = 0; i < config->len; i++)
+    for (size_t i = 0; i < config->len; i++) {
+        config->hooks[i].configuration = config->name;
         config->hooks[i].uid = kp_arena_printf(config->arena, "%s/%s/%zu", config->name, config->hooks[i].name, i);
+    }
     return config;
 }
 

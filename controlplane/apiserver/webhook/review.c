@@ -64,7 +64,7 @@ int webhook_answer_read(const struct webhook_question *question, const void *bod
         return kp_fail(error, KP_EBADREQUEST, "expected response.uid=\"%s\", got \"%s\"", question->uid, uid);
     if (check_patch(question, response, error) < 0)
         return error->code;
-    *ret = (struct webhook_answer){.allowed = response->allowed, .result = response->status, .warnings = response->warnings};
+    *ret = (struct webhook_answer){.allowed = response->allowed, .result = response->status, .warnings = response->warnings, .audit_annotations = response->audit_annotations};
     if (question->hook->mutating)
         ret->patch = response->patch;
     return 0;

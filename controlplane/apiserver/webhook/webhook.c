@@ -64,17 +64,19 @@ static void add_warnings(const struct admission_attributes *a, const struct kp_s
     }
 }
 
-/* 0 when the write may go on. */
-static int conclude(struct webhooks *webhooks, const struct webhook *hook, const struct admission_attributes *a, const struct webhook_outcome *outcome,
-                    struct api_status *status)
+/* 0 when the write may go on. index: as the audit log tells which webhook it is. */
+static int conclude(struct webhooks *webhooks, const struct webhook *hook, size_t index, const struct admission_attributes *a,
+                    const struct webhook_outcome *outcome, struct api_status *status)
 {
     const char *error_type = "no_error";
     if (outcome->code == 0) {
         add_warnings(a, &outcome->answer.warnings);
+        webhook_annotate_answer(hook, a, &outcome->answer);
         if (!outcome->answer.allowed)
             webhook_denied(hook, outcome->answer.result, status);
     } else if (hook->ignore_failure) {
         kp_warn("failed calling webhook, failing open", "webhook", hook->name, "error", outcome->error.message, NULL);
+        webhook_annotate_open(hook, a, index);
         kp_metric_add(webhooks->fail_open, 1, hook->name, type_names[hook->mutating ? WEBHOOK_MUTATING : WEBHOOK_VALIDATING]);
     } else {
         error_type = "calling_webhook_error";
@@ -170,7 +172,7 @@ static void note_change(const struct admission_attributes *a)
     round->changed = true;
 }
 
-static int ask_mutating(struct webhooks *webhooks, const struct webhook *hook, struct admission_attributes *a, struct api_status *status)
+static int ask_mutating(struct webhooks *webhooks, const struct webhook *hook, size_t index, struct admission_attributes *a, struct api_status *status)
 {
     struct webhook_question question;
     struct webhook_outcome outcome = {0};
@@ -179,9 +181,10 @@ static int ask_mutating(struct webhooks *webhooks, const struct webhook *hook, s
     if (asked <= 0)
         return asked;
     webhook_call(webhooks, &question, 1, a->arena, &outcome);
-    if (conclude(webhooks, hook, a, &outcome, status) < 0)
-        return status->code;
-    if (outcome.code == 0 && outcome.answer.patch.len && apply_patch(webhooks, &question, &outcome.answer.patch, a, &changed, status) < 0)
+    if (conclude(webhooks, hook, index, a, &outcome, status) == 0 && outcome.code == 0 && outcome.answer.patch.len)
+        apply_patch(webhooks, &question, &outcome.answer.patch, a, &changed, status);
+    webhook_annotate_mutation(hook, a, index, changed, outcome.code == 0 && outcome.answer.allowed ? &outcome.answer.patch : NULL);
+    if (status->code < 0)
         return status->code;
     if (changed)
         note_change(a);
@@ -204,16 +207,17 @@ int webhooks_mutate(struct webhooks *webhooks, struct admission_attributes *a, s
     struct webhook_list list;
     struct webhook_round *round = a->round;
     int code = 0;
+    size_t index = 0;
     if (nothing_to_ask(webhooks, WEBHOOK_MUTATING, a))
         return 0;
     if (round && round->again)
         note_own_changes(a);
     webhook_list_take(webhooks, WEBHOOK_MUTATING, a->arena, &list);
     for (size_t c = 0; c < list.len && code == 0; c++)
-        for (size_t i = 0; i < list.items[c]->len && code == 0; i++) {
+        for (size_t i = 0; i < list.items[c]->len && code == 0; i++, index++) {
             const struct webhook *hook = &list.items[c]->hooks[i];
             if (!round || !round->again || kp_string_list_has(&round->to_ask, hook->uid))
-                code = ask_mutating(webhooks, hook, a, status);
+                code = ask_mutating(webhooks, hook, index, a, status);
         }
     if (round && round->invoked.len && !round->again)
         round->last = digest_of(a);
@@ -256,7 +260,7 @@ int webhooks_validate(struct webhooks *webhooks, struct admission_attributes *a,
         webhook_call(webhooks, questions, count, a->arena, outcomes);
         for (size_t i = 0; i < count; i++) { /* the first refusal is told; all are counted */
             struct api_status one = API_STATUS(a->arena);
-            if (conclude(webhooks, questions[i].hook, a, &outcomes[i], &one) < 0 && code == 0) {
+            if (conclude(webhooks, questions[i].hook, i, a, &outcomes[i], &one) < 0 && code == 0) {
                 *status = one;
                 code = one.code;
             }

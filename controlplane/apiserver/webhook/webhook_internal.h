@@ -12,6 +12,7 @@
 /* One webhook of either kind; all of it lies in the arena of its configuration. */
 struct webhook {
     const char *name;
+    const char *configuration;
     const char *uid; /* "configuration/name/index" */
     const struct k8s_webhook_client_config *client;
     struct extension_match match;
@@ -72,12 +73,18 @@ struct webhook_answer {
     const struct k8s_status *result; /* NULL: none */
     struct kp_bytes patch;           /* empty: none */
     struct kp_string_list warnings;
+    struct kp_string_map audit_annotations;
 };
 /* KP_EBADREQUEST with upstream's words. */
 int webhook_answer_read(const struct webhook_question *question, const void *body, size_t len, struct kp_arena *arena, struct webhook_answer *ret,
                         struct kp_error *error);
 /* `admission webhook "x" denied the request: why`. */
 int webhook_denied(const struct webhook *hook, const struct k8s_status *result, struct api_status *status);
+
+/* ---- annotate.c: what webhooks did, for the audit log. index: of the webhook among all of its type. ---- */
+void webhook_annotate_answer(const struct webhook *hook, const struct admission_attributes *a, const struct webhook_answer *answer);
+void webhook_annotate_mutation(const struct webhook *hook, const struct admission_attributes *a, size_t index, bool mutated, const struct kp_bytes *patch);
+void webhook_annotate_open(const struct webhook *hook, const struct admission_attributes *a, size_t index); /* it failed, and that was ignored */
 
 /* ---- call.c ---- */
 struct webhook_outcome {

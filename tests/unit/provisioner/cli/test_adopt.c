@@ -101,6 +101,21 @@ static void keys_and_networks_are_read_off_a_control_plane(void **state)
     assert_int_equal(adopt_pki(&others, arena, &again, NULL), KP_ECONFLICT);
 }
 
+static void an_audit_policy_is_read_where_there_is_one(void **state)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    struct kp_string_map files = {0};
+    struct config config;
+    config_default("x", 1, 0, arena, &config);
+    assert_int_equal(adopt_audit(&files, arena, &config, NULL), 0);
+    assert_string_equal(config.audit_policy, "");
+    kp_string_map_set(arena, &files, BOOTSTRAP_AUDIT_POLICY, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n");
+    assert_int_equal(adopt_audit(&files, arena, &config, NULL), 0);
+    assert_string_equal(config.audit_policy, "{\"apiVersion\":\"audit.k8s.io/v1\",\"kind\":\"Policy\",\"rules\":[{\"level\":\"Metadata\"}]}");
+    kp_string_map_set(arena, &files, BOOTSTRAP_AUDIT_POLICY, "rules: 1");
+    assert_int_equal(adopt_audit(&files, arena, &config, NULL), KP_EINVALID);
+}
+
 static void what_is_cut_short_is_refused(void **state)
 {
     static const char *const wrong[] = {"", "x\n", "/etc/kubernetes/pki/ca.crt !\n", "/etc/kubernetes/pki/ca.crt eA==\n"};
@@ -132,6 +147,7 @@ int main(void)
         cmocka_unit_test(names_and_counts_are_the_machines),
         cmocka_unit_test(machines_that_make_no_cluster_are_refused),
         cmocka_unit_test(keys_and_networks_are_read_off_a_control_plane),
+        cmocka_unit_test(an_audit_policy_is_read_where_there_is_one),
         cmocka_unit_test(what_is_cut_short_is_refused),
         cmocka_unit_test(labels_and_taints_are_the_kubelets),
     };

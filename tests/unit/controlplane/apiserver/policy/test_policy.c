@@ -2,6 +2,7 @@
 #include "controlplane/apiserver/admission/admission.h"
 #include "controlplane/apiserver/policy/policy.h"
 #include "controlplane/apiserver/registry/registry_internal.h"
+#include "tests/unit/controlplane/apiserver/audited_test.h"
 #include "tests/unit/controlplane/apiserver/caches_test.h"
 
 #define GROUP "admissionregistration.k8s.io"
@@ -13,6 +14,7 @@ struct fixture {
     struct admission *admission;
     struct api_status status;
     struct registry_request rq;
+    struct audit_record *audit; /* of the next write; NULL: it is not audited */
 };
 
 static int set_up(void **state)
@@ -69,6 +71,7 @@ static int create(struct fixture *f, const char *data)
     f->rq = registry_own_request(f->arena, &f->status, &k8s_configmaps_resource, "n", "x");
     f->rq.user = &joe;
     f->rq.own = false;
+    f->rq.audit = f->audit;
     assert_int_equal(kp_json_decode(&k8s_config_map_type, json, strlen(json), f->arena, NULL, &object, &error), 0);
     registry_admission_attributes(&f->rq, ADMISSION_CREATE, object, NULL, &a);
     return admission_validate(f->admission, &a, &f->status);
@@ -228,6 +231,56 @@ static void bad_policies_are_told_field_by_field(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+static void what_is_only_audited_is_told_to_the_audit_log(void **state)
+{
+    struct fixture *f = *state;
+    struct audited audited;
+    policy(f, "p", "\"validations\":[{\"expression\":\"true\"},{\"expression\":\"false\",\"message\":\"say \\\"no\\\"\"}],");
+    binding(f, "b", "p", "Audit\",\"Warn", "");
+    f->audit = audited_begin(&audited, "Metadata");
+    assert_int_equal(create(f, ""), 0);
+    f->audit = NULL;
+    assert_string_equal(kp_value_str(kp_value_get(audited_end(&audited, f->arena), "validation.policy.admission.k8s.io/validation_failure")),
+                        "[{\"message\":\"say \\\"no\\\"\",\"policy\":\"p\",\"binding\":\"b\",\"expressionIndex\":1,\"validationActions\":[\"Audit\",\"Warn\"]}]");
+    assert_int_equal(f->rq.warnings.len, 1);
+    assert_int_equal(create(f, ""), 0); /* nobody audits */
+}
+
+static void annotations_of_a_policy_are_told_once(void **state)
+{
+    struct fixture *f = *state;
+    struct audited audited;
+    policy(f, "p", "\"paramKind\":{\"apiVersion\":\"v1\",\"kind\":\"ConfigMap\"},\"validations\":[{\"expression\":\"true\"}],\"auditAnnotations\":["
+                   "{\"key\":\"who\",\"valueExpression\":\"' by ' + request.userInfo.username\"},{\"key\":\"max\",\"valueExpression\":\"params.data.max\"},"
+                   "{\"key\":\"none\",\"valueExpression\":\"null\"},{\"key\":\"empty\",\"valueExpression\":\"'  '\"}],");
+    for (int i = 1; i <= 2; i++) {
+        const char *name = kp_arena_printf(f->arena, "limit%d", i);
+        caches_put(f->caches, "", "configmaps", kp_arena_printf(f->arena, "n/%s", name),
+                   kp_arena_printf(f->arena, "{\"metadata\":{\"name\":\"%s\",\"namespace\":\"n\"},\"data\":{\"max\":\"%d\"}}", name, i));
+        binding(f, kp_arena_printf(f->arena, "b%d", i), "p", "Deny",
+                kp_arena_printf(f->arena, ",\"paramRef\":{\"name\":\"%s\",\"parameterNotFoundAction\":\"Deny\"}", name));
+    }
+    f->audit = audited_begin(&audited, "Metadata");
+    assert_int_equal(create(f, ""), 0);
+    f->audit = NULL;
+    const struct kp_value *annotations = audited_end(&audited, f->arena);
+    assert_string_equal(kp_value_str(kp_value_get(annotations, "p/who")), "by joe");
+    assert_string_equal(kp_value_str(kp_value_get(annotations, "p/max")), "1, 2");
+    assert_int_equal(annotations->object.len, 2);
+}
+
+static void an_annotation_without_an_answer_refuses_by_the_failure_policy(void **state)
+{
+    struct fixture *f = *state;
+    static const char spec[] = "\"validations\":[{\"expression\":\"true\"}],\"auditAnnotations\":[{\"key\":\"k\",\"valueExpression\":\"object.none\"}],";
+    binding(f, "b", "p", "Audit", "");
+    policy(f, "p", spec);
+    assert_true(create(f, "") < 0);
+    assert_string_equal(f->status.causes[0].message, "expression 'object.none' resulted in error: no such key: none");
+    policy(f, "p", kp_arena_printf(f->arena, "\"failurePolicy\":\"Ignore\",%s", spec));
+    assert_int_equal(create(f, ""), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +292,9 @@ int main(void)
         TEST(parameters_come_from_the_objects_that_the_binding_names),
         TEST(the_authorizer_knows_what_others_may),
         TEST(bad_policies_are_told_field_by_field),
+        TEST(what_is_only_audited_is_told_to_the_audit_log),
+        TEST(annotations_of_a_policy_are_told_once),
+        TEST(an_annotation_without_an_answer_refuses_by_the_failure_policy),
     };
     kp_log_init("test", KP_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 #include "controlplane/apiserver/registry/registry_internal.h"
 #include "controlplane/apiserver/webhook/webhook_internal.h"
 #include "lib/tls/tls.h"
+#include "tests/unit/controlplane/apiserver/audited_test.h"
 #include "tests/unit/controlplane/apiserver/caches_test.h"
 
 #define CONFIGURATIONS "admissionregistration.k8s.io"
@@ -23,6 +24,7 @@ struct fixture {
     pthread_mutex_t mutex;
     struct kp_buf asked; /* "/path " of each question */
     bool own;            /* the server writes for itself */
+    struct audit_record *audit; /* of the next write; NULL: it is not audited */
 };
 
 /* ---- the other side: answers by path ------------------------------------------------------------------------------------------ */
@@ -36,6 +38,8 @@ static void answer(struct http_request *req, struct fixture *f, const struct kp_
                   strcmp(path, "/wrong-version") == 0 ? "v1" : kp_value_str(kp_value_get(review, "apiVersion")), uid, strcmp(path, "/deny") == 0 ? "false" : "true");
     if (strcmp(path, "/deny") == 0)
         kp_buf_puts(&out, ",\"status\":{\"code\":403,\"reason\":\"Forbidden\",\"message\":\"no\"}");
+    if (strcmp(path, "/note") == 0 || strcmp(path, "/deny") == 0)
+        kp_buf_puts(&out, ",\"auditAnnotations\":{\"note\":\"seen\"}");
     if (strcmp(path, "/warn") == 0)
         kp_buf_puts(&out, ",\"warnings\":[\"careful\"]");
     if (kp_starts_with(path, "/add-")) /* appends its name to data.trace */
@@ -171,6 +175,7 @@ static int write_as(struct fixture *f, enum admission_operation operation, const
     f->rq = registry_own_request(f->arena, &f->status, resource, "n", "x");
     f->rq.user = &joe;
     f->rq.own = f->own;
+    f->rq.audit = f->audit;
     f->rq.dry_run = dry_run;
     if (kp_json_decode(registry_storage_type(f->rq.kind), json, strlen(json), f->arena, NULL, &object, &error) < 0)
         fail_msg("%s", error.message);
@@ -406,6 +411,41 @@ static void a_question_says_what_upstream_says(void **state)
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+static void what_webhooks_did_is_told_to_the_audit_log(void **state)
+{
+    struct fixture *f = *state;
+    struct audited audited;
+    static const char *const levels[] = {"Metadata", "Request"};
+    MUTATING(f, "a", kp_arena_printf(f->arena, "%s,%s", hook(f, "a1", "/note", ",\"reinvocationPolicy\":\"IfNeeded\""), hook(f, "a2", "/add-x", "")));
+    MUTATING(f, "b", hook(f, "b1", "/broken", ",\"failurePolicy\":\"Ignore\""));
+    VALIDATING(f, "v", kp_arena_printf(f->arena, "%s,%s", hook(f, "v1", "/broken", ",\"failurePolicy\":\"Ignore\""), hook(f, "v2", "/deny", "")));
+    for (size_t i = 0; i < 2; i++) {
+        static const char *const expected[][2] = {
+            {"a1.example.com/note", "seen"},
+            {"v2.example.com/note", "seen"}, /* also of one that refuses */
+            {"mutation.webhook.admission.k8s.io/round_0_index_0", "{\"configuration\":\"a\",\"webhook\":\"a1.example.com\",\"mutated\":false}"},
+            {"mutation.webhook.admission.k8s.io/round_0_index_1", "{\"configuration\":\"a\",\"webhook\":\"a2.example.com\",\"mutated\":true}"},
+            {"mutation.webhook.admission.k8s.io/round_0_index_2", "{\"configuration\":\"b\",\"webhook\":\"b1.example.com\",\"mutated\":false}"},
+            {"mutation.webhook.admission.k8s.io/round_1_index_0", "{\"configuration\":\"a\",\"webhook\":\"a1.example.com\",\"mutated\":false}"},
+            {"failed-open.mutation.webhook.admission.k8s.io/round_0_index_2", "b1.example.com"},
+            {"failed-open.validating.webhook.admission.k8s.io/round_0_index_0", "v1.example.com"},
+        };
+        f->audit = audited_begin(&audited, levels[i]);
+        assert_true(create_map(f, NULL) < 0);
+        f->audit = NULL;
+        const struct kp_value *annotations = audited_end(&audited, f->arena);
+        for (size_t k = 0; k < KP_ARRAY_LEN(expected); k++)
+            assert_string_equal(kp_value_str(kp_value_get(annotations, expected[k][0])), expected[k][1]);
+        const char *patch = kp_value_str(kp_value_get(annotations, "patch.webhook.admission.k8s.io/round_0_index_1"));
+        if (i == 0)
+            assert_null(patch); /* it has what the object has: that is of a higher level */
+        else
+            assert_string_equal(patch, "{\"configuration\":\"a\",\"webhook\":\"a2.example.com\",\"patch\":[{\"op\":\"add\",\"path\":\"/data/trace\",\"value\":\"x\"}],"
+                                       "\"patchType\":\"JSONPatch\"}");
+        assert_int_equal(annotations->object.len, KP_ARRAY_LEN(expected) + i);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +462,7 @@ int main(void)
         TEST(the_servers_own_writes_ask_nobody),
         TEST(a_dry_run_needs_webhooks_without_side_effects),
         TEST(a_question_says_what_upstream_says),
+        TEST(what_webhooks_did_is_told_to_the_audit_log),
     };
     kp_log_init("test", KP_LOG_ERROR);
     return cmocka_run_group_tests(tests, NULL, NULL);
