@@ -224,3 +224,20 @@ YAML
   driver_down
   wait_until 20 sh -c "[ -z \"\$('$KUBECTL' get csinode '$CLUSTER-worker-1' -o 'jsonpath={.spec.drivers[*].name}')\" ]"
 }
+
+# A volume that was provisioned and never mounted has no folder that reminds its node of it.
+test_storage_that_was_never_mounted_goes_too() {
+  local volume
+  k apply -f - >/dev/null <<YAML
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: unused, annotations: {volume.kubernetes.io/selected-node: $CLUSTER-worker-2}}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+YAML
+  bound() { field_is pvc unused .status.phase Bound; }
+  wait_until 20 bound
+  volume=$(field pvc unused .spec.volumeName)
+  is "$CLUSTER-worker-2" "$(kubectl get pv "$volume" -o 'jsonpath={.spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].values[0]}')"
+  k delete pvc unused --wait=false >/dev/null
+  wait_until 40 gone pv "$volume"
+}
