@@ -29,6 +29,8 @@ static const char *impossible(const struct k8s_persistent_volume_claim *claim, c
         return "claim Selector is not supported";
     if (claim->spec->data_source || claim->spec->data_source_ref)
         return "a data source is not supported";
+    if (!kp_empty(claim->spec->volume_attributes_class_name))
+        return "a volume attributes class is not supported";
     if (class->parameters.len)
         return "the class has parameters, of which none is known";
     return NULL;
@@ -92,7 +94,6 @@ static struct k8s_persistent_volume *make_volume(struct kp_arena *arena, const c
     volume->spec->storage_class_name = volume_claim_class(claim);
     volume->spec->mount_options = class->mount_options;
     volume->spec->volume_mode = "Filesystem";
-    volume->spec->volume_attributes_class_name = claim->spec->volume_attributes_class_name;
     volume->spec->local = KP_OBJECT_NEW(arena, k8s_local_volume_source);
     volume->spec->local->path = kp_arena_printf(arena, VOLUME_LOCAL_DIR "/%s", name);
     volume->spec->node_affinity = only_on(arena, hostname);

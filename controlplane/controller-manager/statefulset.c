@@ -102,6 +102,8 @@ static bool grow(struct set_sync *sync)
         whole = false;
         if (!pod)
             create_when_free(sync, i);
+        else if (kp_streq(pod->status->phase, "Pending") && !pod->metadata->deletion_timestamp.set)
+            set_claims_complete(sync->in, sync->plan, sync->set, pod->metadata->name); /* one that went just as the pod came (upstream's createMissing...) */
         else if (engine_pod_is_terminal(pod) && !pod->metadata->deletion_timestamp.set)
             delete_pod(sync, pod); /* made again under the same name when it is gone */
         if (!sync->parallel)

@@ -28,11 +28,19 @@ static void mount_claim(struct kp_arena *arena, struct k8s_pod_spec *spec, const
 
 void set_claims_create(const struct plan_input *in, struct plan *plan, const struct k8s_stateful_set *set, struct k8s_pod *pod)
 {
+    for (size_t i = 0; i < set->spec->volume_claim_templates.len; i++) {
+        const struct k8s_persistent_volume_claim *template = &set->spec->volume_claim_templates.items[i];
+        mount_claim(in->arena, pod->spec, template->metadata->name, claim_name(in->arena, template, pod->metadata->name));
+    }
+    set_claims_complete(in, plan, set, pod->metadata->name);
+}
+
+void set_claims_complete(const struct plan_input *in, struct plan *plan, const struct k8s_stateful_set *set, const char *pod_name)
+{
     struct kp_arena *arena = in->arena;
     for (size_t i = 0; i < set->spec->volume_claim_templates.len; i++) {
         const struct k8s_persistent_volume_claim *template = &set->spec->volume_claim_templates.items[i];
-        const char *name = claim_name(arena, template, pod->metadata->name);
-        mount_claim(arena, pod->spec, template->metadata->name, name);
+        const char *name = claim_name(arena, template, pod_name);
         if (find_claim(in, name))
             continue;
         struct k8s_persistent_volume_claim *claim = KP_OBJECT_CLONE(arena, k8s_persistent_volume_claim, template);
@@ -64,9 +72,11 @@ static bool refers_to(const struct k8s_owner_reference *ref, const struct kp_typ
 
 bool set_claims_are_stale(const struct plan_input *in, const struct k8s_stateful_set *set, const char *pod_name)
 {
-    for (size_t i = 0; deletes_when_scaled(set) && i < set->spec->volume_claim_templates.len; i++) {
+    for (size_t i = 0; i < set->spec->volume_claim_templates.len; i++) {
         const struct k8s_persistent_volume_claim *claim = find_claim(in, claim_name(in->arena, &set->spec->volume_claim_templates.items[i], pod_name));
-        for (size_t k = 0; claim && k < claim->metadata->owner_references.len; k++)
+        if (claim && claim->metadata->deletion_timestamp.set)
+            return true; /* a pod that is made now would be left without */
+        for (size_t k = 0; claim && deletes_when_scaled(set) && k < claim->metadata->owner_references.len; k++)
             if (refers_to(&claim->metadata->owner_references.items[k], &k8s_pod_type, pod_name))
                 return true;
     }

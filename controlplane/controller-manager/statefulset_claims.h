@@ -6,7 +6,9 @@
 
 /* Creates the claims that are missing for a pod to be made, and mounts them in it. */
 void set_claims_create(const struct plan_input *in, struct plan *plan, const struct k8s_stateful_set *set, struct k8s_pod *pod);
-/* A claim of this name still belongs to an earlier pod of it that was scaled away, and goes with that: the pod must wait. */
+/* The same claims alone, for a pod that is there. */
+void set_claims_complete(const struct plan_input *in, struct plan *plan, const struct k8s_stateful_set *set, const char *pod_name);
+/* A claim of the pod is going, or belongs to an earlier pod of the name that was scaled away, and goes with that: the pod must wait. */
 bool set_claims_are_stale(const struct plan_input *in, const struct k8s_stateful_set *set, const char *pod_name);
 /* Writes the owners of a pod's claims unless they are as spec.persistentVolumeClaimRetentionPolicy wants them. away: the pod's ordinal is not
    wanted any more. */

@@ -51,10 +51,9 @@ static void submit(struct bind *bind, void (*fn)(void *))
 static void let_go(struct bind *bind, bool bound)
 {
     struct sched_cache *cache = bind->binder->config.cache;
-    KP_AUTO_FREE char *key = kp_asprintf("%s/%s", bind->object->ns, bind->object->name);
     sched_cache_lock(cache);
-    sched_storage_keep(sched_cache_storage(cache), key);
-    if (!bound)
+    sched_storage_keep(sched_cache_storage(cache), bind->object->uid);
+    if (!bound && sched_cache_is_assumed(cache, bind->object)) /* and not another of the name that came meanwhile */
         sched_cache_remove_pod(cache, bind->object->ns, bind->object->name);
     sched_cache_unlock(cache);
 }
@@ -75,7 +74,7 @@ static void fail_bind(struct bind *bind, const char *message)
 static void drop_bind(struct bind *bind) /* the pod is gone */
 {
     let_go(bind, false);
-    sched_queue_done(bind->binder->config.queue, bind->object->ns, bind->object->name);
+    sched_queue_drop(bind->binder->config.queue, bind->object);
     free_bind(bind);
 }
 

@@ -275,7 +275,7 @@ static void schedule_one(struct scheduler *s, struct client_object *object, uint
     if (decision.node) {
         decision.node = kp_arena_strdup(arena, decision.node);
         sched_volume_plan_make(&pod, &cluster, decision.node, arena, &plan);
-        sched_storage_promise(sched_cache_storage(s->cache), kp_arena_printf(arena, "%s/%s", object->ns, object->name), &plan);
+        sched_storage_promise(sched_cache_storage(s->cache), object->uid, &plan);
         sched_cache_assume(s->cache, object, decision.node);
     } else {
         look_for_room(s, object, &pod, &cluster, &decision, view, &preemption, &room);

@@ -141,6 +141,16 @@ void sched_queue_remove(struct sched_queue *queue, const char *ns, const char *n
     pthread_mutex_unlock(&queue->lock);
 }
 
+void sched_queue_drop(struct sched_queue *queue, const struct client_object *object)
+{
+    KP_AUTO_FREE char *key = kp_asprintf("%s/%s", object->ns, object->name);
+    pthread_mutex_lock(&queue->lock);
+    struct waiting *w = kp_strmap_get(queue->pods, key);
+    if (w && kp_streq(w->object->uid, object->uid))
+        forget(queue, w);
+    pthread_mutex_unlock(&queue->lock);
+}
+
 void sched_queue_done(struct sched_queue *queue, const char *ns, const char *name)
 {
     sched_queue_remove(queue, ns, name);
@@ -200,7 +210,8 @@ static struct waiting *in_flight(struct sched_queue *queue, const struct client_
 {
     KP_AUTO_FREE char *key = kp_asprintf("%s/%s", object->ns, object->name);
     struct waiting *w = kp_strmap_get(queue->pods, key);
-    return w && w->place == IN_FLIGHT ? w : NULL; /* else deleted or changed meanwhile: it waits elsewhere already */
+    /* Else deleted, changed or replaced by another of its name meanwhile: it waits elsewhere already. */
+    return w && w->place == IN_FLIGHT && kp_streq(w->object->uid, object->uid) ? w : NULL;
 }
 
 static void to_backoff(struct sched_queue *queue, struct waiting *w)

@@ -296,6 +296,8 @@ struct client_object *sched_queue_pop(struct sched_queue *queue, uint64_t *ret_c
 void sched_queue_unschedulable(struct sched_queue *queue, struct client_object *object, uint64_t cycle);
 /* Something failed that has nothing to do with fitting: back-off. */
 void sched_queue_retry(struct sched_queue *queue, struct client_object *object);
+/* This very pod is gone: another of its name is left alone. */
+void sched_queue_drop(struct sched_queue *queue, const struct client_object *object);
 /* The pod was bound: forgets its attempts. */
 void sched_queue_done(struct sched_queue *queue, const char *ns, const char *name);
 /* Something changed that may make pods fit. */

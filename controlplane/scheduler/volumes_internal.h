@@ -17,7 +17,7 @@ struct client_object *sched_storage_next(const struct sched_storage *storage, en
 
 /* A decision that is being carried out: the claim is to have the volume, or one that will be made for the node. */
 struct sched_promise {
-    char *pod, *claim; /* "ns/name" */
+    char *pod, *claim; /* the pod's uid: another of its name has promises of its own; "ns/name" */
     char *volume;      /* NULL: to be made */
     char *node;
 };

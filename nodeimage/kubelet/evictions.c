@@ -262,7 +262,8 @@ static void remove_ended_containers(struct kubelet *kubelet, struct kp_arena *ar
         return;
     for (size_t i = 0; i < n; i++) {
         const char *uid = cri_pairs_get(&containers[i].labels, KUBELET_LABEL_POD_UID);
-        if (containers[i].state == CRI_EXITED && uid && kubelet_workers_ended(kubelet->workers, uid) &&
+        /* Of pods that are not known yet, right after our start, it is not known that they ended. */
+        if (containers[i].state == CRI_EXITED && uid && kubelet_workers_known(kubelet->workers, uid) && kubelet_workers_ended(kubelet->workers, uid) &&
             cri_remove_container(kubelet->cri, containers[i].id, &error) < 0)
             kp_warn("removing a container that ended failed", "container", containers[i].name, "error", error.message, NULL);
     }
@@ -291,13 +292,16 @@ static bool enforce_limits(struct kubelet_evictions *e)
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct kubelet_usage_sample sample = {0};
     struct kubelet_pod **pods;
+    struct kp_error error = {0};
     bool gone = false, looked = false;
     size_t n = active_pods(e->kubelet, &pods);
     for (size_t i = 0; i < n; i++) {
         if (!eviction_has_limits(pods[i]->data))
             continue;
-        if (!looked && kubelet_usage_look(e->kubelet->cri, &sample, NULL) < 0)
+        if (!looked && kubelet_usage_look(e->kubelet->cri, &sample, &error) < 0) {
+            kp_warn("the runtime does not tell what containers use: limits are not looked at", "error", error.message, NULL);
             break;
+        }
         looked = true;
         struct pod_usage usage = {e, pods[i], &sample, arena};
         const struct eviction_storage storage = {disk_of_container, bytes_of_volume, &usage};

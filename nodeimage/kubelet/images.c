@@ -185,6 +185,37 @@ static bool in_use(const struct cri_image *image, const struct cri_container *co
     return false;
 }
 
+/* What pods that are to run here name: one whose container is about to be made needs its image, though no container has it yet. */
+static struct kp_string_list images_of_pods(struct kubelet *kubelet, struct kp_arena *arena)
+{
+    struct kp_string_list names = {0};
+    struct kubelet_pod **pods;
+    size_t n = kubelet_workers_list(kubelet->workers, &pods);
+    for (size_t i = 0; i < n; i++) {
+        struct kubelet_spec_container *specs;
+        size_t n_specs = kubelet_workers_active(kubelet->workers, pods[i]->uid) ? kubelet_spec_containers(pods[i]->data, arena, &specs) : 0;
+        for (size_t k = 0; k < n_specs; k++) {
+            const char *name = kubelet_image_normalize(specs[k].container->image, arena);
+            if (name)
+                kp_string_list_add(arena, &names, name);
+        }
+        kubelet_pod_unref(pods[i]);
+    }
+    free(pods);
+    return names;
+}
+
+static bool is_wanted(const struct cri_image *image, const struct kp_string_list *names)
+{
+    for (size_t i = 0; i < image->tags.len; i++)
+        if (kp_string_list_has(names, image->tags.items[i]))
+            return true;
+    for (size_t i = 0; i < image->digests.len; i++)
+        if (kp_string_list_has(names, image->digests.items[i]))
+            return true;
+    return false;
+}
+
 /* Removes unused images until so many bytes are free. What is still missing; INT64_MAX in: all of them go. */
 static int64_t remove_unused(struct kubelet *kubelet, int64_t to_free, struct kp_arena *arena)
 {
@@ -197,8 +228,9 @@ static int64_t remove_unused(struct kubelet *kubelet, int64_t to_free, struct kp
         kp_warn("collecting images failed", "error", error.message, NULL);
         return to_free;
     }
+    struct kp_string_list wanted = images_of_pods(kubelet, arena);
     for (size_t i = 0; i < n_images && to_free > 0; i++) {
-        if (images[i].pinned || in_use(&images[i], containers, n_containers))
+        if (images[i].pinned || in_use(&images[i], containers, n_containers) || is_wanted(&images[i], &wanted))
             continue;
         if (cri_remove_image(kubelet->cri, images[i].id, &error) == 0)
             to_free -= (int64_t)images[i].size_bytes;

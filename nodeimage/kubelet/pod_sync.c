@@ -9,6 +9,9 @@
 #define START_RETRY_MS 2000
 #define VOLUME_RETRY_MS 1000
 #define VOLUME_WAIT_MS 300            /* for an attachment */
+#define VOLUME_WAIT_LONG_MS 3000      /* the same, once it takes longer than VOLUME_SOON_MS */
+#define VOLUME_SOON_MS 10000
+#define VOLUME_TELL_MS 123000         /* upstream's podAttachAndMountTimeout is two minutes and three seconds */
 #define VOLUME_RETRY_MS_MAX 122000    /* as upstream's exponential back-off ends */
 #define NETWORK_RETRY_MS 1000 /* a change of the network wakes all pods at once; this is the safety net */
 #define VOLUME_REFRESH_MS 15000
@@ -179,6 +182,21 @@ int64_t kubelet_worker_volume_retry_ms(struct kubelet_worker *worker)
     return KP_MIN((int64_t)VOLUME_RETRY_MS << KP_MIN(doublings, 10), VOLUME_RETRY_MS_MAX);
 }
 
+/* For an attachment: looked at often at first; who waits long is told of as by upstream. */
+static void wait_for_volume(struct kubelet_sync *sync, int64_t now_ms, const struct kp_error *error)
+{
+    struct kubelet_worker *worker = sync->worker;
+    if (!worker->volume_wait_ms)
+        worker->volume_wait_ms = worker->volume_told_ms = now_ms;
+    if (now_ms - worker->volume_told_ms >= VOLUME_TELL_MS) {
+        worker->volume_told_ms = now_ms;
+        kubelet_event(sync->kubelet, sync->pod, NULL, "Warning", "FailedMount", "Unable to attach or mount volumes: %s: timed out waiting for the condition",
+                      error->message);
+    }
+    kp_debug("waiting for a volume", "pod", worker->name, "namespace", worker->ns, "volume", error->message, NULL);
+    kubelet_sync_again(sync, now_ms - worker->volume_wait_ms < VOLUME_SOON_MS ? VOLUME_WAIT_MS : VOLUME_WAIT_LONG_MS);
+}
+
 /* False when the volumes are not there yet. */
 static bool volumes(struct kubelet_sync *sync)
 {
@@ -200,13 +218,13 @@ static bool volumes(struct kubelet_sync *sync)
     if (rc == 0) {
         worker->volumes_ready = true;
         worker->mount_failures = 0;
+        worker->volume_wait_ms = worker->volume_told_ms = 0;
         if (volumes_refreshable(sync->pod->data, worker->mounts))
             kubelet_sync_again(sync, VOLUME_REFRESH_MS);
         return true;
     }
     if (rc == KP_EAGAIN) {
-        kp_debug("waiting for a volume", "pod", worker->name, "namespace", worker->ns, "volume", error.message, NULL);
-        kubelet_sync_again(sync, VOLUME_WAIT_MS);
+        wait_for_volume(sync, now_ms, &error);
         return worker->volumes_ready;
     }
     kubelet_event(sync->kubelet, sync->pod, NULL, "Warning", "FailedMount", "%s", error.message);

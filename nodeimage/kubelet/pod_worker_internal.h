@@ -23,6 +23,7 @@ struct kubelet_worker {
     bool killing;                /* a thread is in the middle of stopping it */
     /* Of the thread that works on it (one at a time): */
     bool admitted, volumes_ready, dirs_ready;
+    int64_t volume_wait_ms, volume_told_ms; /* since when it waits for an attachment, and when that was last told of; monotonic, 0: not */
     int mount_failures;       /* in a row, to mount or to unmount: the next try comes later */
     struct kp_strmap *mounts; /* its volumes behind claims; NULL: none yet (volumes.h) */
     char fail_reason[64], fail_message[KUBELET_REASON_BYTES_MAX];

@@ -15,6 +15,20 @@ static int refuse(struct admission_attributes *a, struct api_status *status, con
     return status_forbidden(status, a->resource->group, a->resource->name, a->name, "%s", kp_arena_printf(a->arena, "%s%s%s", format, x, y));
 }
 
+/* What a pod names, the node it is on may read: a node that makes pods itself must not name anything. */
+static bool names_objects(const struct k8s_container *container)
+{
+    for (size_t i = 0; i < container->env.len; i++) {
+        const struct k8s_env_var_source *from = container->env.items[i].value_from;
+        if (from && (from->secret_key_ref || from->config_map_key_ref))
+            return true;
+    }
+    for (size_t i = 0; i < container->env_from.len; i++)
+        if (container->env_from.items[i].secret_ref || container->env_from.items[i].config_map_ref)
+            return true;
+    return false;
+}
+
 static int restrict_pod_create(struct admission_attributes *a, const char *node, struct api_status *status)
 {
     const struct k8s_pod *pod = a->object;
@@ -26,9 +40,17 @@ static int restrict_pod_create(struct admission_attributes *a, const char *node,
         return refuse(a, status, "node can not create pods that reference a service account", "", "");
     for (size_t i = 0; i < pod->spec->volumes.len; i++) {
         const struct k8s_volume *volume = &pod->spec->volumes.items[i];
-        if (volume->secret || volume->config_map || volume->persistent_volume_claim || volume->ephemeral || volume->projected)
+        if (volume->secret || volume->config_map || volume->persistent_volume_claim || volume->ephemeral || volume->projected ||
+            (volume->csi && volume->csi->node_publish_secret_ref))
             return refuse(a, status, "node can not create pods that reference secrets, configmaps, claims or projections: ", volume->name, "");
     }
+    if (pod->spec->image_pull_secrets.len)
+        return refuse(a, status, "node can not create pods that reference image pull secrets", "", "");
+    const struct k8s_container_items *lists[] = {&pod->spec->init_containers, &pod->spec->containers};
+    for (size_t l = 0; l < KP_ARRAY_LEN(lists); l++)
+        for (size_t i = 0; i < lists[l]->len; i++)
+            if (names_objects(&lists[l]->items[i]))
+                return refuse(a, status, "node can not create pods whose containers reference secrets or configmaps: ", lists[l]->items[i].name, "");
     return 0;
 }
 
@@ -77,6 +99,9 @@ static int restrict_node_object(struct admission_attributes *a, const char *node
         if (old && kp_streq(kp_string_map_get(&old->metadata->labels, label->key), label->value))
             continue;
         if (!kubelet_label(label->key))
+            return refuse(a, status, "is not allowed to modify labels: ", label->key, "");
+        /* Which volumes are its own hangs on it (auth/node_volumes.c). */
+        if (kp_streq(label->key, "kubernetes.io/hostname") && old && kp_string_map_get(&old->metadata->labels, label->key))
             return refuse(a, status, "is not allowed to modify labels: ", label->key, "");
     }
     if (old && new && kp_empty(a->subresource)) {

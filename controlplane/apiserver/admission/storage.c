@@ -111,9 +111,11 @@ int admission_restrict_claim(struct admission_attributes *a, const char *node, s
 /* A node takes its finalizer from a volume whose data it has removed, and does no more to it. Which volumes those are the authoriser knows. */
 int admission_restrict_volume(struct admission_attributes *a, const char *node, struct api_status *status)
 {
-    if (a->operation != ADMISSION_UPDATE || !kp_empty(a->subresource))
-        return status_forbidden(status, "", a->resource->name, a->name, "node \"%s\" is not allowed to write persistent volumes", node);
     const struct k8s_persistent_volume *before = a->old_object;
+    if (a->operation != ADMISSION_UPDATE || !kp_empty(a->subresource) || !before)
+        return status_forbidden(status, "", a->resource->name, a->name, "node \"%s\" is not allowed to write persistent volumes", node);
+    if (!before->metadata->deletion_timestamp.set || kp_streq(before->status->phase, "Bound"))
+        return status_forbidden(status, "", a->resource->name, a->name, "node \"%s\" may only let go of a persistent volume that is being deleted", node);
     struct k8s_persistent_volume *now = kp_object_clone(&k8s_persistent_volume_type, a->object, a->arena);
     struct kp_string_list left = {0};
     for (size_t i = 0; i < before->metadata->finalizers.len; i++)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define WRITE_BYTES_MAX ((size_t)1 << 20) /* gathered for one call, unless a line is longer */
+#define ROTATE_AGAIN_MS 60000
 
 struct log {
     struct audit_log_config config;
@@ -16,6 +17,7 @@ struct log {
     int64_t size;
     struct kp_buf lines;
     size_t gathered;  /* events in lines */
+    int64_t rotate_again_ms; /* not before that, after a failure; monotonic */
     pthread_t tidier;
     bool has_tidier;
     pthread_mutex_t mutex; /* guards what follows */
@@ -116,7 +118,7 @@ static size_t flush(struct log *log, struct kp_error *error)
 static bool is_full(const struct log *log, size_t more)
 {
     int64_t size = log->size + (int64_t)log->lines.len;
-    return log->config.bytes_max && log->is_file && size > 0 && size + (int64_t)more > log->config.bytes_max;
+    return log->config.bytes_max && log->is_file && size > 0 && size + (int64_t)more > log->config.bytes_max && kp_mono_ms() >= log->rotate_again_ms;
 }
 
 static size_t write_events(void *self, struct audit_sink *sink, struct kp_blob *const *events, size_t count, struct kp_error *error)
@@ -128,8 +130,10 @@ static size_t write_events(void *self, struct audit_sink *sink, struct kp_blob *
         size_t len = events[i]->len + 1;
         if (is_full(log, len)) {
             lost += flush(log, error);
-            if (log->size > 0 && rotate(log, error) < 0) /* a file that is too large is better than none */
+            if (log->size > 0 && rotate(log, error) < 0) { /* a file that is too large is better than none */
+                log->rotate_again_ms = kp_mono_ms() + ROTATE_AGAIN_MS;
                 kp_warn("the audit log cannot be rotated", "path", log->path, "error", error->message, NULL);
+            }
         } else if (log->lines.len && log->lines.len + len > WRITE_BYTES_MAX) {
             lost += flush(log, error);
         }

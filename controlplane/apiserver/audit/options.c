@@ -140,16 +140,22 @@ static int check_version(const char *flag, const char *value, struct kp_error *e
     return strcmp(value, version) == 0 ? 0 : kp_fail(error, KP_EUSAGE, "--%s: \"%s\" is not %s, the only version there is", flag, value, version);
 }
 
-static int check_count(const char *flag, int64_t value, struct kp_error *error)
+#define DAYS_MAX 36500
+#define MEGABYTES_MAX (1 << 20)
+#define BACKUPS_MAX 1000000
+
+static int check_count(const char *flag, int64_t value, int64_t max, struct kp_error *error)
 {
+    if (value > max)
+        return kp_fail(error, KP_EUSAGE, "--%s: %lld: must be at most %lld", flag, (long long)value, (long long)max);
     return value >= 0 ? 0 : kp_fail(error, KP_EUSAGE, "--%s: %lld: can't be a negative number", flag, (long long)value);
 }
 
 int audit_config_check(const struct auditor_config *config, struct kp_error *error)
 {
     if (check_version("audit-log-version", config->log_version, error) < 0 || check_version("audit-webhook-version", config->webhook_version, error) < 0 ||
-        check_count("audit-log-maxage", config->log_max_age_days, error) < 0 || check_count("audit-log-maxbackup", config->log_max_backups, error) < 0 ||
-        check_count("audit-log-maxsize", config->log_max_megabytes, error) < 0)
+        check_count("audit-log-maxage", config->log_max_age_days, DAYS_MAX, error) < 0 || check_count("audit-log-maxbackup", config->log_max_backups, BACKUPS_MAX, error) < 0 ||
+        check_count("audit-log-maxsize", config->log_max_megabytes, MEGABYTES_MAX, error) < 0)
         return error->code;
     if (strcmp(config->log_format, "json") != 0 && strcmp(config->log_format, "legacy") != 0)
         return kp_fail(error, KP_EUSAGE, "--audit-log-format: \"%s\" is not one of legacy, json", config->log_format);

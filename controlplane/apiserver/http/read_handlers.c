@@ -127,7 +127,7 @@ static struct http_stream *start_stream(void *arg)
     const char *type = ar->out.form == OUT_PROTO ? "application/vnd.kubernetes.protobuf;stream=watch" : "application/json";
     size_t count = response_headers(ar, type, headers);
     ar->answered = true;
-    audit_started(ar->audit, 200, true);
+    audit_started(ar->audit, 200, false); /* the cache is locked while it is started: nothing may be waited for */
     api_audit_hand_over(ar);
     return http_stream_start(ar->http, 200, headers, count);
 }

@@ -121,24 +121,6 @@ void ingress_validate(struct registry_request *rq, const void *obj, struct field
     }
 }
 
-void network_policy_defaults(struct registry_request *rq, void *obj)
-{
-    struct k8s_network_policy_spec *spec = ((struct k8s_network_policy *)obj)->spec;
-    if (!spec || spec->policy_types.len)
-        return;
-    kp_string_list_add(rq->arena, &spec->policy_types, "Ingress");
-    if (spec->egress.len)
-        kp_string_list_add(rq->arena, &spec->policy_types, "Egress");
-}
-
-void network_policy_validate(struct registry_request *rq, const void *obj, struct field_errors *errors)
-{
-    const struct k8s_network_policy *policy = obj;
-    (void)rq;
-    if (policy->spec)
-        validate_label_selector(policy->spec->pod_selector, errors, "spec.podSelector");
-}
-
 /* ---- RBAC ------------------------------------------------------------------------------------------------------------------- */
 static void validate_rules(const struct k8s_policy_rule_items *rules, bool namespaced, struct field_errors *errors)
 {

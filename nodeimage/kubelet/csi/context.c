@@ -81,5 +81,6 @@ bool csi_wants_group(const struct csi_volume *volume, const struct k8s_csi_drive
     if (volume->ephemeral)
         return !kp_empty(volume->ephemeral->fs_type);
     const struct k8s_persistent_volume_spec *spec = volume->persistent->spec;
-    return !kp_empty(spec->csi->fs_type) && kp_string_list_has(&spec->access_modes, "ReadWriteOnce");
+    bool alone = kp_string_list_has(&spec->access_modes, "ReadWriteOnce") || kp_string_list_has(&spec->access_modes, "ReadWriteOncePod");
+    return !kp_empty(spec->csi->fs_type) && alone;
 }

@@ -89,6 +89,8 @@ const char *csi_plugin_refuse(const struct csi_plugin_info *info, struct kp_aren
 /* ---- the API: what drivers are on this node --------------------------------------------------------------------------- */
 /* Writes the driver into the CSINode (info NULL: takes it out), and its topology as labels of the node. */
 int csi_node_publish(struct csi *csi, const char *driver, const struct csi_node_info *info, struct kp_error *error) KP_NODISCARD;
+/* The CSINode is gone, or is a former Node's of this name: what was told of the drivers must be told again. */
+bool csi_node_is_another(struct csi *csi);
 int csi_node_ensure(struct csi *csi, struct kp_error *error) KP_NODISCARD; /* the CSINode is there, if empty */
 /* What is to be written for a driver that has come or changed (info NULL: gone); false: nothing. Pure; node's lists come from arena. */
 bool csi_node_change(struct k8s_csi_node *node, const char *driver, const struct csi_node_info *info, struct kp_arena *arena);
@@ -109,9 +111,9 @@ const char *csi_attachment_name(const char *handle, const char *driver, const ch
 const char *csi_ephemeral_handle(const char *pod_uid, const char *volume, struct kp_arena *arena);
 const char *csi_volume_key(const char *driver, const char *handle, struct kp_arena *arena);
 
-/* Every volume of pods that is on the disk (uid NULL: of all pods). Stops when fn returns false. */
+/* Every volume of pods that is on the disk (uid NULL: of all pods). Stops when fn returns false. False: not all of it could be read. */
 typedef bool (*csi_each_fn)(void *arg, const char *uid, const char *folder, const struct csi_data *data);
-void csi_each_published(const char *root_dir, const char *uid, struct kp_arena *arena, csi_each_fn fn, void *arg);
+bool csi_each_published(const char *root_dir, const char *uid, struct kp_arena *arena, csi_each_fn fn, void *arg);
 void csi_each_staged(const char *root_dir, struct kp_arena *arena, csi_each_fn fn, void *arg); /* uid is NULL */
 /* Another pod than uid (may be NULL) has the volume. */
 bool csi_used(const char *root_dir, const char *driver, const char *handle, const char *except_uid, struct kp_arena *arena);

@@ -1,5 +1,6 @@
 /* Where volumes of storage drivers lie on the disk, and the vol_data.json files that tell what has been done with them. */
 #include <dirent.h>
+#include <errno.h>
 
 #include "lib/tls/tls.h"
 #include "nodeimage/kubelet/csi/csi_internal.h"
@@ -109,29 +110,32 @@ const char *csi_volume_key(const char *driver, const char *handle, struct kp_are
     return kp_arena_printf(arena, "%s^%s", driver, handle);
 }
 
+struct walk {
+    struct kp_arena *arena;
+    const char *uid;
+    csi_each_fn fn;
+    void *arg;
+    bool broken; /* something is there and could not be read */
+};
+
 /* Walks the folders in a folder; names are copied, since fn may remove them. */
-static bool each_folder(const char *path, struct kp_arena *arena, bool (*fn)(void *arg, const char *path, const char *name), void *arg)
+static bool each_folder(const char *path, struct walk *walk, bool (*fn)(void *arg, const char *path, const char *name))
 {
+    struct kp_arena *arena = walk->arena;
     struct kp_string_list names = {0};
     DIR *dir = opendir(path);
     struct dirent *entry;
+    walk->broken |= !dir && errno != ENOENT && errno != ENOTDIR;
     while (dir && (entry = readdir(dir)) != NULL)
         if (entry->d_name[0] != '.')
             kp_string_list_add(arena, &names, kp_arena_strdup(arena, entry->d_name));
     if (dir)
         closedir(dir);
     for (size_t i = 0; i < names.len; i++)
-        if (!fn(arg, kp_arena_printf(arena, "%s/%s", path, names.items[i]), names.items[i]))
+        if (!fn(walk, kp_arena_printf(arena, "%s/%s", path, names.items[i]), names.items[i]))
             return false;
     return true;
 }
-
-struct walk {
-    struct kp_arena *arena;
-    const char *uid;
-    csi_each_fn fn;
-    void *arg;
-};
 
 static bool walk_volume(void *arg, const char *path, const char *name)
 {
@@ -139,7 +143,12 @@ static bool walk_volume(void *arg, const char *path, const char *name)
     struct csi_data data;
     struct kp_error error = {0};
     (void)name;
-    if (csi_data_load(path, walk->arena, &data, &error) < 0)
+    int rc = csi_data_load(path, walk->arena, &data, &error);
+    if (rc < 0 && rc != KP_ENOTFOUND) {
+        walk->broken = true;
+        kp_warn("what was noted of a volume cannot be read: it counts as in use", "error", error.message, NULL);
+    }
+    if (rc < 0)
         return true; /* no volume, or one that is taken away or made at this moment */
     return walk->fn(walk->arg, walk->uid, path, &data);
 }
@@ -148,28 +157,29 @@ static bool walk_pod(void *arg, const char *path, const char *name)
 {
     struct walk *walk = arg;
     walk->uid = name;
-    return each_folder(kp_arena_printf(walk->arena, "%s/volumes/kubernetes.io~csi", path), walk->arena, walk_volume, walk);
+    return each_folder(kp_arena_printf(walk->arena, "%s/volumes/kubernetes.io~csi", path), walk, walk_volume);
 }
 
-void csi_each_published(const char *root_dir, const char *uid, struct kp_arena *arena, csi_each_fn fn, void *arg)
+bool csi_each_published(const char *root_dir, const char *uid, struct kp_arena *arena, csi_each_fn fn, void *arg)
 {
     struct walk walk = {.arena = arena, .fn = fn, .arg = arg};
     if (uid)
         walk_pod(&walk, kp_arena_printf(arena, "%s/pods/%s", root_dir, uid), uid);
     else
-        each_folder(kp_arena_printf(arena, "%s/pods", root_dir), arena, walk_pod, &walk);
+        each_folder(kp_arena_printf(arena, "%s/pods", root_dir), &walk, walk_pod);
+    return !walk.broken;
 }
 
 static bool walk_driver(void *arg, const char *path, const char *name)
 {
     (void)name;
-    return each_folder(path, ((struct walk *)arg)->arena, walk_volume, arg);
+    return each_folder(path, arg, walk_volume);
 }
 
 void csi_each_staged(const char *root_dir, struct kp_arena *arena, csi_each_fn fn, void *arg)
 {
     struct walk walk = {.arena = arena, .fn = fn, .arg = arg};
-    each_folder(kp_arena_printf(arena, "%s/" PLUGIN_FOLDER, root_dir), arena, walk_driver, &walk);
+    each_folder(kp_arena_printf(arena, "%s/" PLUGIN_FOLDER, root_dir), &walk, walk_driver);
 }
 
 struct search {
@@ -188,8 +198,8 @@ static bool is_used(void *arg, const char *uid, const char *folder, const struct
 bool csi_used(const char *root_dir, const char *driver, const char *handle, const char *except_uid, struct kp_arena *arena)
 {
     struct search search = {.driver = driver, .handle = handle, .except_uid = except_uid};
-    csi_each_published(root_dir, NULL, arena, is_used, &search);
-    return search.found;
+    bool complete = csi_each_published(root_dir, NULL, arena, is_used, &search);
+    return search.found || !complete;
 }
 
 struct gather {
@@ -217,7 +227,7 @@ static int by_key(const void *a, const void *b)
 void csi_in_use(struct csi *csi, struct kp_arena *arena, struct kp_string_list *ret)
 {
     struct gather gather = {.arena = arena};
-    csi_each_published(csi->config.root_dir, NULL, arena, note_use, &gather);
+    (void)csi_each_published(csi->config.root_dir, NULL, arena, note_use, &gather);
     csi_each_staged(csi->config.root_dir, arena, note_use, &gather);
     *ret = (struct kp_string_list){0};
     if (gather.names.len > 1)

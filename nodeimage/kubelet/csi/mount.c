@@ -83,14 +83,14 @@ static int claim_folder(struct mounting *m, struct kp_error *error)
 {
     struct csi_data there;
     struct kp_error ignored = {0};
-    if (csi_data_load(m->folder, m->arena, &there, &ignored) == 0)
-        m->data.attaching = there.attaching;
-    else
-        m->data.attaching = true;
+    bool known = csi_data_load(m->folder, m->arena, &there, &ignored) == 0;
+    m->data.attaching = known ? there.attaching : true;
     const struct k8s_persistent_volume *pv = m->volume->persistent;
     if (pv && kp_string_list_has(&pv->spec->access_modes, "ReadWriteOncePod") &&
         csi_used(m->csi->config.root_dir, m->driver_name, m->request.handle, m->volume->pod->metadata->uid, m->arena))
         return kp_fail(error, KP_ECONFLICT, "volume uses the ReadWriteOncePod access mode and is already in use by another pod");
+    if (known && kp_streq(there.attachment, m->data.attachment) && kp_streq(there.driver, m->data.driver) && kp_streq(there.handle, m->data.handle))
+        return 0; /* as long as it is waited for, nothing changes */
     int rc = csi_data_save(m->folder, &m->data, error);
     if (rc == 0 && m->data.attachment && m->csi->config.node.changed)
         m->csi->config.node.changed(m->csi->config.node.arg);

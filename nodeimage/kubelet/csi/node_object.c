@@ -57,7 +57,15 @@ static int get_node(struct csi *csi, struct kp_arena *arena, const struct k8s_no
     return rc;
 }
 
-/* The CSINode of this node. One that a former node of the name left goes by its owner, and is then made anew. */
+static bool is_owned_by(const struct k8s_csi_node *csi_node, const struct k8s_node *node)
+{
+    for (size_t i = 0; i < csi_node->metadata->owner_references.len; i++)
+        if (kp_streq(csi_node->metadata->owner_references.items[i].uid, node->metadata->uid))
+            return true;
+    return false;
+}
+
+/* The CSINode of this node. One that a former node of the name left would go with that one: it is made anew. */
 static int get_or_create(struct csi *csi, struct kp_arena *arena, struct k8s_csi_node **ret, struct kp_error *error)
 {
     const struct k8s_node *node;
@@ -66,6 +74,10 @@ static int get_or_create(struct csi *csi, struct kp_arena *arena, struct k8s_csi
     if (rc < 0)
         return rc;
     rc = client_get(csi->config.client, &k8s_csinodes_resource, NULL, csi->config.node_name, arena, &object, error);
+    if (rc == 0 && !is_owned_by(object, node)) {
+        rc = client_delete(csi->config.client, &k8s_csinodes_resource, NULL, csi->config.node_name, CLIENT_DELETE_DEFAULT, error);
+        rc = rc == 0 || rc == KP_ENOTFOUND ? KP_ENOTFOUND : rc;
+    }
     if (rc == KP_ENOTFOUND) {
         rc = create(csi, node, arena, error);
         if (rc == 0 || rc == KP_EEXISTS)
@@ -73,6 +85,18 @@ static int get_or_create(struct csi *csi, struct kp_arena *arena, struct k8s_csi
     }
     *ret = object;
     return rc;
+}
+
+bool csi_node_is_another(struct csi *csi)
+{
+    KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
+    const struct k8s_node *node;
+    void *object = NULL;
+    struct kp_error error = {0};
+    if (!csi->config.client || get_node(csi, arena, &node, &error) < 0)
+        return false;
+    int rc = client_get(csi->config.client, &k8s_csinodes_resource, NULL, csi->config.node_name, arena, &object, &error);
+    return rc == KP_ENOTFOUND || (rc == 0 && !is_owned_by(object, node));
 }
 
 int csi_node_ensure(struct csi *csi, struct kp_error *error)

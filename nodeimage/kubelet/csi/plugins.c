@@ -11,13 +11,15 @@
 #define RETRY_MS_MIN 500
 #define RETRY_MS_MAX 122000 /* as upstream's exponential back-off ends */
 #define LOOK_MS 1000        /* without inotify */
+#define NODE_CHECK_MS 60000 /* whether the CSINode is still this Node's */
 #define TYPE "CSIPlugin"
 
 struct plugin {
     char *path;
     ino_t inode;
     struct timespec made; /* a socket made anew is another plugin, though it has the same path */
-    char *driver;         /* NULL: not registered */
+    char *driver;         /* what it is known as; NULL: not registered */
+    bool told;            /* and it knows that it is */
     int64_t retry_ms, wait_ms; /* by kp_mono_ms */
     bool seen;
 };
@@ -84,14 +86,17 @@ static int enlist(struct csi *csi, struct plugin *plugin, struct kp_error *error
         rc = kp_fail(error, KP_EINVALID, "%s", refusal);
     else if ((rc = take(csi, &info, plugin->path, arena, error)) < 0)
         kp_wrap(error, "RegisterPlugin error -- plugin registration failed with err");
+    if (rc == 0) {
+        free(plugin->driver);
+        plugin->driver = kp_strdup(info.name);
+    }
     struct kp_error notify = {0};
     if (csi_call_plugin_notify(csi->config.loop, plugin->path, rc < 0 ? error->message : NULL, &notify) < 0) {
         kp_warn("telling a plugin of its registration failed", "socket", plugin->path, "error", notify.message, NULL);
         if (rc == 0) /* it may wait for the word: it is told again */
             rc = kp_fail(error, KP_EUNAVAILABLE, "%s", notify.message);
     }
-    if (rc == 0)
-        plugin->driver = kp_strdup(info.name);
+    plugin->told = rc == 0;
     return rc;
 }
 
@@ -170,9 +175,9 @@ int64_t csi_look(struct csi *csi)
     int64_t next_ms = -1;
     for (size_t i = 0; i < plugins->len; i++) {
         struct plugin *plugin = &plugins->items[i];
-        if (!plugin->driver && kp_mono_ms() >= plugin->retry_ms)
+        if (!plugin->told && kp_mono_ms() >= plugin->retry_ms)
             try(csi, plugin);
-        int64_t left_ms = plugin->driver ? -1 : KP_MAX(plugin->retry_ms - kp_mono_ms(), 0);
+        int64_t left_ms = plugin->told ? -1 : KP_MAX(plugin->retry_ms - kp_mono_ms(), 0);
         if (left_ms >= 0 && (next_ms < 0 || left_ms < next_ms))
             next_ms = left_ms;
     }
@@ -201,6 +206,21 @@ static void ensure_node(struct csi *csi)
     }
 }
 
+/* Once in a while: the Node may have been deleted and registered anew, and its CSINode went with it. */
+static void check_node(struct csi *csi, int64_t *next_ms)
+{
+    struct kp_error error = {0};
+    if (kp_mono_ms() < *next_ms)
+        return;
+    *next_ms = kp_mono_ms() + NODE_CHECK_MS;
+    if (!csi_node_is_another(csi))
+        return;
+    if (csi_node_ensure(csi, &error) < 0)
+        kp_warn("making the CSINode anew failed", "node", csi->config.node_name, "error", error.message, NULL);
+    for (size_t i = 0; csi->plugins && i < csi->plugins->len; i++)
+        csi->plugins->items[i].told = false; /* registered again, which tells of them */
+}
+
 void csi_watch(struct csi *csi)
 {
     KP_AUTO_FREE char *folder = registry(csi);
@@ -213,8 +233,11 @@ void csi_watch(struct csi *csi)
     if (fd < 0)
         kp_info("plugins are looked for every second: the folder cannot be watched", "folder", folder, NULL);
     ensure_node(csi);
+    int64_t check_ms = kp_mono_ms() + NODE_CHECK_MS;
     for (;;) {
-        int64_t again_ms = csi_look(csi);
+        check_node(csi, &check_ms);
+        int64_t again_ms = csi_look(csi), left_ms = KP_MAX(check_ms - kp_mono_ms(), 0);
+        again_ms = again_ms < 0 ? left_ms : KP_MIN(again_ms, left_ms);
         if (fd < 0) {
             kp_sleep_ms(LOOK_MS);
             continue;

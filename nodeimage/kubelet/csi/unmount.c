@@ -38,13 +38,16 @@ int csi_unstage(struct csi *csi, const char *driver_name, const char *handle, st
     const char *folder = csi_stage_folder(csi->config.root_dir, driver_name, handle, arena);
     const char *key = csi_volume_key(driver_name, handle, arena);
     int rc = 0;
+    /* Asked before, too: who mounts it just now may hold the lock for minutes, and then it is in use. */
+    if (!kp_path_exists(folder) || csi_used(csi->config.root_dir, driver_name, handle, NULL, arena))
+        return 0;
     csi_volume_lock(csi, key);
     if (kp_path_exists(folder) && !csi_used(csi->config.root_dir, driver_name, handle, NULL, arena)) {
         rc = csi_driver_find(csi, driver_name, &driver, error);
-        if (rc == 0)
+        if (rc == 0) {
+            csi_set_staged(csi, key, false); /* however the call ends: what is not known to be staged is staged anew */
             rc = csi_call_unstage(driver, handle, kp_arena_printf(arena, "%s/globalmount", folder), error);
-        if (rc == 0)
-            csi_set_staged(csi, key, false);
+        }
         if (rc == 0)
             rc = remove_folder(folder, "globalmount", arena, error);
         if (rc == 0)
@@ -104,7 +107,9 @@ int csi_unmount_pod(struct csi *csi, const char *uid, struct kp_error *error)
 {
     KP_AUTO(kp_arena_free) struct kp_arena *arena = kp_arena_new(0);
     struct teardown t = {.csi = csi, .error = error};
-    csi_each_published(csi->config.root_dir, uid, arena, take_down, &t);
+    bool complete = csi_each_published(csi->config.root_dir, uid, arena, take_down, &t);
+    if (t.rc == 0 && !complete)
+        t.rc = kp_fail(error, KP_EIO, "what was noted of the volumes of pod %s cannot be read", uid);
     return t.rc;
 }
 

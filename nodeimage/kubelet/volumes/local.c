@@ -17,7 +17,7 @@ bool volumes_local_used(const char *root_dir, const char *name, const char *exce
     KP_AUTO_FREE char *pods = kp_asprintf("%s/pods", root_dir);
     DIR *dir = opendir(pods);
     struct dirent *entry;
-    bool used = false;
+    bool used = !dir && errno != ENOENT; /* what cannot be looked at counts as used */
     while (dir && !used && (entry = readdir(dir)) != NULL) {
         if (entry->d_name[0] == '.' || kp_streq(entry->d_name, except_uid))
             continue;

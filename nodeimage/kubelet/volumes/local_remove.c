@@ -4,6 +4,7 @@
 
 #include "lib/volume/volume.h"
 #include "nodeimage/kubelet/volumes/claims_internal.h"
+#include "nodeimage/kubelet/volumes/mounts.h"
 
 #define HOSTNAME_LABEL "kubernetes.io/hostname"
 
@@ -43,8 +44,10 @@ static int empty_folder(const char *path, struct kp_error *error)
         return kp_fail_errno(error, "open %s", path);
     while (rc == 0 && (entry = readdir(dir)) != NULL) {
         KP_AUTO_FREE char *full = kp_asprintf("%s/%s", path, entry->d_name);
-        if (!kp_streq(entry->d_name, ".") && !kp_streq(entry->d_name, ".."))
-            rc = kp_remove_tree(full, error);
+        if (kp_streq(entry->d_name, ".") || kp_streq(entry->d_name, ".."))
+            continue;
+        /* What is mounted there is somebody else's data. */
+        rc = volumes_mounted(full) ? kp_fail(error, KP_ECONFLICT, "%s is a mount point", full) : kp_remove_tree(full, error);
     }
     closedir(dir);
     return rc;

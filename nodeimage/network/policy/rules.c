@@ -17,8 +17,13 @@ const char policy_base_table[] =
 
 enum direction { INGRESS, EGRESS };
 
+struct covered { /* whom a policy selects, read once */
+    bool valid;
+    struct kp_selector pods;
+};
 struct build {
     const struct policy_input *input;
+    struct covered *covered; /* one a policy */
     struct kp_arena *arena;
     struct nft_rules *rules;
     struct kp_strmap *namespaces; /* struct k8s_namespace by name */
@@ -37,7 +42,8 @@ static bool is_prefix(const char *text)
     char address[INET_ADDRSTRLEN];
     int64_t bits;
     const char *slash = text ? strchr(text, '/') : NULL;
-    if (!slash || (size_t)(slash - text) >= sizeof(address) || kp_parse_i64(slash + 1, &bits) < 0 || bits < 0 || bits > 32)
+    if (!slash || (size_t)(slash - text) >= sizeof(address) || strspn(slash + 1, "0123456789") != strlen(slash + 1) || kp_parse_i64(slash + 1, &bits) < 0 ||
+        bits > 32)
         return false;
     snprintf(address, sizeof(address), "%.*s", (int)(slash - text), text);
     return is_ipv4(address);
@@ -69,7 +75,7 @@ bool policy_pod_matters(const struct k8s_pod *old, const struct k8s_pod *new)
         return true;
     if (!has_address(new))
         return false;
-    if (!kp_streq(old->status->pod_ip, new->status->pod_ip) || old->metadata->labels.len != new->metadata->labels.len)
+    if (!kp_streq(old->metadata->uid, new->metadata->uid) || !kp_streq(old->status->pod_ip, new->status->pod_ip) || old->metadata->labels.len != new->metadata->labels.len)
         return true;
     for (size_t i = 0; i < new->metadata->labels.len; i++)
         if (!kp_streq(kp_string_map_get(&old->metadata->labels, new->metadata->labels.items[i].key), new->metadata->labels.items[i].value))
@@ -83,25 +89,44 @@ struct texts {
     size_t len;
 };
 
-static bool peer_has(struct build *b, const struct k8s_network_policy_peer *peer, const char *ns, const struct k8s_pod *pod)
-{
+struct peer { /* one that is pods; its selectors, read once */
+    bool valid, of_pods, of_namespaces;
     struct kp_selector pods, namespaces;
-    if (peer->pod_selector && (!read_selector(b, peer->pod_selector, &pods) || !kp_selector_matches(&pods, &pod->metadata->labels)))
-        return false;
-    if (!peer->namespace_selector)
-        return kp_streq(pod->metadata->namespace, ns);
-    const struct k8s_namespace *home = kp_strmap_get(b->namespaces, pod->metadata->namespace);
-    return home && read_selector(b, peer->namespace_selector, &namespaces) && kp_selector_matches(&namespaces, &home->metadata->labels);
+};
+
+static struct peer *read_peers(struct build *b, const struct k8s_network_policy_peer *peers, size_t n)
+{
+    struct peer *out = KP_NEW_ARRAY(b->arena, struct peer, n + 1);
+    for (size_t i = 0; i < n; i++) {
+        out[i] = (struct peer){.of_pods = peers[i].pod_selector != NULL, .of_namespaces = peers[i].namespace_selector != NULL};
+        out[i].valid = !peers[i].ip_block && (out[i].of_pods || out[i].of_namespaces) &&
+                       (!out[i].of_pods || read_selector(b, peers[i].pod_selector, &out[i].pods)) &&
+                       (!out[i].of_namespaces || read_selector(b, peers[i].namespace_selector, &out[i].namespaces));
+    }
+    return out;
 }
 
+static bool peer_has(const struct build *b, const struct peer *peer, const char *ns, const struct k8s_pod *pod)
+{
+    if (!peer->valid || (peer->of_pods && !kp_selector_matches(&peer->pods, &pod->metadata->labels)))
+        return false;
+    if (!peer->of_namespaces)
+        return kp_streq(pod->metadata->namespace, ns);
+    const struct k8s_namespace *home = kp_strmap_get(b->namespaces, pod->metadata->namespace);
+    return home && kp_selector_matches(&peer->namespaces, &home->metadata->labels);
+}
+
+/* One of which any part cannot be read allows nothing. */
 static void add_block(struct build *b, const struct k8s_ip_block *block, const char *end, struct texts *out)
 {
     KP_AUTO_BUF struct kp_buf except = {0};
     if (!is_prefix(block->cidr))
         return;
-    for (size_t i = 0; i < block->except.len; i++)
-        if (is_prefix(block->except.items[i]))
-            kp_buf_printf(&except, " ip %s != %s", end, block->except.items[i]);
+    for (size_t i = 0; i < block->except.len; i++) {
+        if (!is_prefix(block->except.items[i]))
+            return;
+        kp_buf_printf(&except, " ip %s != %s", end, block->except.items[i]);
+    }
     *KP_LIST_ADD(b->arena, out) = kp_arena_printf(b->arena, "ip %s %s%s ", end, block->cidr, except.len ? except.data : "");
 }
 
@@ -111,6 +136,7 @@ static struct texts peer_matches(struct build *b, const struct k8s_network_polic
     struct texts out = {0};
     const char *end = direction == INGRESS ? "saddr" : "daddr";
     KP_AUTO_BUF struct kp_buf pods = {0};
+    const struct peer *read = read_peers(b, peers, n);
     if (n == 0)
         *KP_LIST_ADD(b->arena, &out) = "";
     for (size_t i = 0; i < n; i++)
@@ -120,7 +146,7 @@ static struct texts peer_matches(struct build *b, const struct k8s_network_polic
         const struct k8s_pod *pod = b->input->pods[p];
         bool is_peer = false;
         for (size_t i = 0; has_address(pod) && i < n && !is_peer; i++)
-            is_peer = !peers[i].ip_block && peer_has(b, &peers[i], ns, pod);
+            is_peer = peer_has(b, &read[i], ns, pod);
         if (is_peer)
             kp_buf_printf(&pods, "%s%s", pods.len ? ", " : "", pod->status->pod_ip);
     }
@@ -136,11 +162,11 @@ static const char *protocol_of(const char *name)
 }
 
 /* "10.0.0.1 . 8080" of each container port of that name. */
-static void add_named(const struct k8s_pod *pod, const char *name, const char *protocol, struct kp_buf *out)
+static void add_named(const struct k8s_pod *pod, const struct k8s_container_items *containers, bool init, const char *name, const char *protocol,
+                      struct kp_buf *out)
 {
-    const struct k8s_container_items *containers = &pod->spec->containers;
     for (size_t c = 0; c < containers->len; c++)
-        for (size_t i = 0; i < containers->items[c].ports.len; i++) {
+        for (size_t i = 0; (!init || kp_streq(containers->items[c].restart_policy, "Always")) && i < containers->items[c].ports.len; i++) {
             const struct k8s_container_port *port = &containers->items[c].ports.items[i];
             if (kp_streq(port->name, name) && kp_streq(protocol_of(port->protocol), protocol))
                 kp_buf_printf(out, "%s%s . %d", out->len ? ", " : "", pod->status->pod_ip, port->container_port);
@@ -157,10 +183,20 @@ static const char *named_match(struct build *b, const char *name, const char *pr
         const struct k8s_pod *pod = b->input->pods[p];
         bool wanted = direction == EGRESS || (is_local(b, pod) && kp_streq(pod->metadata->namespace, policy->metadata->namespace) &&
                                               kp_selector_matches(&selector, &pod->metadata->labels));
-        if (wanted && has_address(pod))
-            add_named(pod, name, protocol, &elements);
+        if (!wanted || !has_address(pod))
+            continue;
+        add_named(pod, &pod->spec->containers, false, name, protocol, &elements);
+        add_named(pod, &pod->spec->init_containers, true, name, protocol, &elements);
     }
     return elements.len ? kp_arena_printf(b->arena, "ip daddr . %s dport { %s } ", protocol, elements.data) : NULL;
+}
+
+/* What the API server lets in; an object from before it looked must not make the whole table be refused. */
+static bool is_sensible(const struct k8s_network_policy_port *port)
+{
+    if (port->port.kind != KP_IOS_INT)
+        return !port->has_end_port;
+    return port->port.i >= 1 && port->port.i <= 65535 && (!port->has_end_port || (port->end_port >= port->port.i && port->end_port <= 65535));
 }
 
 static struct texts port_matches(struct build *b, const struct k8s_network_policy_port_items *ports, const struct k8s_network_policy *policy,
@@ -172,7 +208,7 @@ static struct texts port_matches(struct build *b, const struct k8s_network_polic
     for (size_t i = 0; i < ports->len; i++) {
         const struct k8s_network_policy_port *port = &ports->items[i];
         const char *protocol = protocol_of(port->protocol), *match = NULL;
-        if (!protocol)
+        if (!protocol || !is_sensible(port))
             continue;
         if (port->port.kind == KP_IOS_ABSENT)
             match = kp_arena_printf(b->arena, "meta l4proto %s ", protocol);
@@ -238,9 +274,8 @@ static void isolate(struct build *b, const struct k8s_pod *pod, enum direction d
     const char *ip = pod->status->pod_ip;
     for (size_t i = 0; i < b->input->n_policies; i++) {
         const struct k8s_network_policy *policy = b->input->policies[i];
-        struct kp_selector selector;
-        if (kp_streq(policy->metadata->namespace, pod->metadata->namespace) && has_direction(policy->spec, direction) &&
-            read_selector(b, policy->spec->pod_selector, &selector) && kp_selector_matches(&selector, &pod->metadata->labels))
+        if (kp_streq(policy->metadata->namespace, pod->metadata->namespace) && has_direction(policy->spec, direction) && b->covered[i].valid &&
+            kp_selector_matches(&b->covered[i].pods, &pod->metadata->labels))
             kp_buf_printf(&body, "jump %s\n", policy_chain(b, policy, direction));
     }
     if (!body.len)
@@ -257,6 +292,9 @@ struct nft_rules *policy_rules_build(const struct policy_input *input)
     struct build b = {.input = input, .arena = arena, .rules = nft_rules_new(), .namespaces = kp_strmap_new()};
     for (size_t i = 0; i < input->n_namespaces; i++)
         kp_strmap_put(b.namespaces, input->namespaces[i]->metadata->name, (void *)input->namespaces[i]);
+    b.covered = KP_NEW_ARRAY(arena, struct covered, input->n_policies + 1);
+    for (size_t i = 0; i < input->n_policies; i++)
+        b.covered[i].valid = read_selector(&b, input->policies[i]->spec->pod_selector, &b.covered[i].pods);
     for (size_t i = 0; i < input->n_pods; i++) {
         if (!is_local(&b, input->pods[i]) || !has_address(input->pods[i]))
             continue;

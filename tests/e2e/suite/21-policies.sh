@@ -122,3 +122,15 @@ YAML
   reaches far "$SERVER_IP"
   kubectl delete namespace "$other" --wait=false >/dev/null
 }
+
+test_network_policies_bad_input() {
+  local out
+  policy() { printf 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: bad}\nspec: {podSelector: {}, ingress: [{%s}]}\n' "$1" | k apply -f - 2>&1 && fail "taken: $1"; true; }
+  has 'spec.ingress[0].ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive' "$(policy 'ports: [{port: 70000}]')"
+  has 'spec.ingress[0].ports[0].endPort: Invalid value: 70: must be greater than or equal to `port`' "$(policy 'ports: [{port: 80, endPort: 70}]')"
+  has 'spec.ingress[0].ports[0].endPort: Invalid value: 90: may not be specified when `port` is non-numeric' "$(policy 'ports: [{port: http, endPort: 90}]')"
+  has 'spec.ingress[0].from[0]: Required value: must specify a peer' "$(policy 'from: [{}]')"
+  has 'spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer' "$(policy 'from: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]')"
+  has 'spec.ingress[0].from[0].ipBlock.cidr: Invalid value: "10.0.0.0/+8": must be a valid CIDR value' "$(policy 'from: [{ipBlock: {cidr: 10.0.0.0/+8}}]')"
+  has 'spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`' "$(policy 'from: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/16]}}]')"
+}

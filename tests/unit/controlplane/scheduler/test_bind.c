@@ -92,7 +92,7 @@ static void bind(struct fixture *f)
     sched_cache_lock(f->cache);
     const struct sched_cluster cluster = sched_cache_cluster(f->cache);
     sched_volume_plan_make(&pod, &cluster, "n1", arena, &plan);
-    sched_storage_promise(sched_cache_storage(f->cache), "x/a", &plan);
+    sched_storage_promise(sched_cache_storage(f->cache), f->pod->uid, &plan);
     sched_cache_assume(f->cache, f->pod, "n1");
     sched_cache_unlock(f->cache);
     sched_binder_bind(f->binder, f->pod, "n1", &plan);

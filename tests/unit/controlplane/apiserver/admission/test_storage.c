@@ -134,7 +134,9 @@ static int node_writes(struct fixture *f, const char *resource, const char *subr
 static void a_node_takes_its_finalizer_and_no_more(void **state)
 {
     struct fixture *f = *state;
-#define PV(finalizers, rest) "{\"metadata\":{\"name\":\"v\",\"resourceVersion\":\"5\",\"finalizers\":[" finalizers "]" rest "},\"spec\":{\"local\":{\"path\":\"/a\"}}}"
+#define PV_AS(finalizers, rest, status) "{\"metadata\":{\"name\":\"v\",\"resourceVersion\":\"5\",\"finalizers\":[" finalizers "]" rest "},\"spec\":{\"local\":{\"path\":\"/a\"}}" status "}"
+#define GOING ",\"deletionTimestamp\":\"2026-01-01T00:00:00Z\""
+#define PV(finalizers, rest) PV_AS(finalizers, GOING rest, "")
 #define OTHER "\"kubernetes.io/pv-protection\""
 #define LOCAL "\"kprov.dev/local-volume\""
     const char *before = PV(OTHER "," LOCAL, "");
@@ -145,6 +147,11 @@ static void a_node_takes_its_finalizer_and_no_more(void **state)
     assert_true(node_writes(f, "persistentvolumes", "", PV(OTHER "," LOCAL, ""), before) < 0); /* nothing is done */
     assert_true(node_writes(f, "persistentvolumes", "", PV(OTHER, ",\"labels\":{\"a\":\"b\"}"), before) < 0);
     assert_true(node_writes(f, "persistentvolumes", "status", PV(OTHER, ""), before) < 0);
+    /* One that lives, or has a claim, is not let go of. */
+    assert_true(node_writes(f, "persistentvolumes", "", PV_AS(OTHER, "", ""), PV_AS(OTHER "," LOCAL, "", "")) < 0);
+    assert_string_equal(f->status.message, "persistentvolumes \"v\" is forbidden: node \"w\" may only let go of a persistent volume that is being deleted");
+#define BOUND ",\"status\":{\"phase\":\"Bound\"}"
+    assert_true(node_writes(f, "persistentvolumes", "", PV_AS(OTHER, GOING, BOUND), PV_AS(OTHER "," LOCAL, GOING, BOUND)) < 0);
 }
 
 static void a_node_tells_how_large_a_claim_became(void **state)
