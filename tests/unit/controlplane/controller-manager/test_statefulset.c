@@ -194,6 +194,28 @@ static void a_claim_of_another_controller_is_left_to_it(void **state)
     world_free(world);
 }
 
+static void a_pod_waits_for_a_claim_that_is_going(void **state)
+{
+    (void)state;
+    struct kcm_world *world = with_pods(1);
+    world_put(world, &k8s_persistentvolumeclaims_resource, "{metadata: {name: data-db-0, namespace: d, uid: c0, deletionTimestamp: '2026-01-01T00:00:00Z', "
+                                                           "finalizers: [kubernetes.io/pvc-protection]}, spec: {}}");
+    world_remove(world, &k8s_pods_resource, "d", "db-0");
+    step(world);
+    assert_int_equal(world_count(world, "create pods"), 0);
+    world_remove(world, &k8s_persistentvolumeclaims_resource, "d", "data-db-0");
+    step(world);
+    assert_int_equal(world_count(world, "create persistentvolumeclaims d/data-db-0"), 1);
+    assert_int_equal(world_count(world, "create pods"), 1);
+    /* It went all the same: the pod, which cannot be placed without, gets another. */
+    world_put(world, &k8s_pods_resource, "{metadata: {name: db-0, namespace: d, uid: p0, labels: {app: db}, ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: db, "
+                                         "uid: set1, controller: true}]}, spec: {containers: [{name: c, image: v1}]}, status: {phase: Pending}}");
+    world_remove(world, &k8s_persistentvolumeclaims_resource, "d", "data-db-0");
+    step(world);
+    assert_int_equal(world_count(world, "create persistentvolumeclaims d/data-db-0"), 1);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +225,7 @@ int main(void)
         cmocka_unit_test(an_update_rolls_down_to_the_partition),
         cmocka_unit_test(claims_belong_to_whom_the_policy_says),
         cmocka_unit_test(a_claim_of_another_controller_is_left_to_it),
+        cmocka_unit_test(a_pod_waits_for_a_claim_that_is_going),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

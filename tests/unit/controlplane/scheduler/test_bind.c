@@ -180,6 +180,25 @@ static void a_pod_that_goes_is_not_waited_for(void **state)
     assert_false(is_bound(f));
 }
 
+static void another_pod_of_its_name_keeps_its_place(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t cycle;
+    fake_api_put(f->api, CLAIMS, "{\"metadata\":{\"name\":\"c\",\"namespace\":\"x\",\"uid\":\"c\"},\"spec\":{}}", true);
+    bind(f);
+    KP_AUTO(client_object_unref) struct client_object *second =
+        test_client_object(&k8s_pod_type, "{metadata: {name: a, namespace: x, uid: second}, spec: {containers: [{name: c, image: i}]}}");
+    client_informer_inject(f->pods, second->data);
+    sched_queue_add(f->queue, second);
+    sched_binder_wake(f->binder);
+    await(f, is_let_go);
+    sched_binder_free(KP_TAKE(f->binder)); /* whatever it does of the first has been done */
+    KP_AUTO(client_object_unref) struct client_object *next = sched_queue_pop(f->queue, &cycle);
+    assert_string_equal(next->uid, "second");
+    sched_queue_retry(f->queue, f->pod); /* the first's failure is none of the second's */
+    sched_queue_retry(f->queue, next);
+}
+
 static void a_pod_without_claims_to_bind_is_bound_at_once(void **state)
 {
     struct fixture *f = *state;
@@ -204,6 +223,7 @@ int main(void)
         TEST(a_write_that_fails_is_made_again_later),
         TEST(a_provisioner_that_gives_up_sends_the_pod_back),
         TEST(a_pod_that_goes_is_not_waited_for),
+        TEST(another_pod_of_its_name_keeps_its_place),
         TEST(a_pod_without_claims_to_bind_is_bound_at_once),
         TEST(a_scheduler_that_ends_leaves_those_that_wait),
     };
