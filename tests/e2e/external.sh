@@ -13,7 +13,7 @@ DIR=$(mktemp -d /var/tmp/e2e-external-XXXXXX)
 export KPROV_STATE_DIR=$DIR/state HOME=$DIR/home KUBECONFIG=$DIR/kubeconfig
 mkdir -p "$HOME"
 unset SSH_AUTH_SOCK
-NAME=e2eext NET=10.98.77
+NAME=e2eext NET=172.30.77 # outside of what other clusters of the suite use
 OTHER=node-0000000000e2e000
 pids=()
 cleanup() {
