@@ -7,6 +7,17 @@ CACHE=${KPROV_TEST_CACHE:-/var/cache/kprov-tests}
 KUBECTL=${KUBECTL:-$CACHE/kubectl}
 BUSYBOX=registry.kprov.dev/busybox:1.35
 PAUSE=registry.kprov.dev/pause:3.10
+# What the cluster audits, for suite/80-audit.sh; of its cluster file and of those that change it.
+AUDIT='  audit:
+    policy:
+      apiVersion: audit.k8s.io/v1
+      kind: Policy
+      omitStages: [RequestReceived]
+      omitManagedFields: true
+      rules:
+      - {level: Metadata, resources: [{resources: [secrets, pods/exec]}]}
+      - {level: Metadata, verbs: [watch], userGroups: ["system:masters"]}
+      - {level: RequestResponse, verbs: [create, update, patch, delete], resources: [{resources: [configmaps]}]}'
 
 # ---- checks -------------------------------------------------------------------------------------------------------------
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -64,16 +75,7 @@ metadata: {name: $CLUSTER}
 spec:
   nodePools:
   - {name: worker, replicas: 2}
-  audit:
-    policy:
-      apiVersion: audit.k8s.io/v1
-      kind: Policy
-      omitStages: [RequestReceived]
-      omitManagedFields: true
-      rules:
-      - {level: Metadata, resources: [{resources: [secrets, pods/exec]}]}
-      - {level: Metadata, verbs: [watch], userGroups: ["system:masters"]}
-      - {level: RequestResponse, verbs: [create, update, patch, delete], resources: [{resources: [configmaps]}]}
+$AUDIT
 YAML
     if ! "$KPROV" create cluster -f "$DIR/cluster.yaml" --kubeconfig "$KUBECONFIG" --wait 90s; then
       for node in cp-1 worker-1; do echo "---- log of $node"; "$KPROV" logs "$CLUSTER" "$node" 2>&1 | tail -n 20; done

@@ -2,11 +2,14 @@
 # shellcheck shell=bash
 
 pool_file() { # lines of further pools
+  local audit=''
+  ! grep -qs '^  audit:' "$DIR/cluster.yaml" || audit=$AUDIT
   cat <<YAML
 apiVersion: kprov.dev/v1alpha1
 kind: Cluster
 metadata: {name: $CLUSTER}
 spec:
+$audit
   nodePools:
   - {name: worker, replicas: 2}
 $1
