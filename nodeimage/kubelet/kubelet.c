@@ -5,6 +5,7 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "nodeimage/kubelet/kubelet_internal.h"
 
@@ -193,7 +194,9 @@ int kubelet_main(int argc, char **argv)
             kp_info("kubelet ends; containers go on", "signal", strsignal(signum), NULL);
             kubelet.stopping = true;
             client_recorder_free(KP_TAKE(kubelet.recorder));
-            return 0; /* everything that must outlive the process is in the runtime and on the disk already */
+            /* Everything that must outlive the process is in the runtime and on the disk already. The threads work to the last moment: what exit() takes
+               down first, the locks of OpenSSL for one, would be missing under them. */
+            _exit(0);
         }
     }
     kp_error_log("kubelet cannot run", "error", error.message, NULL);
