@@ -3,7 +3,6 @@
 #include "controlplane/controller-manager/controllers.h"
 #include "controlplane/controller-manager/storage.h"
 
-#define HOSTNAME_LABEL "kubernetes.io/hostname"
 #define LEAVING_MAX 500 /* volumes that a node is told of at a time: annotations have little room */
 #define RETRY_MS 60000 /* of a claim that was refused: its class or its node may change */
 
@@ -75,7 +74,7 @@ static struct k8s_volume_node_affinity *only_on(struct kp_arena *arena, const ch
     affinity->required = KP_OBJECT_NEW(arena, k8s_node_selector);
     struct k8s_node_selector_term *term = KP_LIST_ADD(arena, &affinity->required->node_selector_terms);
     struct k8s_node_selector_requirement *need = KP_LIST_ADD(arena, &term->match_expressions);
-    need->key = HOSTNAME_LABEL;
+    need->key = VOLUME_HOSTNAME_LABEL;
     need->operator = "In";
     kp_string_list_add(arena, &need->values, hostname);
     return affinity;
@@ -135,11 +134,11 @@ static int plan_claim(const struct plan_input *in, struct plan *plan, struct kp_
     if (kp_empty(node_name) || client_view_get(in->view, engine_cache(in->engine, &k8s_persistentvolumes_resource), "", name))
         return 0; /* not placed yet; or made, and the binder binds it */
     const struct k8s_node *node = client_view_get(in->view, engine_cache(in->engine, &k8s_nodes_resource), "", node_name);
-    const char *hostname = node ? kp_string_map_get(&node->metadata->labels, HOSTNAME_LABEL) : NULL;
+    const char *hostname = node ? kp_string_map_get(&node->metadata->labels, VOLUME_HOSTNAME_LABEL) : NULL;
     if (!node || node->metadata->deletion_timestamp.set) {
         choose_again(in, plan, claim, kp_arena_printf(in->arena, "node \"%s\" not found", node_name));
     } else if (kp_empty(hostname)) {
-        choose_again(in, plan, claim, kp_arena_printf(in->arena, "node \"%s\" has no label " HOSTNAME_LABEL, node_name));
+        choose_again(in, plan, claim, kp_arena_printf(in->arena, "node \"%s\" has no label " VOLUME_HOSTNAME_LABEL, node_name));
     } else if (!is_in_topology(class, node)) {
         choose_again(in, plan, claim, kp_arena_printf(in->arena, "node \"%s\" is not in the allowed topologies of the class", node_name));
     } else {
@@ -153,19 +152,6 @@ static int plan_claim(const struct plan_input *in, struct plan *plan, struct kp_
 }
 
 /* ---- volumes ------------------------------------------------------------------------------------------------------------------ */
-/* The one node that the volume is on, by its hostname; NULL when that cannot be told. */
-static const char *hostname_of(const struct k8s_persistent_volume *volume)
-{
-    const struct k8s_volume_node_affinity *affinity = volume->spec->node_affinity;
-    if (!affinity || !affinity->required || affinity->required->node_selector_terms.len != 1)
-        return NULL;
-    const struct k8s_node_selector_term *term = &affinity->required->node_selector_terms.items[0];
-    if (term->match_expressions.len != 1 || term->match_fields.len)
-        return NULL;
-    const struct k8s_node_selector_requirement *need = &term->match_expressions.items[0];
-    return kp_streq(need->key, HOSTNAME_LABEL) && kp_streq(need->operator, "In") && need->values.len == 1 ? need->values.items[0] : NULL;
-}
-
 /* No node is left whose kubelet would remove the folder; the cache is asked first, then the store. */
 static int node_is_gone(const struct plan_input *in, const char *hostname, bool *ret_gone, struct kp_error *error)
 {
@@ -174,9 +160,9 @@ static int node_is_gone(const struct plan_input *in, const char *hostname, bool 
     void *answer;
     *ret_gone = false;
     for (size_t i = 0; i < n; i++)
-        if (kp_streq(kp_string_map_get(&((const struct k8s_node *)nodes[i])->metadata->labels, HOSTNAME_LABEL), hostname))
+        if (kp_streq(kp_string_map_get(&((const struct k8s_node *)nodes[i])->metadata->labels, VOLUME_HOSTNAME_LABEL), hostname))
             return 0;
-    const struct client_list_options options = {.label_selector = kp_arena_printf(in->arena, HOSTNAME_LABEL "=%s", hostname)};
+    const struct client_list_options options = {.label_selector = kp_arena_printf(in->arena, VOLUME_HOSTNAME_LABEL "=%s", hostname)};
     if (client_list(engine_client(in->engine), &k8s_nodes_resource, NULL, &options, in->arena, &answer, error) < 0)
         return kp_wrap(error, "nodes with hostname %s", hostname);
     *ret_gone = ((const struct k8s_node_list *)answer)->items.len == 0;
@@ -188,16 +174,16 @@ static bool is_leaving(const struct k8s_persistent_volume *volume)
 {
     return kp_streq(kp_string_map_get(&volume->metadata->annotations, VOLUME_PROVISIONED_BY), VOLUME_LOCAL_PROVISIONER) &&
            volume->metadata->deletion_timestamp.set && storage_has_finalizer(volume->metadata, VOLUME_LOCAL_FINALIZER) &&
-           !kp_streq(volume->status->phase, "Bound") && hostname_of(volume);
+           !kp_streq(volume->status->phase, "Bound") && volume_only_host(volume);
 }
 
 static void tell_node(const struct plan_input *in, struct plan *plan, const struct k8s_node *node, const void *const *volumes, size_t n)
 {
-    const char *hostname = kp_string_map_get(&node->metadata->labels, HOSTNAME_LABEL), *was = kp_string_map_get(&node->metadata->annotations, VOLUME_LOCAL_LEAVING);
+    const char *hostname = kp_string_map_get(&node->metadata->labels, VOLUME_HOSTNAME_LABEL), *was = kp_string_map_get(&node->metadata->annotations, VOLUME_LOCAL_LEAVING);
     KP_AUTO_BUF struct kp_buf names = {0}, body = {0};
     for (size_t i = 0, count = 0; hostname && i < n && count < LEAVING_MAX; i++) {
         const struct k8s_persistent_volume *volume = volumes[i];
-        if (is_leaving(volume) && kp_streq(hostname_of(volume), hostname))
+        if (is_leaving(volume) && kp_streq(volume_only_host(volume), hostname))
             kp_buf_printf(&names, "%s%s", count++ ? "," : "", volume->metadata->name);
     }
     if (kp_streq(names.data ? names.data : "", was ? was : ""))
@@ -241,7 +227,7 @@ static int plan_volume(const struct plan_input *in, struct plan *plan, struct kp
     tell_nodes(in, plan);
     if (!is_leaving(volume))
         return 0;
-    if (node_is_gone(in, hostname_of(volume), &gone, error) < 0)
+    if (node_is_gone(in, volume_only_host(volume), &gone, error) < 0)
         return error->code;
     if (!gone)
         return 0; /* its kubelet takes the finalizer away when the folder is removed */

@@ -72,6 +72,18 @@ bool volume_reaches_node(const struct k8s_persistent_volume *volume, const struc
     return false;
 }
 
+const char *volume_only_host(const struct k8s_persistent_volume *volume)
+{
+    const struct k8s_volume_node_affinity *affinity = volume->spec->node_affinity;
+    if (!affinity || !affinity->required || affinity->required->node_selector_terms.len != 1)
+        return NULL;
+    const struct k8s_node_selector_term *term = &affinity->required->node_selector_terms.items[0];
+    if (term->match_expressions.len != 1 || term->match_fields.len)
+        return NULL;
+    const struct k8s_node_selector_requirement *r = &term->match_expressions.items[0];
+    return kp_streq(r->key, VOLUME_HOSTNAME_LABEL) && kp_streq(r->operator, "In") && r->values.len == 1 ? r->values.items[0] : NULL;
+}
+
 static int compare_size(const struct k8s_persistent_volume *volume, const struct k8s_persistent_volume_claim *claim)
 {
     return kp_quantity_str_cmp(kp_string_map_get(&volume->spec->capacity, "storage"), kp_string_map_get(&claim->spec->resources->requests, "storage"));

@@ -25,6 +25,7 @@
 /* Of nodes, written by kube-controller-manager: names of the node's local volumes that are being deleted, with commas between. By it the kubelet hears of
    those for which it never made a folder, too, and lets them go; the volume itself is the evidence, this only says where to look. */
 #define VOLUME_LOCAL_LEAVING "kprov.dev/leaving-local-volumes"
+#define VOLUME_HOSTNAME_LABEL "kubernetes.io/hostname"
 #define VOLUME_LOCAL_DIR "/var/lib/kprov/volumes" /* of nodes: one folder for each volume, by its name */
 
 /* The class asked for or given; "" for none. */
@@ -44,6 +45,9 @@ bool volume_is_for(const struct k8s_persistent_volume *volume, const struct k8s_
 bool volume_has_modes(const struct kp_string_list *has, const struct kp_string_list *wanted);
 /* Of the volume's required node affinity; true when it has none. */
 bool volume_reaches_node(const struct k8s_persistent_volume *volume, const struct k8s_node *node);
+/* The one host name (the nodes' label kubernetes.io/hostname) that the affinity allows, and nothing besides; else NULL. Whose disk a volume is on - who may
+   let go of it and remove its data - is asked with this alone. */
+const char *volume_only_host(const struct k8s_persistent_volume *volume);
 
 /* Why a volume does not fit a claim that asks for it by name (upstream's checkVolumeSatisfyClaim), or NULL. */
 const char *volume_misfit(const struct k8s_persistent_volume *volume, const struct k8s_persistent_volume_claim *claim);

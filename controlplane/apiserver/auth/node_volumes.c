@@ -1,5 +1,6 @@
 /* What a node has to do with persistent volumes: which are for its pods, which lie on its own disk, and which secrets they need. */
 #include "controlplane/apiserver/auth/auth_internal.h"
+#include "lib/volume/volume.h"
 
 static const void *load(struct wcache *cache, const struct kp_type *type, const char *key, struct kp_arena *arena)
 {
@@ -14,29 +15,16 @@ static const void *load(struct wcache *cache, const struct kp_type *type, const 
     return NULL;
 }
 
-/* The one host name that a volume's affinity allows, and nothing besides; or NULL. */
-static const char *only_host(const struct k8s_persistent_volume *volume)
-{
-    const struct k8s_volume_node_affinity *affinity = volume->spec->node_affinity;
-    if (!affinity || !affinity->required || affinity->required->node_selector_terms.len != 1)
-        return NULL;
-    const struct k8s_node_selector_term *term = &affinity->required->node_selector_terms.items[0];
-    if (term->match_expressions.len != 1 || term->match_fields.len)
-        return NULL;
-    const struct k8s_node_selector_requirement *r = &term->match_expressions.items[0];
-    return kp_streq(r->key, "kubernetes.io/hostname") && kp_streq(r->operator, "In") && r->values.len == 1 ? r->values.items[0] : NULL;
-}
-
 bool auth_volume_is_on_node(const struct auth_node_volumes *volumes, const char *name, const char *node, const struct k8s_object_reference **ret_claim,
                             struct kp_arena *arena)
 {
     const struct k8s_persistent_volume *volume = load(volumes->volumes, &k8s_persistent_volume_type, name, arena);
     *ret_claim = volume ? volume->spec->claim_ref : NULL;
-    const char *host = volume ? only_host(volume) : NULL;
+    const char *host = volume ? volume_only_host(volume) : NULL;
     if (!host)
         return false;
     const struct k8s_node *object = load(volumes->nodes, &k8s_node_type, node, arena);
-    return object && kp_streq(kp_string_map_get(&object->metadata->labels, "kubernetes.io/hostname"), host);
+    return object && kp_streq(kp_string_map_get(&object->metadata->labels, VOLUME_HOSTNAME_LABEL), host);
 }
 
 static bool is_it(const struct k8s_secret_reference *ref, const char *ns, const char *name)

@@ -6,21 +6,6 @@
 #include "nodeimage/kubelet/volumes/claims_internal.h"
 #include "nodeimage/kubelet/volumes/mounts.h"
 
-#define HOSTNAME_LABEL "kubernetes.io/hostname"
-
-/* The one name that the required node affinity wants as the node's host name, or NULL. */
-static const char *only_host(const struct k8s_persistent_volume *pv)
-{
-    const struct k8s_node_selector *required = pv->spec->node_affinity ? pv->spec->node_affinity->required : NULL;
-    if (!required || required->node_selector_terms.len != 1)
-        return NULL;
-    const struct k8s_node_selector_term *term = &required->node_selector_terms.items[0];
-    if (term->match_fields.len > 0 || term->match_expressions.len != 1)
-        return NULL;
-    const struct k8s_node_selector_requirement *is = &term->match_expressions.items[0];
-    return kp_streq(is->key, HOSTNAME_LABEL) && kp_streq(is->operator, "In") && is->values.len == 1 ? is->values.items[0] : NULL;
-}
-
 enum volumes_verdict volumes_local_verdict(const struct k8s_persistent_volume *pv, const char *local_dir, const char *hostname)
 {
     const struct k8s_object_meta *meta = pv->metadata;
@@ -29,7 +14,7 @@ enum volumes_verdict volumes_local_verdict(const struct k8s_persistent_volume *p
     /* Still somebody's: the object may be asked to go while a claim has it, and then waits for the claim. */
     if (kp_string_list_has(&meta->finalizers, VOLUME_PROTECTION) || kp_streq(pv->status->phase, "Bound"))
         return VOLUMES_KEEP;
-    if (!volumes_local_is_own(pv, local_dir) || !hostname || !kp_streq(only_host(pv), hostname))
+    if (!volumes_local_is_own(pv, local_dir) || !hostname || !kp_streq(volume_only_host(pv), hostname))
         return VOLUMES_KEEP;
     return kp_streq(pv->spec->persistent_volume_reclaim_policy, "Delete") ? VOLUMES_REMOVE : VOLUMES_RELEASE;
 }

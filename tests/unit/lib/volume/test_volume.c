@@ -91,6 +91,9 @@ static void a_volume_must_reach_the_node(void **state)
     assert_string_equal(found(claim_of(WANTED), volumes, 2, here, true), "here");
     assert_string_equal(found(claim_of(WANTED), volumes, 1, here, true), "none");
     const struct k8s_persistent_volume *meant[] = {volume_of("meant", HAS("1Gi") AT("n2") ", claimRef: {namespace: shop, name: data}", FREE), volumes[1]};
+    assert_string_equal(volume_only_host(volumes[1]), "n1");
+    assert_null(volume_only_host(volume_of("two", HAS("1Gi") AT("n1, n2"), FREE)));
+    assert_null(volume_only_host(volume_of("any", HAS("1Gi"), FREE)));
     assert_string_equal(found(claim_of(WANTED), meant, 2, here, true), "none"); /* its own is out of reach: no other will do */
 }
 
